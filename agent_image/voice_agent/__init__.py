@@ -1,0 +1,1 @@
+"""Assignment in, conversation out: what runs in an agent pod."""

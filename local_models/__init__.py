@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server on small CPU models: local mode, demo, tests."""

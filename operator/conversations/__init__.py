@@ -1,0 +1,1 @@
+"""The conversations' Postgres: migrations, functions, roles."""

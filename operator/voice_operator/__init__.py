@@ -1,0 +1,1 @@
+"""VoiceSession in, Pod and status out."""

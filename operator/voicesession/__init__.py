@@ -1,0 +1,1 @@
+"""The API types: names, labels, models, conditions, assignment. Pure."""
