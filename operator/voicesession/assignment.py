@@ -1,0 +1,144 @@
+"""What the operator hands to an agent pod, and the events the pod answers with."""
+
+import hashlib
+import hmac
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.alias_generators import to_camel
+
+from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Model
+
+
+class Assignment(Model):
+    """One call for one pod: body of `POST /assignment`. Refuses unknown fields."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+
+    session_id: str  # the VoiceSession's uid
+    voice_session: str  # its name
+    attempt: int = Field(ge=1)
+    room: str
+    room_sid: str | None = None
+    livekit_url: str
+    room_token: str
+    participant_identity: str | None = None
+    profile_name: str
+    profile: AgentProfileSpec
+    provider: str  # name of one of the pool's providers
+    local_mode: bool = False
+    limits: EffectiveLimits
+    variables: dict[str, str] = Field(default_factory=dict)
+    tenant: str | None = None
+    write_token: str
+
+    def key(self) -> tuple[str, int]:
+        """Returns what makes two assignments the same one: session and attempt."""
+        return (self.session_id, self.attempt)
+
+
+class Greeting(Model):
+    """A greeting to synthesize while the pod is idle."""
+
+    provider: str
+    voice: str | None = None
+    text: str
+
+
+class Preparation(Model):
+    """What an idle pod can do ahead of its call: body of `POST /prepare`."""
+
+    greetings: list[Greeting] = Field(default_factory=list)
+
+
+class EndRequest(Model):
+    """A wanted end: body of `POST /end`."""
+
+    reason: EndReason = EndReason.ENDED_BY_REQUEST
+    message: str = ""
+
+
+class Accepted(Model):
+    """The pod has taken the assignment."""
+
+    type: Literal["accepted"] = "accepted"
+    at: datetime
+
+
+class Joined(Model):
+    """The agent is in the room. `connect_millis`: `Room.connect` alone; `joined_millis`: since the assignment came."""
+
+    type: Literal["joined"] = "joined"
+    at: datetime
+    connect_millis: int
+    joined_millis: int
+    room_sid: str | None = None
+
+
+class Heartbeat(Model):
+    """The pod lives; at most 3 s apart."""
+
+    type: Literal["heartbeat"] = "heartbeat"
+    at: datetime
+    agent_state: str | None = None
+    unwritten_items: int = 0
+
+
+class Turn(Model):
+    """One answered turn's latencies in milliseconds; none where a part does not exist."""
+
+    type: Literal["turn"] = "turn"
+    at: datetime
+    transcription_millis: int | None = None
+    end_of_turn_millis: int | None = None
+    llm_first_token_millis: int | None = None
+    tts_first_byte_millis: int | None = None
+    answer_millis: int | None = None
+
+
+class RoomDeletionRequested(Model):
+    """The agent's code asked for its room to be deleted; only the operator can."""
+
+    type: Literal["room-deletion-requested"] = "room-deletion-requested"
+    at: datetime
+
+
+class CallEnded(Model):
+    """The last event: the books are written, the process exits."""
+
+    type: Literal["ended"] = "ended"
+    at: datetime
+    reason: EndReason
+    message: str = ""
+    usage: dict[str, Any] = Field(default_factory=dict)
+
+
+PodEvent = Annotated[
+    Accepted | Joined | Heartbeat | Turn | RoomDeletionRequested | CallEnded, Field(discriminator="type")
+]
+_POD_EVENT: TypeAdapter[PodEvent] = TypeAdapter(PodEvent)
+
+
+def parse_pod_event(line: str | bytes) -> PodEvent:
+    """Returns the event in one line of the stream.
+
+    Raises:
+        pydantic.ValidationError: the line is no known event.
+    """
+    return _POD_EVENT.validate_json(line)
+
+
+class TerminationMessage(Model):
+    """What a pod leaves in /dev/termination-log as JSON (at most 4096 bytes).
+
+    `reason`: an EndReason for a call that ended, or `CodeImportFailed` for a pod whose agent code cannot be loaded.
+    """
+
+    reason: str
+    message: str = ""
+
+
+def conversation_write_token(key: bytes, session_id: str, attempt: int) -> str:
+    """Returns the hex HMAC-SHA256 that lets one attempt of one session write to its own conversation."""
+    return hmac.new(key, f"{session_id}|{attempt}".encode(), hashlib.sha256).hexdigest()

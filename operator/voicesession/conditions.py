@@ -1,0 +1,94 @@
+"""Conditions of a VoiceSession, their closed list of reasons, and the phase that follows from them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from voicesession.models import Condition, Phase
+
+
+class ConditionType(StrEnum):
+    """The conditions of a VoiceSession."""
+
+    POD_BOUND = "PodBound"
+    AGENT_JOINED = "AgentJoined"
+    FINISHED = "Finished"
+
+
+class Reason(StrEnum):
+    """Every reason a condition of ours may carry."""
+
+    # PodBound
+    BOUND = "Bound"
+    WAITING_FOR_POD = "WaitingForPod"
+    NO_CAPACITY = "NoCapacity"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CODE_IMPORT_FAILED = "CodeImportFailed"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_LOST = "PodLost"
+    # AgentJoined
+    JOINED = "Joined"
+    JOINING = "Joining"
+    ASSIGNMENT_FAILED = "AssignmentFailed"
+    LIVEKIT_UNAVAILABLE = "LiveKitUnavailable"
+    # Finished: how a call ended or why it failed
+    CALL_ENDED = "CallEnded"
+    OUT_OF_MEMORY = "OutOfMemory"
+    AGENT_CRASHED = "AgentCrashed"
+    AGENT_ERROR = "AgentError"
+    NODE_LOST = "NodeLost"
+    ROOM_TAKEN = "RoomTaken"
+    PROFILE_MISSING = "ProfileMissing"
+    POOL_MISSING = "PoolMissing"
+    PROVIDER_MISSING = "ProviderMissing"
+    LIMIT_REACHED = "LimitReached"
+    SUPERSEDED = "Superseded"
+
+
+# Finished with one of these is phase Ended; with any other, Failed.
+_ENDED_WELL = {Reason.CALL_ENDED}
+
+
+def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:
+    """Returns the condition of this type, or None."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def with_condition(
+    conditions: Sequence[Condition],
+    kind: ConditionType,
+    status: Literal["True", "False", "Unknown"],
+    reason: Reason,
+    message: str,
+    now: datetime,
+) -> list[Condition]:
+    """Returns `conditions` with this one set; its transition time moves only when `status` changes."""
+    before = find_condition(conditions, kind)
+    since = before.last_transition_time if before and before.status == status else now
+    new = Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since)
+    if before is None:
+        return [*conditions, new]
+    return [new if condition.type == kind else condition for condition in conditions]
+
+
+def derive_phase(conditions: Iterable[Condition], attempts: int, starting_slowly: bool = False) -> Phase:
+    """Returns the phase that these conditions amount to.
+
+    `attempts`: pods bound so far; a second one that has not joined is a recovery.
+    `starting_slowly`: the agent has been joining for over a second, so that it deserves a phase of its own.
+    """
+    by_type = {condition.type: condition for condition in conditions}
+    finished = by_type.get(ConditionType.FINISHED)
+    if finished is not None and finished.status == "True":
+        return Phase.ENDED if finished.reason in _ENDED_WELL else Phase.FAILED
+    joined = by_type.get(ConditionType.AGENT_JOINED)
+    if joined is not None and joined.status == "True":
+        return Phase.ACTIVE
+    if attempts > 1:
+        return Phase.RECOVERING
+    bound = by_type.get(ConditionType.POD_BOUND)
+    if bound is not None and bound.status == "True" and starting_slowly:
+        return Phase.STARTING
+    return Phase.PENDING

@@ -1,0 +1,326 @@
+"""The three custom resources as typed values: what the CRDs store, read and written by alias (camelCase)."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Model(BaseModel):
+    """A frozen value with camelCase on the wire; unknown fields are ignored, so that newer objects can be read."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Returns the JSON-ready dict with camelCase keys, without what is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Metadata(Model):
+    """The part of an object's metadata that decisions read."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Condition(Model):
+    """A Kubernetes condition. `last_transition_time` changes only with `status`."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str = ""
+    last_transition_time: datetime
+    observed_generation: int | None = None
+
+
+class Phase(StrEnum):
+    """Where a VoiceSession stands; derived from its conditions."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    ACTIVE = "Active"
+    RECOVERING = "Recovering"
+    ENDED = "Ended"
+    FAILED = "Failed"
+
+
+class EndReason(StrEnum):
+    """Why a call ended: what the agent leaves in its termination message and in `conversation_sessions`."""
+
+    PARTICIPANT_LEFT = "participant_left"
+    NEVER_JOINED = "never_joined"
+    IDLE = "idle"
+    MAX_DURATION = "max_duration"
+    ROOM_CLOSED = "room_closed"
+    ENDED_BY_REQUEST = "ended_by_request"
+    SHUTDOWN = "shutdown"
+    SUPERSEDED = "superseded"
+    ERROR = "error"
+
+
+class StartType(StrEnum):
+    """Whether a pod was waiting for the session, or the session for its pod."""
+
+    WARM = "Warm"
+    COLD = "Cold"
+
+
+class Limits(Model):
+    """Time limits of one call, in seconds. None: the profile's."""
+
+    max_duration_seconds: int | None = Field(default=None, ge=10)
+    join_timeout_seconds: int | None = Field(default=None, ge=1)
+    idle_timeout_seconds: int | None = Field(default=None, ge=5)
+    reconnect_grace_seconds: int | None = Field(default=None, ge=0)
+    ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
+
+
+class EffectiveLimits(Model):
+    """A profile's limits, whole: also the ceiling for what a VoiceSession may ask."""
+
+    max_duration_seconds: int = Field(default=3600, ge=10)
+    join_timeout_seconds: int = Field(default=60, ge=1)
+    idle_timeout_seconds: int = Field(default=300, ge=5)
+    reconnect_grace_seconds: int = Field(default=15, ge=0)
+    ttl_seconds_after_finished: int = Field(default=600, ge=0)
+
+    def narrowed_by(self, asked: Limits | None) -> "EffectiveLimits":
+        """Returns the limits that hold for a call that asked for `asked`: never beyond these."""
+        wanted = asked.model_dump(exclude_none=True) if asked else {}
+        return EffectiveLimits(
+            **{name: min(value, wanted.get(name, value)) for name, value in self.model_dump().items()}
+        )
+
+
+class VoiceSessionSpec(Model):
+    """What a call needs. Immutable as a whole but for `end`, which goes only from false to true."""
+
+    profile: str = "default"
+    room: str | None = None
+    room_sid: str | None = None
+    participant_identity: str | None = None
+    llm_provider: str | None = None
+    local_mode: bool = False
+    limits: Limits | None = None
+    variables: dict[str, str] = Field(default_factory=dict)
+    tenant: str | None = None
+    end: bool = False
+
+
+class VoiceSessionStatus(Model):
+    """What the operator knows of a call."""
+
+    phase: Phase | None = None
+    reason: str | None = None
+    message: str | None = None
+    conditions: list[Condition] = Field(default_factory=list)
+    session_id: str | None = None
+    room: str | None = None
+    room_sid: str | None = None
+    pod_name: str | None = None
+    node_name: str | None = None
+    start_type: StartType | None = None
+    llm_provider: str | None = None
+    attempts: int | None = None
+    connect_millis: int | None = None
+    bound_at: datetime | None = None
+    agent_joined_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: EndReason | None = None
+
+
+class VoiceSession(Model):
+    """One customer's conversation."""
+
+    metadata: Metadata
+    spec: VoiceSessionSpec
+    status: VoiceSessionStatus = Field(default_factory=VoiceSessionStatus)
+
+
+class SecretRef(Model):
+    """A key of a Secret in the release's namespace."""
+
+    name: str
+    key: str = "api-key"
+
+
+class SttModel(Model):
+    """A speech-to-text model behind OpenAI's `POST /audio/transcriptions`."""
+
+    base_url: str | None = None
+    model: str
+
+
+class LlmModel(Model):
+    """A chat model behind OpenAI's `POST /chat/completions`."""
+
+    base_url: str | None = None
+    model: str
+    temperature: float | None = None
+
+
+class TtsModel(Model):
+    """A text-to-speech model behind OpenAI's `POST /audio/speech`."""
+
+    base_url: str | None = None
+    model: str
+    voice: str = "alloy"
+    speed: float | None = None
+
+
+class RealtimeModel(Model):
+    """A speech-to-speech model behind OpenAI's realtime WebSocket."""
+
+    base_url: str | None = None
+    model: str
+    voice: str = "alloy"
+
+
+class Provider(Model):
+    """A set of models that serve a call: either stt, llm and tts, or realtime."""
+
+    name: str
+    local: bool = False
+    stt: SttModel | None = None
+    llm: LlmModel | None = None
+    tts: TtsModel | None = None
+    realtime: RealtimeModel | None = None
+    secret_ref: SecretRef | None = None
+
+
+class Resources(Model):
+    """What an agent pod asks for. There is no CPU limit: throttling tears audio."""
+
+    memory_request: str = "160Mi"
+    memory_limit: str = "512Mi"
+    cpu_request: str = "100m"
+
+
+class PodSettings(Model):
+    """The allow-list of pod settings a pool may choose; raw Kubernetes values below each."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    affinity: dict[str, Any] | None = None
+    topology_spread_constraints: list[dict[str, Any]] = Field(default_factory=list)
+    runtime_class_name: str | None = None
+    priority_class_name: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    image_pull_secrets: list[dict[str, str]] = Field(default_factory=list)
+
+
+class Warm(Model):
+    """How many unassigned pods wait. `buffer`: pods, or a percentage ("20%") of those in use."""
+
+    min: int = Field(default=1, ge=0)
+    max: int = Field(default=100, ge=0)
+    buffer: int | str = 0
+    scale_down_delay_seconds: int = Field(default=60, ge=0)
+    max_starting: int = Field(default=4, ge=1)
+
+
+class AgentPoolSpec(Model):
+    """What a pod is, and how many wait."""
+
+    image: str
+    code: str = ""
+    vad: Literal["native", "silero"] = "native"
+    resources: Resources = Field(default_factory=Resources)
+    pod: PodSettings = Field(default_factory=PodSettings)
+    providers: list[Provider] = Field(default_factory=list)
+    warm: Warm = Field(default_factory=Warm)
+
+
+class AgentPoolStatus(Model):
+    """How a pool stands. `replicas`: unassigned pods; `selector`: their labels, for /scale."""
+
+    replicas: int = 0
+    ready: int = 0
+    starting: int = 0
+    in_use: int = 0
+    waiting: int = 0
+    selector: str = ""
+    observed_generation: int | None = None
+    conditions: list[Condition] = Field(default_factory=list)
+
+
+class AgentPool(Model):
+    """The platform team's object."""
+
+    metadata: Metadata
+    spec: AgentPoolSpec
+    status: AgentPoolStatus = Field(default_factory=AgentPoolStatus)
+
+
+class TurnTaking(Model):
+    """When the agent thinks the customer is done. Delays in milliseconds."""
+
+    detection: Literal["vad", "turn-detector"] = "vad"
+    min_endpointing_millis: int = Field(default=500, ge=0)
+    max_endpointing_millis: int = Field(default=3000, ge=0)
+    dynamic_endpointing: bool = True
+    allow_interruptions: bool = True
+    min_interruption_millis: int = Field(default=500, ge=0)
+
+
+class McpServer(Model):
+    """A tool server the agent may call, by streamable HTTP (or SSE where the URL ends in /sse)."""
+
+    name: str
+    url: str
+
+
+class ModelChoices(Model):
+    """Models to use instead of the provider's own."""
+
+    stt: str | None = None
+    llm: str | None = None
+    tts: str | None = None
+    realtime: str | None = None
+    voice: str | None = None
+
+
+class AgentProfileSpec(Model):
+    """Who answers. Reaches the pod with the assignment, so changing it needs no new pod."""
+
+    pool: str = "default"
+    local_pool: str | None = None
+    provider: str | None = None
+    models: ModelChoices = Field(default_factory=ModelChoices)
+    display_name: str | None = None
+    public: bool = True
+    instructions: str = "You are a helpful voice assistant. Answer briefly and speak plainly."
+    greeting: str = "Hello, how can I help you?"
+    goodbye: str = "Goodbye."
+    language: str = "en"
+    turn_taking: TurnTaking = Field(default_factory=TurnTaking)
+    mcp_servers: list[McpServer] = Field(default_factory=list)
+    limits: EffectiveLimits = Field(default_factory=EffectiveLimits)
+    max_sessions: int | None = Field(default=None, ge=0)
+
+
+class AgentProfileStatus(Model):
+    """How a profile stands."""
+
+    active_sessions: int = 0
+    observed_generation: int | None = None
+    conditions: list[Condition] = Field(default_factory=list)
+
+
+class AgentProfile(Model):
+    """The application team's object."""
+
+    metadata: Metadata
+    spec: AgentProfileSpec = Field(default_factory=AgentProfileSpec)
+    status: AgentProfileStatus = Field(default_factory=AgentProfileStatus)

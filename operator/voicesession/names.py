@@ -1,0 +1,71 @@
+"""Names that the parts agree on: the API group, labels, object names, rooms and identities."""
+
+import hashlib
+import re
+import secrets
+
+GROUP = "voiceagents.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+VOICE_SESSIONS = "voicesessions"
+AGENT_POOLS = "agentpools"
+AGENT_PROFILES = "agentprofiles"
+
+# Labels of agent pods.
+POOL_LABEL = f"{GROUP}/pool"  # the AgentPool's name
+STATE_LABEL = f"{GROUP}/state"  # WARM or CLAIMED
+SESSION_LABEL = f"{GROUP}/session"  # uid of the VoiceSession that claimed the pod
+TEMPLATE_LABEL = f"{GROUP}/template"  # hash of the pool's pod template: tells outdated warm pods
+EGRESS_LABEL = f"{GROUP}/egress"  # LOCAL_EGRESS: a NetworkPolicy keeps the pod inside the cluster
+WARM = "warm"
+CLAIMED = "claimed"
+LOCAL_EGRESS = "local"
+
+# Annotations of agent pods, written by the claim.
+ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
+CLAIMED_AT_ANNOTATION = f"{GROUP}/claimed-at"
+
+# Labels of VoiceSessions, written by whoever creates them by admission.
+PROFILE_LABEL = f"{GROUP}/profile"
+TENANT_LABEL = f"{GROUP}/tenant"
+CALL_LABEL = f"{GROUP}/call-id"
+ROOM_HASH_LABEL = f"{GROUP}/room-hash"
+
+# The agent has this identity in every room, so that LiveKit evicts a mistaken second one.
+AGENT_IDENTITY = "agent"
+
+AGENT_PORT = 8081
+
+ROOM_PREFIX = "voice_assistant_room_"
+USER_PREFIX = "voice_assistant_user_"
+
+_ROOM_PATTERN = re.compile(r"[A-Za-z0-9_.:=-]{1,128}")
+
+
+def short_hash(text: str, length: int = 16) -> str:
+    """Returns `length` lowercase hex characters of the SHA-256 of `text`: valid in names and labels."""
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def voice_session_name(room_sid: str) -> str:
+    """Returns the one name a VoiceSession for this start of a room has, whoever creates it.
+
+    Room sids (`RM_DHFTioov…`) are no Kubernetes names, so the name is made of their hash.
+    """
+    return f"vs-{short_hash(room_sid)}"
+
+
+def new_room_name() -> str:
+    """Returns a room name with 128 random bits: nobody can guess it, and two never collide."""
+    return ROOM_PREFIX + secrets.token_urlsafe(16)
+
+
+def new_participant_identity() -> str:
+    """Returns a participant identity with 128 random bits."""
+    return USER_PREFIX + secrets.token_urlsafe(16)
+
+
+def is_valid_room(room: str) -> bool:
+    """Tells whether `room` fits the pattern that the VoiceSession CRD asks of `spec.room`."""
+    return _ROOM_PATTERN.fullmatch(room) is not None

@@ -1,0 +1,80 @@
+"""JWTs by which the operator speaks to an agent pod: one purpose, one pod, one body, 30 seconds."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+ISSUER = "voice-operator"
+LIFETIME = timedelta(seconds=30)
+
+
+class Purpose(StrEnum):
+    """The routes of an agent pod; a token for one opens no other."""
+
+    ASSIGNMENT = "assignment"
+    EVENTS = "events"
+    END = "end"
+    PREPARE = "prepare"
+
+
+class PodTokenError(Exception):
+    """A request to a pod whose token does not permit it; the message says why and names no secret."""
+
+
+def load_private_key(pem: str) -> Ed25519PrivateKey:
+    """Returns the operator's signing key.
+
+    Raises:
+        ValueError: the PEM holds no Ed25519 private key.
+    """
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ValueError("the operator's signing key must be an Ed25519 private key in PEM (PKCS#8)")
+    return key
+
+
+def public_key_pem(key: Ed25519PrivateKey) -> str:
+    """Returns the PEM of the public half, which pods are given."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def sign_pod_request(key: Ed25519PrivateKey, pod_uid: str, purpose: Purpose, body: bytes = b"") -> str:
+    """Returns a bearer token for one request to the pod with this uid."""
+    now = datetime.now(UTC)
+    claims = {
+        "iss": ISSUER,
+        "aud": pod_uid,
+        "purpose": purpose.value,
+        "iat": now,
+        "exp": now + LIFETIME,
+        "body": hashlib.sha256(body).hexdigest(),
+    }
+    return jwt.encode(claims, key, algorithm="EdDSA")
+
+
+def verify_pod_request(public_key: str, token: str, pod_uid: str, purpose: Purpose, body: bytes = b"") -> None:
+    """Checks signature, audience, purpose, age and body of a request.
+
+    Raises:
+        PodTokenError: with the reason.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            public_key,
+            algorithms=["EdDSA"],
+            audience=pod_uid,
+            issuer=ISSUER,
+            leeway=5,
+            options={"require": ["exp", "iat", "aud", "iss", "purpose", "body"]},
+        )
+    except jwt.PyJWTError as error:
+        raise PodTokenError(f"token refused: {error}") from error
+    if claims["purpose"] != purpose.value:
+        raise PodTokenError(f"token is for {claims['purpose']!r}, not for {purpose.value!r}")
+    if claims["body"] != hashlib.sha256(body).hexdigest():
+        raise PodTokenError("token is for another body")
