@@ -1,0 +1,175 @@
+"""Builds the Go programs that a cluster is made of, once, into a cache keyed by their versions."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_cluster.commands import last_lines
+from local_cluster.errors import ClusterError
+from local_cluster.layout import PACKAGE, cache_folder
+from local_cluster.progress import step
+
+KUBERNETES_VERSION = "1.34.4"
+LIVEKIT_VERSION = "1.13.5"
+HELM_VERSION = "3.22.0"
+
+KUBERNETES_COMMANDS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubectl",
+)
+_VERSION_PACKAGE = "k8s.io/component-base/version"
+_MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One Go program: a module of ours (`source`) or a published command (`package@version`)."""
+
+    name: str
+    version: str
+    source: Path | None = None
+    package: str | None = None
+    linker_flags: str = "-s -w"
+    links: tuple[str, ...] = ()
+    static: bool = False
+    built_in: str = "a minute"
+
+    def key(self) -> str:
+        """Changes whenever what would be built changes."""
+        digest = hashlib.sha256(f"{self.package} {self.version} {self.linker_flags} {self.static}".encode())
+        if self.source is not None:
+            for file in sorted(self.source.glob("*")):
+                if file.name in {"go.mod", "go.sum"} or file.suffix == ".go":
+                    digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
+    def folder(self) -> Path:
+        """Where the built program is kept."""
+        return cache_folder() / "programs" / f"{self.name}-{self.version}-{self.key()}"
+
+    def path(self, link: str | None = None) -> Path:
+        """The program itself, or one of the names under which it does different things."""
+        return self.folder() / (link or self.name)
+
+
+KUBERNETES = Program(
+    name="kube",
+    version=KUBERNETES_VERSION,
+    source=PACKAGE / "go" / "kubernetes",
+    # Without these, clients are told v0.0.0.
+    linker_flags=(
+        f"-s -w -X {_VERSION_PACKAGE}.gitVersion=v{KUBERNETES_VERSION}"
+        f" -X {_VERSION_PACKAGE}.gitMajor={_MAJOR} -X {_VERSION_PACKAGE}.gitMinor={_MINOR}"
+    ),
+    links=KUBERNETES_COMMANDS,
+    built_in="about 9 minutes on 2 cores",
+)
+COREDNS = Program(
+    name="coredns", version="1", source=PACKAGE / "go" / "coredns", static=True, built_in="about 2 minutes on 2 cores"
+)
+PAUSE = Program(name="pause", version="1", source=PACKAGE / "go" / "pause", static=True, built_in="seconds")
+HELM = Program(
+    name="helm", version=HELM_VERSION, package="helm.sh/helm/v3/cmd/helm", built_in="about 2 minutes on 2 cores"
+)
+LIVEKIT = Program(
+    name="livekit-server",
+    version=LIVEKIT_VERSION,
+    package="github.com/livekit/livekit-server/cmd/server",
+    built_in="about 5 minutes on 2 cores",
+)
+
+
+def ensure(programs: Sequence[Program]) -> None:
+    """Builds those of `programs` that the cache lacks, one after the other (each uses every core by itself).
+
+    Raises ClusterError when there is no Go that is new enough, or when a build fails.
+    """
+    missing = [program for program in programs if not program.path().exists()]
+    if not missing:
+        return
+    go = find_go()
+    for number, program in enumerate(missing, 1):
+        title = f"building {program.name} {program.version}, {number} of {len(missing)} (once; {program.built_in})"
+        with step(title):
+            _build(go, program)
+
+
+def find_go() -> str:
+    """The `go` to build with: the one on PATH, or the one that `make setup` put into the cache.
+
+    Raises ClusterError when neither is there and as new as our go.mod files ask.
+    """
+    wanted = _wanted_go_version()
+    for candidate in (shutil.which("go"), str(cache_folder() / "go" / "bin" / "go")):
+        if candidate and Path(candidate).exists() and _go_version(candidate) >= wanted:
+            return candidate
+    text = ".".join(map(str, wanted))
+    raise ClusterError(
+        f"Go {text} or newer is needed to build Kubernetes. Run `make setup`, or install it from go.dev."
+    )
+
+
+def _wanted_go_version() -> tuple[int, ...]:
+    text = (PACKAGE / "go" / "kubernetes" / "go.mod").read_text()
+    return _numbers(re.findall(r"^go ([\d.]+)$", text, re.MULTILINE)[0])
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    printed = subprocess.run([go, "version"], capture_output=True, text=True, check=False, timeout=30).stdout
+    found = re.search(r"go version go([\d.]+)", printed)
+    return _numbers(found[1]) if found else (0,)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part)
+
+
+def _build(go: str, program: Program) -> None:
+    programs = cache_folder() / "programs"
+    programs.mkdir(parents=True, exist_ok=True)
+    # Built beside its place and moved there whole: a build that is cut short never looks finished.
+    with tempfile.TemporaryDirectory(dir=programs, prefix=f".{program.name}-") as scratch_name:
+        scratch = Path(scratch_name)
+        finished = scratch / "finished"
+        finished.mkdir()
+        _compile(go, program, finished / program.name, scratch)
+        for link in program.links:
+            (finished / link).symlink_to(program.name)
+        (finished / "built-from.json").write_text(
+            json.dumps({"name": program.name, "version": program.version, "package": program.package}) + "\n"
+        )
+        shutil.rmtree(program.folder(), ignore_errors=True)
+        finished.rename(program.folder())
+
+
+def _compile(go: str, program: Program, output: Path, scratch: Path) -> None:
+    flags = ["-trimpath", "-ldflags", program.linker_flags]
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    if program.static:
+        environment["CGO_ENABLED"] = "0"
+    if program.source is not None:
+        command = [go, "build", *flags, "-o", str(output), "."]
+        where = program.source
+    else:
+        environment["GOBIN"] = str(scratch / "bin")
+        command = [go, "install", *flags, f"{program.package}@v{program.version}"]
+        where = scratch
+    done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ClusterError(
+            f"Building {program.name} failed. If its modules could not be fetched, check `go env GOPROXY`; "
+            f"what is already built is kept, so just run the command again.\n{last_lines(done.stderr)}"
+        )
+    if program.source is None:
+        next((scratch / "bin").iterdir()).rename(output)
