@@ -1,0 +1,1 @@
+"""From nothing to a spoken conversation: what `make demo` runs, and the customer that tests and benchmarks share."""

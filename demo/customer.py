@@ -1,0 +1,245 @@
+"""A scripted customer: speaks recorded sentences into a LiveKit room, and notes what the agent does and says."""
+
+import array
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from livekit import rtc
+
+from voicesession.names import AGENT_IDENTITY
+
+SAMPLE_RATE = 24_000
+FRAME_MILLIS = 10
+_FRAME_SAMPLES = SAMPLE_RATE * FRAME_MILLIS // 1000
+_FRAME_BYTES = _FRAME_SAMPLES * 2
+# Root mean square (of 32767) above which a frame counts as audible: comfort noise stays below 30, speech above 500.
+AUDIBLE_RMS = 150.0
+# Speech has pauses between words and sentences; only a longer silence is the end of an answer.
+ANSWER_OVER_SECONDS = 0.9
+
+
+class CustomerError(Exception):
+    """What the customer waited for did not happen in time."""
+
+
+@dataclass(frozen=True)
+class HeardFrame:
+    """10 ms of the agent's audio: when it arrived (monotonic seconds) and how loud it was (RMS of 32767)."""
+
+    at: float
+    rms: float
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """A final transcription segment: whose words they are, what they are, when they came (monotonic seconds)."""
+
+    identity: str
+    text: str
+    at: float
+
+
+@dataclass
+class Heard:
+    """Everything that reached the customer."""
+
+    frames: list[HeardFrame] = field(default_factory=list)
+    pcm: bytearray = field(default_factory=bytearray)
+    transcripts: list[Transcribed] = field(default_factory=list)
+    messages: list[tuple[str, bytes]] = field(default_factory=list)
+    agent_joined_at: float | None = None
+    disconnected: str | None = None
+
+    def audible_after(self, moment: float) -> float | None:
+        """Returns when the first audible frame after `moment` came, or None."""
+        for frame in reversed_until(self.frames, moment):
+            if frame.rms >= AUDIBLE_RMS:
+                return frame.at
+        return None
+
+    def last_audible(self) -> float | None:
+        """Returns when the newest audible frame came, or None."""
+        return next((frame.at for frame in reversed(self.frames) if frame.rms >= AUDIBLE_RMS), None)
+
+
+def reversed_until(frames: list[HeardFrame], moment: float) -> list[HeardFrame]:
+    """Returns the frames after `moment`, oldest first, without walking through the older ones."""
+    start = len(frames)
+    while start > 0 and frames[start - 1].at > moment:
+        start -= 1
+    return frames[start:]
+
+
+def rms(pcm: bytes) -> float:
+    """Returns the root mean square of 16-bit little-endian mono samples."""
+    samples = array.array("h", pcm)
+    return math.sqrt(sum(sample * sample for sample in samples) / max(1, len(samples)))
+
+
+class Customer:
+    """One participant with a microphone. Use `joined_room`."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        """Takes a room that is not connected yet."""
+        self.room = room
+        self.heard = Heard()
+        self.connect_began_at = 0.0
+        self.connected_at = 0.0
+        self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=60)
+        self._speech: deque[bytes] = deque()
+        self._spoken = asyncio.Event()
+        self._spoken_at = 0.0
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def agent_state(self) -> str | None:
+        """The agent's `lk.agent.state`, or None while it is not in the room."""
+        agent = self.room.remote_participants.get(AGENT_IDENTITY)
+        return agent.attributes.get("lk.agent.state") if agent else None
+
+    async def connect(self, server_url: str, token: str) -> None:
+        """Connects and publishes the microphone.
+
+        Raises:
+            livekit.rtc.ConnectError: the server refused.
+        """
+        self._listen_to_room()
+        self.connect_began_at = time.monotonic()
+        await self.room.connect(server_url, token)
+        self.connected_at = time.monotonic()
+        if AGENT_IDENTITY in self.room.remote_participants and self.heard.agent_joined_at is None:
+            self.heard.agent_joined_at = self.connected_at
+        track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        await self.room.local_participant.publish_track(track, options)
+        self._start(self._microphone())
+
+    async def close(self) -> None:
+        """Leaves the room, as a customer who hangs up."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Closing the process with an open source can abort in the native library.
+        await self._source.aclose()
+        await self.room.disconnect()
+
+    async def say(self, pcm: bytes, timeout: float = 60.0) -> float:
+        """Speaks 24 kHz mono 16-bit samples in real time; returns when the last of them left (monotonic seconds)."""
+        self._spoken.clear()
+        for start in range(0, len(pcm), _FRAME_BYTES):
+            self._speech.append(pcm[start : start + _FRAME_BYTES].ljust(_FRAME_BYTES, b"\0"))
+        await asyncio.wait_for(self._spoken.wait(), timeout)
+        return self._spoken_at
+
+    async def type(self, text: str) -> None:
+        """Sends a typed message as LiveKit's components do."""
+        await self.room.local_participant.send_text(text, topic="lk.chat")
+
+    async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Waits until `condition` holds.
+
+        Raises:
+            CustomerError: not within `timeout` seconds; the message names `what`.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                state = f"agent state {self.agent_state!r}, disconnected: {self.heard.disconnected}"
+                raise CustomerError(f"waited {timeout:.0f} s for {what} ({state})")
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
+
+    async def answer(self, after: float, timeout: float = 30.0) -> float:
+        """Waits for a whole answer to what was said until `after`; returns when its first sound was heard."""
+        await self.until(lambda: self.heard.audible_after(after) is not None, timeout, "an audible answer")
+        first = self.heard.audible_after(after)
+        if first is None:
+            raise CustomerError("the answer's audio vanished")
+        await self.until(self._answer_is_over, timeout, "the answer's end")
+        return first
+
+    def _answer_is_over(self) -> bool:
+        last = self.heard.last_audible()
+        quiet = last is None or time.monotonic() - last > ANSWER_OVER_SECONDS
+        return quiet and self.agent_state not in {"speaking", "thinking"}
+
+    def _listen_to_room(self) -> None:
+        self.room.on("participant_connected", self._on_participant)
+        self.room.on("track_subscribed", self._on_track)
+        self.room.on("data_received", self._on_data)
+        self.room.on("disconnected", self._on_disconnected)
+        self.room.on("participant_attributes_changed", lambda *_: self._changed.set())
+        self.room.register_text_stream_handler("lk.transcription", self._on_transcription)
+
+    def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == AGENT_IDENTITY and self.heard.agent_joined_at is None:
+            self.heard.agent_joined_at = time.monotonic()
+        self._changed.set()
+
+    def _on_track(
+        self, track: rtc.RemoteTrack, _publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
+    ) -> None:
+        if participant.identity == AGENT_IDENTITY and track.kind == rtc.TrackKind.KIND_AUDIO:
+            self._start(self._record(track))
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        self.heard.messages.append((packet.topic or "", packet.data))
+        self._changed.set()
+
+    def _on_disconnected(self, reason: object) -> None:
+        self.heard.disconnected = str(reason)
+        self._changed.set()
+
+    def _on_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        self._start(self._read_transcription(reader, identity))
+
+    async def _read_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
+        text = await reader.read_all()
+        if (reader.info.attributes or {}).get("lk.transcription_final", "true") == "true":
+            self.heard.transcripts.append(Transcribed(identity, text, time.monotonic()))
+            self._changed.set()
+
+    async def _record(self, track: rtc.RemoteTrack) -> None:
+        stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
+        try:
+            async for event in stream:
+                pcm = bytes(event.frame.data)
+                self.heard.pcm += pcm
+                self.heard.frames.append(HeardFrame(time.monotonic(), rms(pcm)))
+                self._changed.set()
+        finally:
+            await stream.aclose()
+
+    async def _microphone(self) -> None:
+        silence = bytes(_FRAME_BYTES)
+        while True:
+            speaking = bool(self._speech)
+            pcm = self._speech.popleft() if speaking else silence
+            await self._source.capture_frame(rtc.AudioFrame(pcm, SAMPLE_RATE, 1, _FRAME_SAMPLES))
+            if speaking and not self._speech:
+                self._spoken_at = time.monotonic() + self._source.queued_duration
+                self._spoken.set()
+
+    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.asynccontextmanager
+async def joined_room(server_url: str, token: str) -> AsyncIterator[Customer]:
+    """Yields a customer in the room that `token` is for; hangs up at the end."""
+    customer = Customer(rtc.Room())
+    try:
+        await customer.connect(server_url, token)
+        yield customer
+    finally:
+        await customer.close()
