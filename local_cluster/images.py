@@ -1,0 +1,101 @@
+"""Builds the project's images from their Dockerfiles, under tags that say what is in them, and pushes what is new."""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local_cluster.binaries import COREDNS, PAUSE, Program, ensure
+from local_cluster.builders import Builder
+from local_cluster.layout import IMAGE_PREFIX, PACKAGE, REPOSITORY
+from local_cluster.progress import step
+from local_cluster.registry import has
+
+_IGNORED = {"__pycache__", "node_modules", ".mypy_cache"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its Dockerfile, and what of the repository and of the built programs it is made of."""
+
+    name: str
+    dockerfile: Path
+    paths: tuple[str, ...] = ()
+    """Files and folders of the repository that the Dockerfile copies, at the same places."""
+    program: Program | None = None
+    """A Go program that the Dockerfile copies from the top of its context."""
+    based: bool = True
+    """Whether it starts from BASE; else from nothing."""
+    chart_key: str | None = None
+    """The chart's value below `images` that names it."""
+    optional_paths: tuple[str, ...] = field(default=())
+    """As `paths`, when they exist."""
+
+
+PAUSE_IMAGE = Image("pause", PACKAGE / "images/pause/Dockerfile", program=PAUSE, based=False)
+COREDNS_IMAGE = Image("coredns", PACKAGE / "images/coredns/Dockerfile", program=COREDNS, based=False)
+CLUSTER_IMAGES = (PAUSE_IMAGE, COREDNS_IMAGE)
+
+
+def tag(image: Image, base: str) -> str:
+    """Changes whenever the image's content would: its files, its Dockerfile, its program or its base."""
+    digest = hashlib.sha256((base if image.based else "scratch").encode())
+    digest.update(image.dockerfile.read_bytes())
+    if image.program is not None:
+        digest.update(image.program.key().encode())
+    for source in _sources(image):
+        for file in _files(source):
+            digest.update(f"{file.relative_to(REPOSITORY)} {file.stat().st_mode & 0o111}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def reference(image: Image, base: str = "") -> str:
+    """How nodes and charts call the image as it is now."""
+    return f"{IMAGE_PREFIX}/{image.name}:{tag(image, base)}"
+
+
+def build_and_push(images: Sequence[Image], builder: Builder, registry: str, base: str = "") -> list[str]:
+    """Brings the registry (host:port) up to date and returns the images' references, in order.
+
+    What the registry has already is neither built nor pushed. Raises ClusterError when a build or a push fails.
+    """
+    ensure([image.program for image in images if image.program is not None])
+    references = [reference(image, base) for image in images]
+    missing = [
+        (image, wanted)
+        for image, wanted in zip(images, references, strict=True)
+        if not has(registry, f"{IMAGE_PREFIX.split('/', 1)[1]}/{image.name}", wanted.rsplit(":", 1)[1])
+    ]
+    for number, (image, wanted) in enumerate(missing, 1):
+        with step(f"image {image.name}, {number} of {len(missing)}"), tempfile.TemporaryDirectory() as context:
+            _fill_context(image, Path(context))
+            builder.build(Path(context), wanted, {"BASE": base} if image.based and base else {})
+            builder.push(wanted, registry)
+    return references
+
+
+def _fill_context(image: Image, context: Path) -> None:
+    shutil.copy(image.dockerfile, context / "Dockerfile")
+    if image.program is not None:
+        shutil.copy(image.program.path(), context / image.program.name)
+    for source in _sources(image):
+        target = context / source.relative_to(REPOSITORY)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_IGNORED))
+        else:
+            shutil.copy2(source, target)
+
+
+def _sources(image: Image) -> list[Path]:
+    optional = [REPOSITORY / path for path in image.optional_paths if (REPOSITORY / path).exists()]
+    return [*(REPOSITORY / path for path in image.paths), *optional]
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    return sorted(path for path in source.rglob("*") if path.is_file() and not _IGNORED.intersection(path.parts))

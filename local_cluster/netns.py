@@ -1,0 +1,270 @@
+"""The provider that needs neither Docker nor downloads: every node a network namespace of this machine."""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from local_cluster import cgroups, control_plane, host_network, node, processes, registry
+from local_cluster.binaries import COREDNS, HELM, KUBERNETES, PAUSE, ensure
+from local_cluster.builders import Buildah
+from local_cluster.commands import last_lines, run, succeeds
+from local_cluster.errors import ClusterError
+from local_cluster.images import COREDNS_IMAGE, PAUSE_IMAGE, build_and_push, reference
+from local_cluster.layout import (
+    API_URL,
+    HOST_ADDRESS,
+    MAX_NODES,
+    PACKAGE,
+    REGISTRY_PORT,
+    STATE,
+    cache_folder,
+    node_address,
+    node_cgroup,
+    node_name,
+)
+from local_cluster.pki import Authority, write_kubeconfig
+from local_cluster.progress import say, step
+
+READY_SECONDS = 120.0
+NEEDED_MEMORY_MIB = 2048
+NEEDED_PROGRAMS = (
+    "containerd",
+    "runc",
+    "etcd",
+    "docker-registry",
+    "buildah",
+    "ip",
+    "iptables",
+    "nsenter",
+    "unshare",
+    "conntrack",
+)
+_RECORD = STATE / "cluster.json"
+"""Written when all is ready: a cluster without it was cut short."""
+_ADMIN_KUBECONFIG = STATE / "admin.kubeconfig"
+
+
+class NetnsProvider:
+    """Kubernetes from Go modules, with a bridge for a rack and a namespace for each machine in it."""
+
+    name = "netns"
+    registry = f"{HOST_ADDRESS}:{REGISTRY_PORT}"
+
+    def up(self, nodes: int) -> Path:
+        """Brings the cluster up, or leaves it alone when it is; returns an administrator's kubeconfig."""
+        _check_machine()
+        with _lock():
+            running = self._running_nodes()
+            if running == nodes:
+                say(f"The cluster is up already, with {nodes} node{'s' if nodes > 1 else ''}.")
+                return _ADMIN_KUBECONFIG
+            if running:
+                raise ClusterError(
+                    f"The cluster is up with {running} node(s), and NODES={nodes} was asked for. "
+                    f"Keep it (NODES={running}), or make it anew: `make cluster-down`, then `make cluster NODES={nodes}`."
+                )
+            if _exists():
+                say("An earlier cluster ended half-way; what is left of it is taken away first.")
+                _remove()
+            started = time.monotonic()
+            _check_memory()
+            host_network.check_free()
+            ensure([PAUSE, KUBERNETES, COREDNS, HELM])
+            self._start(nodes)
+            say(f"The cluster is ready: {nodes} node(s), {time.monotonic() - started:.0f} s.")
+        return _ADMIN_KUBECONFIG
+
+    def down(self) -> None:
+        """Takes everything away again, however much or little of it there is."""
+        _check_machine(programs=("ip", "iptables"))
+        with _lock():
+            if not _exists():
+                say("There is no cluster.")
+                return
+            with step("taking the cluster away"):
+                _remove()
+
+    def status(self) -> list[str]:
+        """What runs, a line each."""
+        if not _exists():
+            return ["There is no cluster. `make cluster` makes one."]
+        if not _RECORD.exists():
+            return ["A cluster was begun and not finished. `make cluster` takes it away and makes a new one."]
+        record = json.loads(_RECORD.read_text())
+        alive = processes.running_names()
+        parts = [control_plane.NAME, *(node_name(number) for number in range(1, record["nodes"] + 1))]
+        lines = [f"{part}: {'running' if part in alive else 'stopped'}" for part in parts]
+        lines.append(f"API server {API_URL}: {'ready' if self._api_ready() else 'does not answer'}")
+        lines.append(f"registry: {self.registry}, called localhost:{REGISTRY_PORT} on the nodes")
+        lines.append(f"logs: {STATE}/*/*.log and {STATE}/node*/log/")
+        return lines
+
+    def node_down(self, number: int) -> None:
+        """Cuts a node off at once, as a power cut would: no process of it says goodbye."""
+        self._check_node(number)
+        with _lock(), step(f"stopping {node_name(number)}"):
+            host_network.set_node_link(number, up=False)
+            processes.end(node_name(number))
+            cgroups.remove(node_cgroup(number))
+
+    def node_up(self, number: int) -> None:
+        """Starts a stopped node again, with the disk it had; returns when it is Ready."""
+        self._check_node(number)
+        with _lock(), step(f"starting {node_name(number)}"):
+            host_network.set_node_link(number, up=True)
+            if node_name(number) not in processes.running_names():
+                cgroups.create(node_cgroup(number))
+                processes.restart(node_name(number), network_namespace=host_network.node_namespace(number))
+            self._wait_until_nodes_ready([number])
+
+    def preload(self, references: Sequence[str]) -> None:
+        """Has every node fetch the images now, so that no pod waits for them."""
+        for number in range(1, self._running_nodes() + 1):
+            for name in references:
+                run(*self._node_shell(number), *_PULL, name, timeout=600)
+
+    def _start(self, nodes: int) -> None:
+        STATE.mkdir(parents=True, mode=0o700)
+        authority = Authority(STATE / "pki")
+        admin = authority.issue("admin", "local-admin", organization="system:masters")
+        write_kubeconfig(_ADMIN_KUBECONFIG, server=API_URL, authority=authority.certificate, identity=admin)
+        with step("starting the control plane"):
+            host_network.set_up(nodes)
+            audit = os.environ.get("AUDIT") == "1"
+            processes.start(control_plane.NAME, control_plane.build(authority, admin, audit=audit))
+            registry.wait_until_ready(self.registry)
+        build_and_push([PAUSE_IMAGE, COREDNS_IMAGE], Buildah(), self.registry)
+        with step(f"starting {nodes} node(s)"):
+            self._wait_until_api_ready()
+            for number in range(1, nodes + 1):
+                name = node_name(number)
+                cgroups.create(node_cgroup(number))
+                spec = node.build(number, nodes, authority, reference(PAUSE_IMAGE))
+                processes.start(name, spec, network_namespace=host_network.node_namespace(number))
+            self._apply_manifests()
+            self._wait_until_nodes_ready(range(1, nodes + 1))
+        with step("waiting for DNS"):
+            self._kubectl("-n", "kube-system", "rollout", "status", "daemonset/coredns", "--timeout=90s")
+        _RECORD.write_text(json.dumps({"provider": self.name, "nodes": nodes}) + "\n")
+
+    def _running_nodes(self) -> int:
+        """How many nodes the running cluster has; 0 when there is none, or when it is not whole."""
+        if not _RECORD.exists() or control_plane.NAME not in processes.running_names() or not self._api_ready():
+            return 0
+        return int(json.loads(_RECORD.read_text())["nodes"])
+
+    def _api_ready(self) -> bool:
+        return succeeds(*_KUBECTL, "--request-timeout=5s", "get", "--raw", "/readyz")
+
+    def _wait_until_api_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._api_ready():
+            if time.monotonic() > deadline:
+                log = control_plane.FOLDER / "kube-apiserver.log"
+                raise ClusterError(f"The API server did not start; {log} ends with:\n{_end_of(log)}")
+            time.sleep(0.1)
+
+    def _wait_until_nodes_ready(self, numbers: Sequence[int]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        wanted = {node_name(number) for number in numbers}
+        while not wanted <= self._ready_nodes():
+            if time.monotonic() > deadline:
+                missing = sorted(wanted - self._ready_nodes())[0]
+                log = STATE / missing / "log/kubelet.log"
+                raise ClusterError(f"{missing} did not become Ready; {log} ends with:\n{_end_of(log)}")
+            time.sleep(0.2)
+
+    def _ready_nodes(self) -> set[str]:
+        nodes = json.loads(self._kubectl("get", "nodes", "-o", "json"))["items"]
+        return {item["metadata"]["name"] for item in nodes if _is_ready(item)}
+
+    def _apply_manifests(self) -> None:
+        text = (PACKAGE / "manifests/cluster.yaml").read_text()
+        forward = "forward . /etc/resolv.conf" if "nameserver" in node.build_resolv_conf() else ""
+        text = text.replace("$COREDNS", reference(COREDNS_IMAGE)).replace("$FORWARD", forward)
+        self._kubectl("apply", "-f", "-", stdin=text)
+
+    def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return run(*_KUBECTL, *arguments, stdin=stdin)
+
+    def _check_node(self, number: int) -> None:
+        nodes = self._running_nodes()
+        if not 1 <= number <= nodes:
+            raise ClusterError(f"N={number} is no node of this cluster, which has {nodes}. Say N=1 up to N={nodes}.")
+
+    def _node_shell(self, number: int) -> list[str]:
+        pid = processes.find_first_process(node_name(number))
+        return ["nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--"]
+
+
+_KUBECTL = (KUBERNETES.path("kubectl"), f"--kubeconfig={_ADMIN_KUBECONFIG}")
+_PULL = ["ctr", "--namespace=k8s.io", "images", "pull", f"--hosts-dir={node.CERTS_D}"]
+
+
+def _check_machine(programs: Sequence[str] = NEEDED_PROGRAMS) -> None:
+    if platform.system() != "Linux":
+        raise ClusterError("The netns cluster needs Linux. On this system use CLUSTER=kind, with Docker.")
+    if os.geteuid() != 0:
+        raise ClusterError("The netns cluster needs root: `sudo make cluster`. Without root use CLUSTER=kind.")
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        raise ClusterError(f"Not installed: {', '.join(missing)}. `make setup` installs them on Debian and Ubuntu.")
+
+
+def _check_memory() -> None:
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(fields["MemAvailable"].split()[0]) // 1024
+    if available < NEEDED_MEMORY_MIB:
+        raise ClusterError(
+            f"Only {available} MiB of memory are free, and a cluster needs {NEEDED_MEMORY_MIB} MiB before the first "
+            "pod. End something large, or use a bigger machine."
+        )
+
+
+def _exists() -> bool:
+    """Whether anything of a cluster is left on this machine, in whatever state."""
+    return STATE.exists() or host_network.exists() or bool(processes.running_names()) or bool(_cgroups())
+
+
+def _cgroups() -> list[str]:
+    names = [node_cgroup(number) for number in range(1, MAX_NODES + 1)]
+    return [name for name in names if cgroups.exists(name)]
+
+
+def _remove() -> None:
+    # Processes first: with them go their mounts, their pods and their pods' networks.
+    for name in processes.running_names():
+        processes.end(name)
+    for name in _cgroups():
+        cgroups.remove(name)
+    host_network.take_down()
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+def _is_ready(item: dict[str, object]) -> bool:
+    status = item["status"]
+    assert isinstance(status, dict)
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+
+
+def _end_of(log: Path) -> str:
+    return last_lines(log.read_text(errors="replace"), 5) if log.exists() else "(nothing)"
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    """One command at a time; a second one waits and says so."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / "cluster.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another command works on the cluster; waiting for it.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
