@@ -1,0 +1,128 @@
+"""`make demo` and `make demo-down`: cluster, images, chart, one spoken conversation, and what it left behind."""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import time
+import urllib.request
+
+from demo.conversation import Conversation, converse
+from demo.customer import CustomerError
+from demo.forwarding import ForwardingError, start_forwarding, stop_forwarding
+from demo.front_door import Connection, FrontDoorError, ask_for_connection
+from demo.progress import step
+from demo.release import ROOT, STATE, Release, ReleaseError
+from demo.script import SENTENCES
+from demo.speech import SpeechError, synthesize
+from demo.transcripts import word_error_rate
+
+RELEASE = Release("voice", "voice")
+PID_FILE = STATE / "demo-forwarding.pid"
+TOKEN_SERVICE_PORT = 3000
+STEPS = 6
+
+
+def main() -> int:
+    """Returns 0 when the conversation was held and its books are closed."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("action", nargs="?", choices=["up", "down"], default="up")
+    arguments = parser.parse_args()
+    try:
+        return take_down() if arguments.action == "down" else run_demo()
+    except (ReleaseError, CustomerError, FrontDoorError, ForwardingError, SpeechError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        print("Look at it with `make cluster-status` and `.cluster/bin/kubectl -n voice get pods`.", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(f"\nThe demo failed: `{' '.join(map(str, error.cmd))}` ended with {error.returncode}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What is up stays up: `make demo` goes on from there, `make demo-down` removes it.")
+        return 130
+
+
+def run_demo() -> int:
+    """Brings everything up, talks, and shows what came of it."""
+    print("Ctrl-C stops; `make demo` again goes on from there. The first time builds Kubernetes: about 20 minutes.\n")
+    with step(1, STEPS, "a Kubernetes cluster"):
+        _local_cluster("up")
+    with step(2, STEPS, "the images"):
+        _local_cluster("images")
+    with step(3, STEPS, "the chart: operator, token service, Postgres, LiveKit, local models") as running:
+        RELEASE.install()
+        RELEASE.wait_until_ready(running)
+        _expose()
+    with step(4, STEPS, "the customer's voice"):
+        speech = {sentence: synthesize(RELEASE, sentence) for sentence in SENTENCES}
+    with step(5, STEPS, "a conversation") as running:
+        connection = ask_for_connection(llm_provider="local", is_local_mode=True)
+        conversation = asyncio.run(converse(connection, speech, running))
+    with step(6, STEPS, "the books are closed"):
+        session_id = _wait_for_the_end(connection)
+    show(conversation, session_id)
+    return 0
+
+
+def take_down() -> int:
+    """Removes the release; the cluster stays until `make cluster-down`."""
+    stop_forwarding(PID_FILE)
+    with step(1, 1, "removing the release"):
+        RELEASE.uninstall()
+    return 0
+
+
+def show(conversation: Conversation, session_id: str) -> None:
+    """Prints the transcript as Postgres has it, the VoiceSessions, and the timings."""
+    rows = RELEASE.sql(
+        f"SELECT role, content FROM voice.conversation_messages WHERE session_id = '{session_id}' ORDER BY id"
+    )
+    print("\nThe transcript, from Postgres:\n")
+    for row in rows:
+        print(f"  {row['role'] or '':>10}  {row['content']}")
+    said = " ".join(row["content"] for row in rows if row["role"] == "user")
+    print(f"\nWord error rate of the customer's sentences: {word_error_rate([' '.join(SENTENCES)], [said]):.3f}")
+    print("\n$ kubectl get voicesessions\n" + RELEASE.kubectl("get", "voicesessions"))
+    answers = ", ".join(f"{seconds:.2f}" for seconds in conversation.answer_seconds)
+    print(f"connected after        {conversation.connect_seconds:.2f} s")
+    print(f"agent in the room      {conversation.agent_seconds:.2f} s after the customer began to connect")
+    print(f"greeting heard         {conversation.greeting_seconds:.2f} s after that")
+    print(f"end of speech → answer {answers} s")
+    print(f"\nTalk to it yourself: http://localhost:{TOKEN_SERVICE_PORT}     (end it with `make demo-down`)")
+
+
+def _local_cluster(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "local_cluster", *arguments], cwd=ROOT, check=True)
+
+
+def _expose() -> None:
+    stop_forwarding(PID_FILE)
+    PID_FILE.write_text(str(start_forwarding(TOKEN_SERVICE_PORT, RELEASE.token_service_address())))
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{TOKEN_SERVICE_PORT}/", timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"the token service does not answer on port {TOKEN_SERVICE_PORT}: {error}"
+                ) from error
+            time.sleep(0.5)
+
+
+def _wait_for_the_end(connection: Connection) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for item in RELEASE.get("voicesessions")["items"]:
+            status = item.get("status", {})
+            if status.get("room") == connection.room and status.get("phase") in {"Ended", "Failed"}:
+                if status["phase"] == "Failed":
+                    raise ReleaseError(f"the VoiceSession failed: {status.get('reason')}: {status.get('message')}")
+                return str(item["metadata"]["uid"])
+        time.sleep(0.5)
+    raise ReleaseError(f"no VoiceSession of room {connection.room} ended within 60 s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

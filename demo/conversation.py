@@ -1,0 +1,56 @@
+"""Holds one scripted conversation and measures it as the customer hears it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from demo.customer import Customer, joined_room
+from demo.front_door import Connection
+from demo.progress import Step
+
+
+@dataclass
+class Conversation:
+    """What a conversation came to. Times in seconds."""
+
+    connect_seconds: float = 0.0
+    agent_seconds: float = 0.0
+    greeting_seconds: float = 0.0
+    answer_seconds: list[float] = field(default_factory=list)
+    customer_words: list[str] = field(default_factory=list)
+    agent_words: list[str] = field(default_factory=list)
+
+
+async def converse(connection: Connection, speech: Mapping[str, bytes], step: Step) -> Conversation:
+    """Joins the room, waits for the greeting, says each sentence of `speech` and waits for its answer.
+
+    `speech`: sentence → 24 kHz mono 16-bit samples, in the order to say them.
+
+    Raises:
+        demo.customer.CustomerError: an answer did not come.
+    """
+    result = Conversation()
+    async with joined_room(connection.server_url, connection.token) as customer:
+        result.connect_seconds = customer.connected_at - customer.connect_began_at
+        await customer.until(lambda: customer.heard.agent_joined_at is not None, 30, "the agent")
+        result.agent_seconds = (customer.heard.agent_joined_at or 0.0) - customer.connect_began_at
+        step.note("the agent is in the room")
+        greeted = await customer.answer(customer.connect_began_at)
+        result.greeting_seconds = greeted - customer.connect_began_at
+        for number, (sentence, pcm) in enumerate(speech.items(), start=1):
+            spoken = await customer.say(pcm)
+            first = await customer.answer(spoken)
+            result.answer_seconds.append(first - spoken)
+            step.note(f"turn {number} of {len(speech)}: {sentence!r} answered after {first - spoken:.2f} s")
+        result.customer_words = _words_of(customer, connection.identity)
+        result.agent_words = [said.text for said in customer.heard.transcripts if said.identity != connection.identity]
+    return result
+
+
+def _words_of(customer: Customer, identity: str) -> list[str]:
+    return [said.text for said in customer.heard.transcripts if said.identity == identity]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Returns the value below which `share` (0 to 1) of `values` lie; nan where there are none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")

@@ -1,0 +1,48 @@
+"""One release for all e2e tests, on the cluster that `make cluster` gives; each test brings its own pool or profile."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from demo.forwarding import start_forwarding
+from demo.progress import Step
+from demo.release import Release
+from demo.speech import synthesize
+
+E2E_PORT = 3010
+
+
+@pytest.fixture(scope="session")
+def release() -> Iterator[Release]:
+    """The chart, installed into a namespace of its own; removed at the end unless KEEP_RELEASE is set."""
+    installed = Release("e2e", "e2e")
+    installed.install({"defaultPool": {"warm": {"min": 2, "max": 12}}})
+    installed.wait_until_ready(Step("e2e release"), timeout=420)
+    yield installed
+    if not os.environ.get("KEEP_RELEASE"):
+        installed.uninstall()
+
+
+@pytest.fixture(scope="session")
+def front_door(release: Release) -> str:
+    """The token service's base URL, reached on its node port."""
+    return f"http://{release.token_service_address()}"
+
+
+@pytest.fixture(scope="session")
+def localhost_front_door(release: Release) -> Iterator[str]:
+    """The token service on localhost, where a browser grants the page its microphone."""
+    pid = start_forwarding(E2E_PORT, release.token_service_address())
+    yield f"http://localhost:{E2E_PORT}"
+    os.kill(pid, 15)
+
+
+@pytest.fixture(scope="session")
+def speak(release: Release) -> Callable[[str], bytes]:
+    """Turns a sentence into 24 kHz mono 16-bit samples, by the release's own text-to-speech."""
+
+    def samples(sentence: str) -> bytes:
+        return synthesize(release, sentence)
+
+    return samples

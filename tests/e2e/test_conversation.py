@@ -1,0 +1,162 @@
+"""The main job, end to end: a customer asks for a room, gets an agent pod of their own, and they talk."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from livekit import api
+
+from demo.conversation import Conversation, converse
+from demo.front_door import Connection, ask_for_connection, call_service
+from demo.progress import Step
+from demo.release import Release, tool_environment
+from demo.script import SENTENCES
+from demo.transcripts import word_error_rate, words
+
+pytestmark = pytest.mark.e2e
+
+Speak = Callable[[str], bytes]
+
+CUSTOMERS = (
+    ("Anna", "I would like to talk about opening a bank account.", "bank account"),
+    ("Robert", "I want to ask about a loan for a house.", "loan"),
+    ("Maria", "My suitcase was lost at the airport yesterday.", "suitcase"),
+    ("David", "The kitchen window is broken and needs repair.", "window"),
+    ("Laura", "Please book a table at the restaurant tonight.", "restaurant"),
+)
+
+
+def wait_for_end(release: Release, room: str, timeout: float = 60.0) -> dict[str, Any]:
+    """Returns the VoiceSession of `room` once its books are closed."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        found = voice_session_of(release, room)
+        if found and found["status"].get("phase") in {"Ended", "Failed"}:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"the VoiceSession of {room} has not ended: {voice_session_of(release, room)}")
+
+
+def voice_session_of(release: Release, room: str) -> dict[str, Any] | None:
+    """Returns the VoiceSession whose status names `room`, or None."""
+    items = release.get("voicesessions")["items"]
+    return next((item for item in items if item.get("status", {}).get("room") == room), None)
+
+
+def wait_for_pod(release: Release, room: str, timeout: float = 30.0) -> str:
+    """Returns the name of the pod that serves `room`."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        found = voice_session_of(release, room) or {}
+        if pod := found.get("status", {}).get("podName"):
+            return str(pod)
+        time.sleep(0.3)
+    raise AssertionError(f"no pod serves {room} after {timeout:.0f} s")
+
+
+async def open_rooms(release: Release) -> list[str]:
+    """Returns the names of the rooms that LiveKit has open."""
+    key, secret = release.livekit_credentials()
+    async with api.LiveKitAPI(f"http://{release.livekit_address()}", key, secret) as livekit:
+        answer = await livekit.room.list_rooms(api.ListRoomsRequest())
+    return [room.name for room in answer.rooms]
+
+
+def rows_of(release: Release, room: str) -> list[dict[str, Any]]:
+    """Returns the conversation's messages, in order."""
+    return release.sql(
+        "SELECT m.* FROM voice.conversation_messages m JOIN voice.conversation_sessions s USING (session_id) "
+        f"WHERE s.room_id = '{room}' ORDER BY m.id"
+    )
+
+
+def wait_until_gone(release: Release, pod: str, timeout: float = 40.0) -> None:
+    """Waits until the pod does not exist any more."""
+    release.kubectl("wait", "--for=delete", f"pod/{pod}", f"--timeout={timeout:.0f}s", timeout=timeout + 10)
+
+
+async def hold(connection: Connection, speech: Mapping[str, bytes]) -> Conversation:
+    """Holds a conversation without telling of it."""
+    return await converse(connection, speech, Step("conversation"))
+
+
+async def test_a_spoken_conversation_leaves_complete_books(release: Release, front_door: str, speak: Speak) -> None:
+    connection = ask_for_connection(front_door)
+    conversation = await hold(connection, {sentence: speak(sentence) for sentence in SENTENCES})
+
+    ended = wait_for_end(release, connection.room)
+    rows = rows_of(release, connection.room)
+    said = [row["content"] for row in rows if row["role"] == "user"]
+    assert word_error_rate([" ".join(SENTENCES)], [" ".join(said)]) <= 0.15
+    agent_rows = [row["content"] for row in rows if row["role"] == "assistant"]
+    assert words(" ".join(agent_rows)) == words(" ".join(conversation.agent_words))
+    assert "pizzas" in words(" ".join(agent_rows))
+
+    status = ended["status"]
+    assert status["phase"] == "Ended", status
+    assert status["endReason"] == "participant_left"
+    books = release.sql(f"SELECT * FROM voice.conversation_sessions WHERE room_id = '{connection.room}'")
+    assert len(books) == 1
+    assert books[0]["session_id"] == ended["metadata"]["uid"]
+    assert books[0]["ended_at"] is not None
+    assert books[0]["end_reason"] == "participant_left"
+    assert books[0]["is_local_mode"] is False
+    wait_until_gone(release, status["podName"])
+    assert connection.room not in await open_rooms(release)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+async def test_customers_at_once_never_cross(release: Release, front_door: str, speak: Speak, count: int) -> None:
+    customers = CUSTOMERS[:count]
+    scripts = [
+        {sentence: speak(sentence) for sentence in (f"Hello, my name is {name}.", topic)}
+        for name, topic, _ in customers
+    ]
+    connections = [ask_for_connection(front_door) for _ in customers]
+    conversations = await asyncio.gather(*(hold(c, s) for c, s in zip(connections, scripts, strict=True)))
+
+    sessions = [wait_for_end(release, connection.room) for connection in connections]
+    assert len({connection.room for connection in connections}) == count
+    assert len({session["status"]["podName"] for session in sessions}) == count
+    for mine, (connection, conversation) in enumerate(zip(connections, conversations, strict=True)):
+        stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
+        heard = " ".join([*conversation.agent_words, *conversation.customer_words]).lower()
+        assert customers[mine][2].split()[-1] in stored
+        for other, (name, _, key) in enumerate(customers):
+            if other != mine:
+                assert name.lower() not in words(stored), f"{name} is in another's rows"
+                assert key not in stored
+                assert key not in heard
+
+
+async def test_no_words_in_logs(release: Release, front_door: str, speak: Speak) -> None:
+    connection = ask_for_connection(front_door)
+    sentence = "The secret word of this call is elephant."
+    task = asyncio.create_task(hold(connection, {sentence: speak(sentence)}))
+    pod = await asyncio.to_thread(wait_for_pod, release, connection.room)
+    follow = await asyncio.create_subprocess_exec(
+        *("kubectl", "-n", release.namespace, "logs", "-f", pod), stdout=asyncio.subprocess.PIPE, env=tool_environment()
+    )
+    await task
+    log, _ = await asyncio.wait_for(follow.communicate(), 60)
+    assert log, "the pod logged nothing: this test would prove nothing"
+    stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
+    assert "elephant" in stored
+    assert b"elephant" not in log.lower()
+    for part in ("operator", "token-service", "local-models", "livekit"):
+        text = release.kubectl("logs", f"deployment/{release.full_name(part)}", "--tail=-1")
+        assert "elephant" not in text.lower(), f"a word of the conversation is in the log of {part}"
+
+
+def test_an_unused_token_costs_nothing(release: Release, front_door: str) -> None:
+    before = {item["metadata"]["uid"] for item in release.get("voicesessions")["items"]}
+    rooms = set()
+    for _ in range(20):
+        answer = call_service("POST", "/api/token", {}, base=front_door)
+        rooms.add(answer["participant_token"])
+    time.sleep(3)
+    after = {item["metadata"]["uid"] for item in release.get("voicesessions")["items"]}
+    assert len(rooms) == 20
+    assert after <= before
