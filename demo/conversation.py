@@ -1,6 +1,6 @@
 """Holds one scripted conversation and measures it as the customer hears it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from demo.customer import Customer, joined_room
@@ -48,9 +48,3 @@ async def converse(connection: Connection, speech: Mapping[str, bytes], step: St
 
 def _words_of(customer: Customer, identity: str) -> list[str]:
     return [said.text for said in customer.heard.transcripts if said.identity == identity]
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Returns the value below which `share` (0 to 1) of `values` lie; nan where there are none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")

@@ -1,0 +1,195 @@
+"""VoiceSession created → agent joined, warm, on real pods; beside it a bare `Room.connect` from a pod, in one run.
+
+The customer waits in the room and the clock is the benchmark's own: from just before the create call until the
+customer's client is told that the agent is there. That is later than the agent's own join by one trip.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+import ssl
+import sys
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+import yaml
+from livekit import api, rtc
+
+from benchmarks.report import Progress, percentile, print_result, print_table
+from demo.progress import Step
+from demo.release import Release, kubeconfig_path
+from voicesession.names import AGENT_IDENTITY, API_VERSION, GROUP, VERSION, VOICE_SESSIONS
+
+# Runs in a pod of the agent image: what LiveKit and the network cost without us.
+BARE_CONNECT = """
+import asyncio, json, os, sys, time
+from livekit import rtc
+async def main():
+    for token in json.load(sys.stdin):
+        room = rtc.Room()
+        began = time.monotonic()
+        await room.connect(os.environ["URL"], token)
+        print(json.dumps((time.monotonic() - began) * 1000), flush=True)
+        await room.disconnect()
+        await asyncio.sleep(0.5)
+asyncio.run(main())
+"""
+
+
+@dataclass
+class Measured:
+    """Milliseconds, one entry a VoiceSession."""
+
+    joined: list[float] = field(default_factory=list)
+    create_call: list[float] = field(default_factory=list)
+    connect: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+class Rooms:
+    """Rooms and tokens of a release's LiveKit."""
+
+    def __init__(self, release: Release) -> None:
+        """Reads the address and the credentials once."""
+        self.key, self.secret = release.livekit_credentials()
+        self.address = release.livekit_address()
+
+    def token(self, room: str, identity: str, kind: api.AccessToken.ParticipantKind = "standard") -> str:
+        """Returns a token for one room."""
+        grants = api.VideoGrants(room_join=True, room=room, agent=kind == "agent", can_update_own_metadata=True)
+        token = api.AccessToken(self.key, self.secret).with_identity(identity).with_kind(kind)
+        return token.with_grants(grants).to_jwt()
+
+
+class Sessions:
+    """Creates and deletes VoiceSessions over one kept connection, as a controller would."""
+
+    def __init__(self, http: aiohttp.ClientSession, server: str, namespace: str) -> None:
+        """Takes an open HTTP session with the administrator's certificate."""
+        self._http = http
+        self._url = f"{server}/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{VOICE_SESSIONS}"
+
+    async def create(self, name: str, room: str) -> None:
+        """Creates a VoiceSession for an existing room."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "VoiceSession",
+            "metadata": {"name": name},
+            "spec": {"room": room, "participantIdentity": "customer"},
+        }
+        async with self._http.post(self._url, json=body) as answer:
+            if answer.status != 201:
+                raise RuntimeError(f"create failed with {answer.status}: {await answer.text()}")
+
+    async def read(self, name: str) -> dict[str, object]:
+        """Returns the object."""
+        async with self._http.get(f"{self._url}/{name}") as answer:
+            found: dict[str, object] = await answer.json()
+            return found
+
+    async def delete(self, name: str) -> None:
+        """Deletes it; its pod and its room go with it."""
+        async with self._http.delete(f"{self._url}/{name}") as answer:
+            await answer.read()
+
+
+def admin_connection() -> tuple[str, ssl.SSLContext]:
+    """Returns the API server's address and a TLS context with the administrator's certificate."""
+    config = yaml.safe_load(kubeconfig_path().read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cafile=cluster["certificate-authority"])
+    context.load_cert_chain(user["client-certificate"], user["client-key"])
+    return cluster["server"], context
+
+
+async def hand_over_once(rooms: Rooms, sessions: Sessions, measured: Measured) -> None:
+    """Lets a customer wait in a room, asks for an agent, and clocks its arrival."""
+    name = f"bench-{secrets.token_hex(6)}"
+    room = rtc.Room()
+    arrived = asyncio.Event()
+    room.on("participant_connected", lambda who: arrived.set() if who.identity == AGENT_IDENTITY else None)
+    await room.connect(f"ws://{rooms.address}", rooms.token(name, "customer"))
+    try:
+        began = time.monotonic()
+        await sessions.create(name, name)
+        created = time.monotonic()
+        await asyncio.wait_for(arrived.wait(), 20)
+        measured.joined.append((time.monotonic() - began) * 1000)
+        measured.create_call.append((created - began) * 1000)
+        await asyncio.sleep(1.0)
+        status = (await sessions.read(name)).get("status")
+        if isinstance(status, dict) and status.get("connectMillis") is not None:
+            measured.connect.append(float(status["connectMillis"]))
+    except TimeoutError:
+        measured.failures.append(f"{name}: no agent within 20 s: {await sessions.read(name)}")
+    finally:
+        await sessions.delete(name)
+        await room.disconnect()
+
+
+def bare_connects(release: Release, rooms: Rooms, count: int) -> list[float]:
+    """Returns the milliseconds of `count` bare `Room.connect` from a pod of the agent image."""
+    pool = release.get("agentpools")["items"][0]
+    name = f"bare-connect-{secrets.token_hex(3)}"
+    tokens = [rooms.token(f"bare-{secrets.token_hex(6)}", AGENT_IDENTITY, "agent") for _ in range(count)]
+    output = release.kubectl(
+        *("run", name, "--rm", "-i", "--quiet", "--restart=Never", f"--image={pool['spec']['image']}"),
+        *(f"--env=URL=ws://{rooms.address}", "--command", "--", "python", "-c", BARE_CONNECT),
+        stdin=json.dumps(tokens),
+        timeout=60 + 3 * count,
+    )
+    return [float(line) for line in output.split() if line.replace(".", "", 1).isdigit()]
+
+
+async def hand_over(release: Release, count: int, interval: float) -> tuple[Measured, list[float]]:
+    """Runs `count` handovers, one each `interval` seconds, with the bare connects before and after."""
+    rooms = Rooms(release)
+    server, context = admin_connection()
+    measured = Measured()
+    bare = await asyncio.to_thread(bare_connects, release, rooms, 20)
+    progress = Progress("VoiceSessions", count)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as http:
+        sessions = Sessions(http, server, release.namespace)
+        for number in range(1, count + 1):
+            began = time.monotonic()
+            await hand_over_once(rooms, sessions, measured)
+            progress.at(number)
+            await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
+    return measured, bare + await asyncio.to_thread(bare_connects, release, rooms, 20)
+
+
+def main() -> int:
+    """Runs the benchmark; returns 1 where an agent never came."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.handover", description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="VoiceSessions (default 200)")
+    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two (default 5)")
+    parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
+    arguments = parser.parse_args()
+    release = Release(arguments.release, arguments.release)
+    release.wait_until_ready(Step("release"), timeout=300)
+    measured, bare = asyncio.run(hand_over(release, arguments.count, arguments.interval))
+    rows = {
+        "VoiceSession created → agent joined": measured.joined,
+        "  of it: the create call": measured.create_call,
+        "  of it: the agent's Room.connect": measured.connect,
+        "bare Room.connect from a pod": bare,
+    }
+    print_table("Handover, warm", rows)
+    for failure in measured.failures:
+        print(f"  failed: {failure}")
+    print_result(
+        {
+            "joined_p50_ms": percentile(measured.joined, 0.5),
+            "joined_p99_ms": percentile(measured.joined, 0.99),
+            "bare_connect_p50_ms": percentile(bare, 0.5),
+            "count": len(measured.joined),
+            "failures": len(measured.failures),
+        }
+    )
+    return 1 if measured.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
