@@ -1,23 +1,95 @@
-"""The command line: `python -m local_cluster up|down|status|node-down|node-up`."""
+"""The command line: `python -m local_cluster up|down|status|node-down|node-up|images|values|env`."""
 
+import argparse
 import sys
-from local_cluster.netns import NetnsProvider
-from local_cluster.errors import ClusterError
-import os
+from collections.abc import Sequence
 
-p = NetnsProvider()
-cmd = sys.argv[1]
-try:
-    if cmd == "up":
-        p.up(int(os.environ.get("NODES", "1")))
-    if cmd == "down":
-        p.down()
-    if cmd == "status":
-        print("\n".join(p.status()))
-    if cmd == "node-down":
-        p.node_down(int(sys.argv[2]))
-    if cmd == "node-up":
-        p.node_up(int(sys.argv[2]))
-except ClusterError as e:
-    print(e)
-    sys.exit(1)
+from local_cluster import handout
+from local_cluster.base_image import ensure_base
+from local_cluster.builders import choose_builder
+from local_cluster.errors import ClusterError
+from local_cluster.images import PROJECT_IMAGES, Image, build_and_push
+from local_cluster.progress import say
+from local_cluster.provider import choose_provider, wanted_nodes
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; what goes wrong is said in a sentence."""
+    parser = _build_parser()
+    given = parser.parse_args(arguments)
+    try:
+        _run(given)
+    except ClusterError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. Run the same command again to go on, or `make cluster-down` to tidy up.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local_cluster",
+        description="A local Kubernetes. CLUSTER=auto|kind|netns|current and NODES=1|2|3 choose which; AUDIT=1 logs "
+        "every API request (netns).",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("up", help="bring the cluster up; no-op when it is")
+    commands.add_parser("down", help="take it away without a trace")
+    commands.add_parser("status", help="say what runs")
+    commands.add_parser("env", help="print the lines that make your shell use it")
+    for name, text in (("node-down", "stop a node without warning"), ("node-up", "start it again")):
+        commands.add_parser(name, help=text).add_argument("number", type=int, metavar="N", help="which, from 1")
+    images = commands.add_parser("images", help="build images and push those that are new; writes .cluster/images.*")
+    images.add_argument("names", nargs="*", metavar="NAME", help=", ".join(image.name for image in PROJECT_IMAGES))
+    return parser
+
+
+def _run(given: argparse.Namespace) -> None:
+    provider = choose_provider()
+    match given.command:
+        case "up":
+            handout.write_cluster(provider.up(wanted_nodes()))
+            say("Use it with:")
+            for line in handout.describe():
+                say(f"  {line}")
+        case "down":
+            provider.down()
+            handout.remove_cluster()
+        case "status":
+            for line in provider.status():
+                say(line)
+        case "env":
+            for line in handout.describe():
+                say(line)
+        case "node-down":
+            provider.node_down(given.number)
+        case "node-up":
+            provider.node_up(given.number)
+        case "images":
+            _make_images(given.names)
+
+
+def _make_images(names: Sequence[str]) -> None:
+    images = _chosen_images(names)
+    provider = choose_provider()
+    builder = choose_builder()
+    references = build_and_push(images, builder, provider.registry, ensure_base(builder))
+    provider.preload(references)
+    handout.write_images({str(image.chart_key): name for image, name in zip(images, references, strict=True)})
+    for reference in references:
+        say(reference)
+    say(f"Helm values that name them: {handout.IMAGES_YAML}")
+
+
+def _chosen_images(names: Sequence[str]) -> list[Image]:
+    known = {image.name: image for image in PROJECT_IMAGES}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ClusterError(f"There is no image {unknown[0]}. There are: {', '.join(known)}.")
+    return [known[name] for name in names or known]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,6 +19,7 @@ from local_cluster.progress import step
 KUBERNETES_VERSION = "1.34.4"
 LIVEKIT_VERSION = "1.13.5"
 HELM_VERSION = "3.22.0"
+KIND_VERSION = "0.33.0"
 
 KUBERNETES_COMMANDS = (
     "kube-apiserver",
@@ -82,6 +83,7 @@ PAUSE = Program(name="pause", version="1", source=PACKAGE / "go" / "pause", stat
 HELM = Program(
     name="helm", version=HELM_VERSION, package="helm.sh/helm/v3/cmd/helm", built_in="about 2 minutes on 2 cores"
 )
+KIND = Program(name="kind", version=KIND_VERSION, package="sigs.k8s.io/kind", built_in="seconds")
 LIVEKIT = Program(
     name="livekit-server",
     version=LIVEKIT_VERSION,

@@ -43,14 +43,14 @@ class Buildah:
     """buildah as root, without a daemon; its layers are kept in our cache folder."""
 
     def __init__(self) -> None:
-        """Finds its store; nothing is touched before the first build."""
-        storage = cache_folder() / "buildah"
-        self._command = [
-            "buildah",
-            f"--root={storage}",
-            f"--runroot={STATE / 'buildah'}",
-            "--storage-driver=overlay",
-        ]
+        """Finds its store in the cache folder."""
+        home = cache_folder() / "buildah"
+        home.mkdir(parents=True, exist_ok=True)
+        config = home / "containers.conf"
+        # Else it makes a folder for its lock below /etc.
+        config.write_text(f'[network]\nnetwork_config_dir = "{home / "network"}"\n')
+        self._environment = {**os.environ, "CONTAINERS_CONF": str(config)}
+        self._store = [f"--root={home / 'store'}", f"--runroot={STATE / 'buildah'}", "--storage-driver=overlay"]
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """See Builder."""
@@ -58,28 +58,20 @@ class Buildah:
         if CA_BUNDLE.exists():
             # The machine's own authorities, for as long as the build lasts.
             flags += [f"--volume={CA_BUNDLE.parent}:{CA_BUNDLE.parent}:ro", f"--env=PIP_CERT={CA_BUNDLE}"]
-        run(
-            *(*self._command, "build", "--layers", "--isolation=chroot", "--tag", reference, *flags, context),
-            timeout=BUILD_SECONDS,
-        )
+        options = ["--layers", "--isolation=chroot", f"--tag={reference}", *flags]
+        self._buildah("build", *options, context)
 
     def push(self, reference: str, registry: str) -> None:
         """See Builder."""
         target = f"docker://{registry}/{reference.split('/', 1)[1]}"
-        run(*(*self._command, "push", "--tls-verify=false", reference, target), timeout=BUILD_SECONDS)
-
-    def import_archive(self, archive: Path, reference: str) -> None:
-        """Makes an image with one layer out of a tar archive of a file system."""
-        container = run(*self._command, "from", "scratch").strip()
-        try:
-            run(*self._command, "add", container, archive, "/", timeout=BUILD_SECONDS)
-            run(*self._command, "commit", container, reference, timeout=BUILD_SECONDS)
-        finally:
-            run(*self._command, "rm", container)
+        self._buildah("push", "--tls-verify=false", reference, target)
 
     def has(self, reference: str) -> bool:
         """Whether the image is in the store."""
-        return succeeds(*self._command, "inspect", "--type=image", reference)
+        return bool(self._buildah("images", "--quiet", "--filter", f"reference={reference}").strip())
+
+    def _buildah(self, *arguments: str | Path) -> str:
+        return run("buildah", *self._store, *arguments, env=self._environment, timeout=BUILD_SECONDS)
 
 
 def choose_builder() -> Docker | Buildah:

@@ -56,8 +56,9 @@ def _remove_tree(folder: Path) -> bool:
     if not folder.exists():
         return True
     children = [child for child in folder.iterdir() if child.is_dir()]
-    if not all([_remove_tree(child) for child in children]):
-        return False
+    for child in children:
+        if not _remove_tree(child):
+            return False
     try:
         folder.rmdir()
     except FileNotFoundError:

@@ -102,6 +102,8 @@ def _build_controller_manager(authority: Authority) -> list[str]:
         f"--service-account-private-key-file={authority.folder / 'service-account.key'}",
         f"--root-ca-file={authority.certificate}",
         "--use-service-account-credentials=true",
+        # Else it makes one below /usr.
+        f"--flex-volume-plugin-dir={FOLDER / 'volume-plugins'}",
         "--leader-elect=false",
         "--secure-port=0",
         f"--node-monitor-grace-period={NODE_GRACE_SECONDS}s",

@@ -4,10 +4,10 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from local_cluster.binaries import COREDNS, PAUSE, Program, ensure
+from local_cluster.binaries import COREDNS, LIVEKIT, PAUSE, Program, ensure
 from local_cluster.builders import Builder
 from local_cluster.layout import IMAGE_PREFIX, PACKAGE, REPOSITORY
 from local_cluster.progress import step
@@ -30,13 +30,39 @@ class Image:
     """Whether it starts from BASE; else from nothing."""
     chart_key: str | None = None
     """The chart's value below `images` that names it."""
-    optional_paths: tuple[str, ...] = field(default=())
-    """As `paths`, when they exist."""
+    beside: tuple[str, ...] = ()
+    """Files that lie beside the Dockerfile and are copied from the top of its context."""
+    optional_folders: tuple[str, ...] = ()
+    """As `paths`; empty where they do not exist."""
 
 
 PAUSE_IMAGE = Image("pause", PACKAGE / "images/pause/Dockerfile", program=PAUSE, based=False)
 COREDNS_IMAGE = Image("coredns", PACKAGE / "images/coredns/Dockerfile", program=COREDNS, based=False)
-CLUSTER_IMAGES = (PAUSE_IMAGE, COREDNS_IMAGE)
+PROJECT_IMAGES = (
+    Image(
+        "operator",
+        REPOSITORY / "operator/Dockerfile",
+        paths=(
+            "operator/requirements.lock",
+            "operator/voicesession",
+            "operator/conversations",
+            "operator/token_service",
+            "operator/voice_operator",
+        ),
+        optional_folders=("web/dist",),
+        chart_key="operator",
+    ),
+    Image(
+        "agent",
+        REPOSITORY / "agent_image/Dockerfile",
+        paths=("agent_image/requirements.lock", "agent_image/voice_agent", "operator/voicesession"),
+        chart_key="agent",
+    ),
+    Image("local-models", REPOSITORY / "local_models/Dockerfile", paths=("local_models",), chart_key="localModels"),
+    Image("livekit", PACKAGE / "images/livekit/Dockerfile", program=LIVEKIT, chart_key="livekit"),
+    Image("postgres", PACKAGE / "images/postgres/Dockerfile", beside=("entrypoint.sh",), chart_key="postgres"),
+    Image("pgbouncer", PACKAGE / "images/pgbouncer/Dockerfile", chart_key="pgbouncer"),
+)
 
 
 def tag(image: Image, base: str) -> str:
@@ -45,6 +71,8 @@ def tag(image: Image, base: str) -> str:
     digest.update(image.dockerfile.read_bytes())
     if image.program is not None:
         digest.update(image.program.key().encode())
+    for name in image.beside:
+        digest.update((image.dockerfile.parent / name).read_bytes())
     for source in _sources(image):
         for file in _files(source):
             digest.update(f"{file.relative_to(REPOSITORY)} {file.stat().st_mode & 0o111}\n".encode())
@@ -81,17 +109,21 @@ def _fill_context(image: Image, context: Path) -> None:
     shutil.copy(image.dockerfile, context / "Dockerfile")
     if image.program is not None:
         shutil.copy(image.program.path(), context / image.program.name)
+    for name in image.beside:
+        shutil.copy2(image.dockerfile.parent / name, context / name)
+    for name in image.optional_folders:
+        (context / name).mkdir(parents=True)
     for source in _sources(image):
         target = context / source.relative_to(REPOSITORY)
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_IGNORED))
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_IGNORED), dirs_exist_ok=True)
         else:
             shutil.copy2(source, target)
 
 
 def _sources(image: Image) -> list[Path]:
-    optional = [REPOSITORY / path for path in image.optional_paths if (REPOSITORY / path).exists()]
+    optional = [REPOSITORY / path for path in image.optional_folders if (REPOSITORY / path).exists()]
     return [*(REPOSITORY / path for path in image.paths), *optional]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from local_cluster import cgroups, control_plane, host_network, node, processes, registry
 from local_cluster.binaries import COREDNS, HELM, KUBERNETES, PAUSE, ensure
@@ -24,9 +25,9 @@ from local_cluster.layout import (
     REGISTRY_PORT,
     STATE,
     cache_folder,
-    node_address,
     node_cgroup,
     node_name,
+    node_namespace,
 )
 from local_cluster.pki import Authority, write_kubeconfig
 from local_cluster.progress import say, step
@@ -67,7 +68,7 @@ class NetnsProvider:
             if running:
                 raise ClusterError(
                     f"The cluster is up with {running} node(s), and NODES={nodes} was asked for. "
-                    f"Keep it (NODES={running}), or make it anew: `make cluster-down`, then `make cluster NODES={nodes}`."
+                    f"Keep it (NODES={running}), or make it anew: `make cluster-down cluster NODES={nodes}`."
                 )
             if _exists():
                 say("An earlier cluster ended half-way; what is left of it is taken away first.")
@@ -120,7 +121,7 @@ class NetnsProvider:
             host_network.set_node_link(number, up=True)
             if node_name(number) not in processes.running_names():
                 cgroups.create(node_cgroup(number))
-                processes.restart(node_name(number), network_namespace=host_network.node_namespace(number))
+                processes.restart(node_name(number), network_namespace=node_namespace(number))
             self._wait_until_nodes_ready([number])
 
     def preload(self, references: Sequence[str]) -> None:
@@ -146,7 +147,7 @@ class NetnsProvider:
                 name = node_name(number)
                 cgroups.create(node_cgroup(number))
                 spec = node.build(number, nodes, authority, reference(PAUSE_IMAGE))
-                processes.start(name, spec, network_namespace=host_network.node_namespace(number))
+                processes.start(name, spec, network_namespace=node_namespace(number))
             self._apply_manifests()
             self._wait_until_nodes_ready(range(1, nodes + 1))
         with step("waiting for DNS"):
@@ -247,10 +248,8 @@ def _remove() -> None:
     shutil.rmtree(STATE, ignore_errors=True)
 
 
-def _is_ready(item: dict[str, object]) -> bool:
-    status = item["status"]
-    assert isinstance(status, dict)
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
+def _is_ready(item: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
 
 
 def _end_of(log: Path) -> str:

@@ -203,6 +203,8 @@ def _build_kubelet_config(number: int, nodes: int) -> dict[str, object]:
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{node_cgroup(number)}",
         "failCgroupV1": False,
+        # Else it makes one below /usr.
+        "volumePluginDir": "/var/lib/kubelet/volume-plugins",
         "failSwapOn": False,
         "enforceNodeAllocatable": ["pods"],
         "systemReserved": {"memory": f"{_memory_of_others_mib(nodes)}Mi"},
