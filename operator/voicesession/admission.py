@@ -1,0 +1,241 @@
+"""Whether a started room gets an agent: one pure decision, for the webhook and for the operator's poll of the rooms."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from voicesession.models import AgentProfile, Phase, VoiceSession
+from voicesession.names import (
+    API_VERSION,
+    CALL_LABEL,
+    PROFILE_LABEL,
+    ROOM_HASH_LABEL,
+    TENANT_LABEL,
+    is_valid_room,
+    short_hash,
+    voice_session_name,
+)
+from voicesession.tickets import CallTicket, TicketError, parse_ticket
+
+# A room whose VoiceSession is made beside it may start this long before that VoiceSession is seen.
+_CREATION_GRACE = timedelta(seconds=30)
+_LABEL_LENGTH = 63
+
+
+class RefusalReason(StrEnum):
+    """Why a started room gets no agent; `reason` of the data message its customer gets."""
+
+    TICKET_EXPIRED = "ticket-expired"
+    ROOM_TOO_OLD = "room-too-old"
+    TOO_MANY_STARTS = "too-many-starts"
+    PROFILE_MISSING = "profile-missing"
+    PROFILE_FULL = "profile-full"
+    TENANT_FULL = "tenant-full"
+    CALL_GONE = "call-gone"
+
+
+@dataclass(frozen=True)
+class RoomStart:
+    """A room as LiveKit tells it, by webhook or list. `created_at` is when this sid started."""
+
+    name: str
+    sid: str
+    created_at: datetime
+    metadata: str
+
+
+@dataclass(frozen=True)
+class AdmissionLimits:
+    """What binds every start of a room.
+
+    max_ticket_age: from the ticket's issue to the room's start. LiveKit refreshes the tokens of connected customers,
+        and a refreshed one restarts a room for ten minutes with the same ticket.
+    max_room_wait: from the room's start to its admission; it is long only while the API server is away.
+    """
+
+    max_ticket_age: timedelta = timedelta(seconds=120)
+    max_starts_per_call: int = 3
+    tenant_max_sessions: int | None = None
+    max_room_wait: timedelta = timedelta(seconds=180)
+    retry_after_seconds: int = 15
+
+    def kept_after_finish(self, voice_session: VoiceSession, ttl_seconds: int) -> timedelta:
+        """Returns how long a finished VoiceSession is kept: its ttl, and those of rooms until no start needs counting.
+
+        Every start of a call lies between its ticket's issue and ticket age + room wait later, so a VoiceSession that
+        outlives that is there to be counted, and the one of a sid is there while the sid could be admitted.
+        """
+        ttl = timedelta(seconds=ttl_seconds)
+        if CALL_LABEL not in voice_session.metadata.labels:
+            return ttl
+        return max(ttl, self.max_ticket_age + self.max_room_wait)
+
+
+@dataclass(frozen=True)
+class Admit:
+    """The room gets an agent: create this VoiceSession. On 409, compare `spec.roomSid`."""
+
+    voice_session_body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The room gets no agent: tell its customer why, then delete it. `retry_after` in seconds, where waiting helps."""
+
+    reason: RefusalReason
+    message: str
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True)
+class NotOurs:
+    """The room is somebody else's business, or will be served by a VoiceSession that is just being made."""
+
+
+@dataclass(frozen=True)
+class AlreadyServed:
+    """This start of the room has its VoiceSession. `finished`: its call is over, so the room can be closed."""
+
+    name: str
+    finished: bool
+
+
+Admission = Admit | Refuse | NotOurs | AlreadyServed
+
+
+def is_finished(voice_session: VoiceSession) -> bool:
+    """Tells whether this call is over and no longer counts as one in progress."""
+    return voice_session.status.phase in {Phase.ENDED, Phase.FAILED}
+
+
+def decide_admission(
+    room: RoomStart,
+    now: datetime,
+    voice_sessions: Collection[VoiceSession],
+    profiles: Mapping[str, AgentProfile],
+    limits: AdmissionLimits,
+) -> Admission:
+    """Returns what becomes of a started room.
+
+    `voice_sessions`: all of the namespace, the finished ones included; `profiles`: by name.
+    """
+    try:
+        ticket = parse_ticket(room.metadata)
+    except TicketError:
+        return NotOurs()
+    if not is_valid_room(room.name):
+        return NotOurs()
+    if served := _find_served(room, voice_sessions):
+        return AlreadyServed(served.metadata.name, is_finished(served))
+    if ticket.voice_session is not None:
+        return _decide_reserved(room, ticket.voice_session, now, voice_sessions)
+    refusal = (
+        _refuse_age(room, ticket, now, limits)
+        or _refuse_repetition(ticket, voice_sessions, limits)
+        or refuse_concurrency(ticket, room.name, voice_sessions, profiles, limits)
+    )
+    return refusal or Admit(build_voice_session(voice_session_name(room.sid), room.name, room.sid, ticket))
+
+
+def refuse_concurrency(
+    ticket: CallTicket,
+    room_name: str,
+    voice_sessions: Collection[VoiceSession],
+    profiles: Mapping[str, AgentProfile],
+    limits: AdmissionLimits,
+) -> Refuse | None:
+    """Returns why the ticket's profile or tenant has no place for one more call, or None when it has.
+
+    Other VoiceSessions of the same room are not counted: LiveKit has one room of a name, so their calls are over.
+    """
+    profile = profiles.get(ticket.profile)
+    if profile is None:
+        return Refuse(RefusalReason.PROFILE_MISSING, f"There is no agent profile {ticket.profile!r}.")
+    running = [each for each in voice_sessions if not is_finished(each) and each.spec.room != room_name]
+    of_profile = sum(each.spec.profile == ticket.profile for each in running)
+    if profile.spec.max_sessions is not None and of_profile >= profile.spec.max_sessions:
+        message = f"All places of profile {ticket.profile!r} are taken ({profile.spec.max_sessions})."
+        return Refuse(RefusalReason.PROFILE_FULL, message, limits.retry_after_seconds)
+    of_tenant = sum(each.spec.tenant == ticket.tenant for each in running)
+    if limits.tenant_max_sessions is not None and of_tenant >= limits.tenant_max_sessions:
+        message = f"All your calls at a time are taken ({limits.tenant_max_sessions})."
+        return Refuse(RefusalReason.TENANT_FULL, message, limits.retry_after_seconds)
+    return None
+
+
+def build_voice_session(
+    name: str, room_name: str, room_sid: str, ticket: CallTicket, private_variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Returns the VoiceSession that asks for an agent in this start of the room.
+
+    `private_variables` join the ticket's, which the customer could read, and win over them.
+    """
+    labels = {
+        PROFILE_LABEL: label_value(ticket.profile),
+        CALL_LABEL: ticket.call_id,
+        ROOM_HASH_LABEL: short_hash(room_name),
+    }
+    if ticket.tenant:
+        labels[TENANT_LABEL] = label_value(ticket.tenant)
+    spec = {
+        "profile": ticket.profile,
+        "room": room_name,
+        "roomSid": room_sid,
+        "participantIdentity": ticket.participant_identity,
+        "llmProvider": ticket.llm_provider,
+        "localMode": ticket.local_mode,
+        "variables": {**ticket.variables, **(private_variables or {})},
+        "tenant": ticket.tenant,
+    }
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "VoiceSession",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {key: value for key, value in spec.items() if value is not None},
+    }
+
+
+def label_value(name: str) -> str:
+    """Returns `name` as a label's value: itself, or a hash where an object's name is too long for a label."""
+    return name if len(name) <= _LABEL_LENGTH else short_hash(name)
+
+
+def _find_served(room: RoomStart, voice_sessions: Collection[VoiceSession]) -> VoiceSession | None:
+    name = voice_session_name(room.sid)
+    for each in voice_sessions:
+        if each.metadata.name == name or room.sid in {each.spec.room_sid, each.status.room_sid}:
+            return each
+    return None
+
+
+def _decide_reserved(
+    room: RoomStart, name: str, now: datetime, voice_sessions: Collection[VoiceSession]
+) -> Refuse | NotOurs | AlreadyServed:
+    owner = next((each for each in voice_sessions if each.metadata.name == name), None)
+    if owner is not None and owner.spec.room_sid is None:
+        return AlreadyServed(name, is_finished(owner))
+    if owner is None and now - room.created_at < _CREATION_GRACE:
+        return NotOurs()
+    return Refuse(RefusalReason.CALL_GONE, "This call is over. Ask for a new one.")
+
+
+def _refuse_age(room: RoomStart, ticket: CallTicket, now: datetime, limits: AdmissionLimits) -> Refuse | None:
+    if room.created_at - ticket.issued_at > limits.max_ticket_age:
+        seconds = int(limits.max_ticket_age.total_seconds())
+        message = f"This token was issued more than {seconds} s before its room started. Ask for a new one."
+        return Refuse(RefusalReason.TICKET_EXPIRED, message)
+    if now - room.created_at > limits.max_room_wait:
+        return Refuse(RefusalReason.ROOM_TOO_OLD, "No agent could be called in time. Ask for a new token.")
+    return None
+
+
+def _refuse_repetition(
+    ticket: CallTicket, voice_sessions: Collection[VoiceSession], limits: AdmissionLimits
+) -> Refuse | None:
+    starts = sum(each.metadata.labels.get(CALL_LABEL) == ticket.call_id for each in voice_sessions)
+    if starts < limits.max_starts_per_call:
+        return None
+    message = f"This token has started {starts} calls, which is all it may. Ask for a new one."
+    return Refuse(RefusalReason.TOO_MANY_STARTS, message)
