@@ -1,0 +1,35 @@
+"""The peer: a plain livekit-agents worker as its own documentation writes it, with three idle processes."""
+
+import os
+
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
+from livekit.plugins import openai, silero
+
+server = AgentServer(num_idle_processes=int(os.environ.get("IDLE_PROCESSES", "3")))
+
+
+def prewarm(process: JobProcess) -> None:
+    """Loads the VAD once a process, as LiveKit's starter does."""
+    process.userdata["vad"] = silero.VAD.load()
+
+
+server.setup_fnc = prewarm
+
+
+@server.rtc_session()
+async def entrypoint(context: JobContext) -> None:
+    """Joins with the same models that our pods have."""
+    url = os.environ["MODELS_URL"]
+    session: AgentSession[None] = AgentSession(
+        stt=openai.STT(base_url=url, api_key="none"),
+        llm=openai.LLM(base_url=url, api_key="none", model="partner"),
+        tts=openai.TTS(base_url=url, api_key="none", response_format="pcm"),
+        vad=context.proc.userdata["vad"],
+        turn_handling={"turn_detection": "vad"},
+    )
+    await session.start(agent=Agent(instructions="You are a helpful voice assistant."), room=context.room)
+    await context.connect()
+
+
+if __name__ == "__main__":
+    cli.run_app(server)

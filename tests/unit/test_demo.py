@@ -1,0 +1,37 @@
+"""What the demo computes: word errors, and memory figures of both cgroup versions."""
+
+import pytest
+
+from demo.memory import PodMemory, parse_pod_memory
+from demo.transcripts import word_error_rate, word_errors
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "errors"),
+    [
+        ("Hello there.", "hello there", 0),
+        ("Hello there.", "hello", 1),
+        ("one two three", "one too three four", 2),
+        ("one two three", "", 3),
+        ("", "noise", 1),
+    ],
+)
+def test_word_errors(said: str, heard: str, errors: int) -> None:
+    assert word_errors(said, heard) == errors
+
+
+def test_word_error_rate_counts_over_all_sentences() -> None:
+    assert word_error_rate(["a b c d", "e f g h"], ["a b c d", "e f x"]) == pytest.approx(2 / 8)
+
+
+def test_memory_of_cgroup_v1_and_v2() -> None:
+    one = "memory.stat total_rss 100\nmemory.stat total_inactive_file 20\nmemory.usage_in_bytes 150\n"
+    two = "memory.stat anon 100\nmemory.stat inactive_file 20\nmemory.current 150\n"
+    assert parse_pod_memory(one) == parse_pod_memory(two) == PodMemory(anonymous=100, working_set=130)
+
+
+def test_memory_without_a_cgroup_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no memory cgroup"):
+        parse_pod_memory("")
