@@ -113,7 +113,7 @@ def find_go() -> str:
     Raises ClusterError when neither is there and as new as our go.mod files ask.
     """
     wanted = _wanted_go_version()
-    for candidate in (shutil.which("go"), str(cache_folder() / "go" / "bin" / "go")):
+    for candidate in (shutil.which("go"), str(cache_folder() / "tools" / "bin" / "go")):
         if candidate and Path(candidate).exists() and _go_version(candidate) >= wanted:
             return candidate
     text = ".".join(map(str, wanted))

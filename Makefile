@@ -1,0 +1,119 @@
+# What can be done here; a bare `make` explains it. Every target can be run again at any time.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voice-agent-operator
+# What `make setup` had to fetch comes last: a newer one of the machine's own wins.
+export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
+
+PYTHON := .venv/bin/python
+CLUSTER_COMMAND := $(PYTHON) -m local_cluster
+LOCKS := operator:operator agent_image:agent local_models:local-models
+CODE := operator agent_image local_models local_cluster tests $(wildcard benchmarks demo)
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2> /dev/null)
+
+.PHONY: help
+help: ## Explain the targets
+	@echo "Usage: make TARGET [VARIABLE=value]"
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: CLUSTER=auto|kind|netns|current (which Kubernetes), NODES=1|2|3, AUDIT=1 (log API requests).\n'
+
+##@ Use it
+.PHONY: demo demo-down bench
+demo: images ## From nothing to a spoken conversation: cluster, images, chart, a customer who calls
+	$(PYTHON) -m demo
+
+demo-down: venv ## Remove the demo's release; the cluster stays
+	$(PYTHON) -m demo --down
+
+bench: venv ## Run a benchmark: make bench NAME=call
+	@[ -n "$(NAME)" ] || { echo "Say which: make bench NAME=..., one of: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"; exit 2; }
+	$(PYTHON) -m benchmarks.$(NAME)
+
+##@ Cluster
+.PHONY: cluster cluster-down cluster-status node-down node-up images kubectl
+cluster: venv ## A Kubernetes on this machine; NODES=2 for two nodes; no-op when it is up
+	@$(CLUSTER_COMMAND) up
+
+cluster-down: venv ## Take it away without a trace
+	@$(CLUSTER_COMMAND) down
+
+cluster-status: venv ## Say what runs
+	@$(CLUSTER_COMMAND) status
+
+node-down: venv ## Cut a node off, as a power cut would: make node-down N=2
+	@$(CLUSTER_COMMAND) node-down $(N)
+
+node-up: venv ## Start it again: make node-up N=2
+	@$(CLUSTER_COMMAND) node-up $(N)
+
+images: cluster web ## Build the images and give them to the cluster; IMAGES="agent operator" for some
+	@$(CLUSTER_COMMAND) images $(IMAGES)
+
+kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
+	@KUBECONFIG=.cluster/kubeconfig kubectl $(ARGS)
+
+##@ Work on it
+.PHONY: setup venv lock web lint format
+setup: ## Install what is missing from the operating system (Debian, Ubuntu)
+	@sh local_cluster/setup.sh
+
+venv: .venv/.installed ## The Python environment, from the lock file
+
+.venv/.installed: requirements.lock pyproject.toml | setup
+	@[ -x $(PYTHON) ] || python3 -m venv .venv
+	@echo "Installing the Python packages of requirements.lock into .venv"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+lock: setup ## Write all lock files anew from pyproject.toml
+	@[ -x "$(CACHE)/uv/bin/uv" ] || { python3 -m venv "$(CACHE)/uv" && "$(CACHE)/uv/bin/pip" install --quiet uv; }
+	@compile="$(CACHE)/uv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet"; \
+	$$compile --all-extras --output-file requirements.lock; \
+	for lock in $(LOCKS); do \
+	  $$compile --extra "$${lock##*:}" --constraints requirements.lock --output-file "$${lock%%:*}/requirements.lock"; \
+	done
+
+web: $(if $(wildcard web/package.json),web/dist/index.html) ## Build the page into web/dist
+
+web/dist/index.html: $(WEB_SOURCES) | setup
+	@echo "Building the page"
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+
+lint: venv ## Style, types, layers
+	@.venv/bin/ruff check $(CODE)
+	@.venv/bin/ruff format --check --quiet $(CODE)
+	@.venv/bin/mypy $(CODE)
+	@PYTHONPATH=operator:agent_image:. .venv/bin/lint-imports
+	@[ ! -e operator/__init__.py ] || { echo "operator/__init__.py would shadow Python's own module of that name: remove it"; exit 1; }
+
+format: venv ## Put the code into its style
+	@.venv/bin/ruff check --fix-only --quiet $(CODE)
+	@.venv/bin/ruff format $(CODE)
+
+##@ Test it
+# e2e tests lose a node and look on from the other.
+test test-e2e: export NODES := 2
+PYTEST := PYTHONPATH=. $(PYTHON) -m pytest -p tests.support.tiers
+
+.PHONY: test test-unit test-contract test-chart test-api test-e2e
+test: lint images ## Lint, then every tier: unit, contract, chart, api, e2e
+	@$(PYTEST) tests/unit tests/contract tests/chart tests/api tests/e2e
+
+test-unit: venv ## Seconds; nothing outside the process
+	@$(PYTEST) tests/unit
+
+test-contract: venv ## What we rely on in other people's packages
+	@$(PYTEST) tests/contract
+
+test-chart: venv ## What the chart renders
+	@$(PYTEST) tests/chart
+
+test-api: venv ## Against a real API server and a real Postgres
+	@$(PYTEST) tests/api
+
+test-e2e: images ## Real pods, real LiveKit, real speech
+	@$(PYTEST) tests/e2e
