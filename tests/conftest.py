@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from local_cluster.apiserver import running_apiserver
+from tests.support.conversations import ConversationsDatabase
 from tests.support.crds import apply_crds
+from tests.support.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +17,18 @@ def api_server() -> Iterator[Path]:
     with running_apiserver() as kubeconfig:
         apply_crds(kubeconfig)
         yield kubeconfig
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A Postgres. Whoever stops it starts it again; make a database of your own in it."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def conversations(postgres: PostgresServer, tmp_path: Path) -> ConversationsDatabase:
+    """A migrated database of conversations, this test's own."""
+    database = ConversationsDatabase(postgres, postgres.create_database(), tmp_path)
+    database.migrate()
+    return database

@@ -1,0 +1,59 @@
+"""Reads one conversation's transcript, as the role voice_reader: it can read what it can name, and list nothing."""
+
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from conversations.pool import build_pool, connection_of
+from voicesession.models import Model
+
+
+class TranscriptItem(Model):
+    """One item of a conversation. `content`: the words as they were heard. Latencies in milliseconds."""
+
+    item_id: str
+    position: int
+    attempt: int
+    kind: Literal["message", "tool_call", "tool_result", "handoff"]
+    role: str | None = None
+    content: str | None = None
+    interrupted: bool = False
+    created_at: datetime
+    latencies: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    tool: dict[str, Any] | None = None
+
+
+class TranscriptReader:
+    """Transcripts from a pool of connections; `async with`, or `open` and `close`."""
+
+    def __init__(self, database_url: str, min_connections: int = 5, max_connections: int = 30) -> None:
+        self._pool = build_pool(database_url, min_connections, max_connections)
+
+    async def open(self) -> None:
+        """Starts connecting in the background: the database may still be down."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def read_transcript(self, session_id: str | UUID) -> list[TranscriptItem]:
+        """Returns the conversation's items in order; none when there is no such conversation.
+
+        Raises:
+            ConversationsUnavailableError: the database cannot be reached.
+        """
+        async with connection_of(self._pool) as connection:
+            rows = await connection.execute("SELECT * FROM voice.read_transcript(%s)", (UUID(str(session_id)),))
+            return [TranscriptItem.model_validate(row) for row in await rows.fetchall()]

@@ -1,0 +1,177 @@
+"""A real Postgres for tests, with a PgBouncer before it where wanted: temporary, on loopback, gone afterwards."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+LOOPBACK = "127.0.0.1"
+OWNER = "voice_owner"
+PASSWORD = "owner-password"
+READY_SECONDS = 30.0
+# As the server refuses to run as root.
+SYSTEM_USER = "postgres"
+
+
+def binaries() -> Path:
+    """Returns the folder of Debian's newest Postgres."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    assert found, "Postgres is not installed; run `make setup`"
+    return found[-1]
+
+
+def run_as_server(*command: str) -> list[str]:
+    """Returns the command as the server's user, ended with this process."""
+    leash = ["setpriv", "--pdeathsig", "KILL"]
+    if os.geteuid() == 0:
+        leash += ["--reuid", SYSTEM_USER, "--regid", SYSTEM_USER, "--clear-groups"]
+    return [*leash, "--", *command]
+
+
+def free_port() -> int:
+    """Returns a TCP port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def make_folder(prefix: str) -> Path:
+    """Returns a new folder that the server's user owns; in memory where there is such a place."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=memory))
+    if os.geteuid() == 0:
+        shutil.chown(folder, SYSTEM_USER, SYSTEM_USER)
+    return folder
+
+
+@dataclass
+class PostgresServer:
+    """A running Postgres. Its owner is no superuser: it may make roles, as one gets it from a cloud."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None)
+
+    def url(self, database: str, user: str = OWNER, password: str = PASSWORD) -> str:
+        """Returns the URL of a database for one user."""
+        return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
+
+    def superuser_url(self, database: str = "postgres") -> str:
+        """Returns the URL for the superuser, over the socket."""
+        return f"postgresql://postgres@/{database}?host={self.folder}&port={self.port}"
+
+    def create_database(self) -> str:
+        """Makes an empty database of the owner's; returns its name."""
+        name = f"voice_{secrets.token_hex(6)}"
+        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(OWNER))
+            )
+        return name
+
+    def start(self) -> None:
+        """Starts the server on the data it has, and waits until it answers.
+
+        Call it from the main thread: the server ends with the thread that started it.
+        """
+        command = [str(binaries() / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
+        settings = {"fsync": "off", "listen_addresses": LOOPBACK, "unix_socket_directories": str(self.folder)}
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(run_as_server(*command), stdout=log, stderr=log, process_group=0)
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.superuser_url(), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self) -> None:
+        """Ends the server at once; its data stays, and `start` brings it back."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Makes and starts a Postgres (about 3 s); ends it and deletes it afterwards."""
+    folder = make_folder("vac-postgres-")
+    server = PostgresServer(folder, free_port())
+    try:
+        subprocess.run(
+            run_as_server(
+                *(str(binaries() / "initdb"), "--pgdata", str(folder / "data"), "--username", "postgres"),
+                *(
+                    "--auth-local=trust",
+                    "--auth-host=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--locale=C.UTF-8",
+                    "--no-sync",
+                ),
+            ),
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+        server.start()
+        with psycopg.connect(server.superuser_url(), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN CREATEROLE PASSWORD {}").format(sql.Identifier(OWNER), PASSWORD)
+            )
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_pgbouncer(server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str]) -> Iterator[int]:
+    """Starts a PgBouncer before `server`; yields its port on loopback. `users`: passwords by name."""
+    folder = make_folder("vac-pgbouncer-")
+    port = free_port()
+    lines = [
+        "[databases]",
+        f"* = host={LOOPBACK} port={server.port}",
+        "[pgbouncer]",
+        f"listen_addr = {LOOPBACK}",
+        f"listen_port = {port}",
+        "unix_socket_dir =",
+        "auth_type = scram-sha-256",
+        f"auth_file = {folder}/userlist.txt",
+        *(f"{name} = {value}" for name, value in settings.items()),
+    ]
+    (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+    (folder / "userlist.txt").write_text("".join(f'"{user}" "{password}"\n' for user, password in users.items()))
+    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            run_as_server(program, str(folder / "pgbouncer.ini")), stdout=log, stderr=log, process_group=0
+        )
+    try:
+        deadline = time.monotonic() + READY_SECONDS
+        while socket.socket().connect_ex((LOOPBACK, port)) != 0:
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
