@@ -27,7 +27,7 @@ class Docker:
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """See Builder."""
-        flags = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        flags = _build_flags(arguments)
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         run("docker", "build", "--tag", reference, *flags, context, env=environment, timeout=BUILD_SECONDS)
 
@@ -54,11 +54,7 @@ class Buildah:
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """See Builder."""
-        flags = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        if CA_BUNDLE.exists():
-            # The machine's own authorities, for as long as the build lasts.
-            flags += [f"--volume={CA_BUNDLE.parent}:{CA_BUNDLE.parent}:ro", f"--env=PIP_CERT={CA_BUNDLE}"]
-        options = ["--layers", "--isolation=chroot", f"--tag={reference}", *flags]
+        options = ["--layers", "--isolation=chroot", f"--tag={reference}", *_build_flags(arguments)]
         self._buildah("build", *options, context)
 
     def push(self, reference: str, registry: str) -> None:
@@ -72,6 +68,14 @@ class Buildah:
 
     def _buildah(self, *arguments: str | Path) -> str:
         return run("buildah", *self._store, *arguments, env=self._environment, timeout=BUILD_SECONDS)
+
+
+def _build_flags(arguments: Mapping[str, str]) -> list[str]:
+    flags = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+    if CA_BUNDLE.exists():
+        # The machine's own authorities, for as long as the build lasts.
+        flags.append(f"--secret=id=ca,src={CA_BUNDLE}")
+    return flags
 
 
 def choose_builder() -> Docker | Buildah:

@@ -65,7 +65,7 @@ def set_up(nodes: int) -> None:
     FORWARDING.write_text("1")
     run("iptables", "-w", "-t", "nat", "-A", *_MASQUERADE)
     for number in range(1, nodes + 1):
-        _add_node(number)
+        add_node(number)
 
 
 def take_down() -> None:
@@ -103,7 +103,8 @@ def set_node_link(number: int, *, up: bool) -> None:
         run("ip", "route", "replace", node_pod_network(number), "via", node_address(number))
 
 
-def _add_node(number: int) -> None:
+def add_node(number: int) -> None:
+    """Makes the n-th node's namespace and plugs it into the bridge."""
     name = node_namespace(number)
     inside = ("ip", "-n", name)
     run("ip", "netns", "add", name)

@@ -7,6 +7,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,9 @@ class NetnsProvider:
         _check_machine()
         with _lock():
             running = self._running_nodes()
-            if running == nodes:
-                say(f"The cluster is up already, with {nodes} node{'s' if nodes > 1 else ''}.")
-                return _ADMIN_KUBECONFIG
             if running:
-                raise ClusterError(
-                    f"The cluster is up with {running} node(s), and NODES={nodes} was asked for. "
-                    f"Keep it (NODES={running}), or make it anew: `make cluster-down cluster NODES={nodes}`."
-                )
+                self._complete(running, nodes)
+                return _ADMIN_KUBECONFIG
             if _exists():
                 say("An earlier cluster ended half-way; what is left of it is taken away first.")
                 _remove()
@@ -119,16 +115,38 @@ class NetnsProvider:
         self._check_node(number)
         with _lock(), step(f"starting {node_name(number)}"):
             host_network.set_node_link(number, up=True)
-            if node_name(number) not in processes.running_names():
-                cgroups.create(node_cgroup(number))
-                processes.restart(node_name(number), network_namespace=node_namespace(number))
+            self._start_node(number)
             self._wait_until_nodes_ready([number])
 
     def preload(self, references: Sequence[str]) -> None:
-        """Has every node fetch the images now, so that no pod waits for them."""
-        for number in range(1, self._running_nodes() + 1):
-            for name in references:
-                run(*self._node_shell(number), *_PULL, name, timeout=600)
+        """Has every node that runs fetch the images now, so that no pod waits for them."""
+        nodes = [number for number in range(1, self._running_nodes() + 1) if _is_alive(number)]
+        with step(f"giving {len(references)} image(s) to {len(nodes)} node(s)"), ThreadPoolExecutor() as pool:
+            list(pool.map(lambda number: _pull(number, references), nodes))
+
+    def _complete(self, running: int, nodes: int) -> None:
+        """Brings a cluster that is up to what was asked for: more nodes, or stopped ones started."""
+        stopped = [number for number in range(1, running + 1) if not _is_alive(number)]
+        if not stopped and nodes <= running:
+            say(f"The cluster is up already, with {running} node(s).")
+            return
+        with step(f"adding what is missing for {max(nodes, running)} node(s)"):
+            for number in stopped:
+                host_network.set_node_link(number, up=True)
+            for number in range(running + 1, nodes + 1):
+                host_network.add_node(number)
+            if nodes > running:
+                _share_memory(nodes)
+            for number in range(1, max(nodes, running) + 1):
+                self._start_node(number)
+            self._wait_until_nodes_ready(range(1, max(nodes, running) + 1))
+            self._wait_for_dns()
+        _write_record(max(nodes, running))
+
+    def _start_node(self, number: int) -> None:
+        if not _is_alive(number):
+            cgroups.create(node_cgroup(number))
+            processes.start(node_name(number), network_namespace=node_namespace(number))
 
     def _start(self, nodes: int) -> None:
         STATE.mkdir(parents=True, mode=0o700)
@@ -138,21 +156,23 @@ class NetnsProvider:
         with step("starting the control plane"):
             host_network.set_up(nodes)
             audit = os.environ.get("AUDIT") == "1"
-            processes.start(control_plane.NAME, control_plane.build(authority, admin, audit=audit))
+            processes.write_spec(control_plane.NAME, control_plane.build(authority, admin, audit=audit))
+            processes.start(control_plane.NAME)
             registry.wait_until_ready(self.registry)
         build_and_push([PAUSE_IMAGE, COREDNS_IMAGE], Buildah(), self.registry)
         with step(f"starting {nodes} node(s)"):
+            # Those that may be added later too: only now is the authority's key at hand.
+            for number in range(1, MAX_NODES + 1):
+                processes.write_spec(node_name(number), node.build(number, authority, reference(PAUSE_IMAGE)))
+            _share_memory(nodes)
             self._wait_until_api_ready()
             for number in range(1, nodes + 1):
-                name = node_name(number)
-                cgroups.create(node_cgroup(number))
-                spec = node.build(number, nodes, authority, reference(PAUSE_IMAGE))
-                processes.start(name, spec, network_namespace=node_namespace(number))
+                self._start_node(number)
             self._apply_manifests()
             self._wait_until_nodes_ready(range(1, nodes + 1))
         with step("waiting for DNS"):
-            self._kubectl("-n", "kube-system", "rollout", "status", "daemonset/coredns", "--timeout=90s")
-        _RECORD.write_text(json.dumps({"provider": self.name, "nodes": nodes}) + "\n")
+            self._wait_for_dns()
+        _write_record(nodes)
 
     def _running_nodes(self) -> int:
         """How many nodes the running cluster has; 0 when there is none, or when it is not whole."""
@@ -191,6 +211,9 @@ class NetnsProvider:
         text = text.replace("$COREDNS", reference(COREDNS_IMAGE)).replace("$FORWARD", forward)
         self._kubectl("apply", "-f", "-", stdin=text)
 
+    def _wait_for_dns(self) -> None:
+        self._kubectl("-n", "kube-system", "rollout", "status", "daemonset/coredns", "--timeout=90s")
+
     def _kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return run(*_KUBECTL, *arguments, stdin=stdin)
 
@@ -199,13 +222,30 @@ class NetnsProvider:
         if not 1 <= number <= nodes:
             raise ClusterError(f"N={number} is no node of this cluster, which has {nodes}. Say N=1 up to N={nodes}.")
 
-    def _node_shell(self, number: int) -> list[str]:
-        pid = processes.find_first_process(node_name(number))
-        return ["nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--"]
-
 
 _KUBECTL = (KUBERNETES.path("kubectl"), f"--kubeconfig={_ADMIN_KUBECONFIG}")
 _PULL = ["ctr", "--namespace=k8s.io", "images", "pull", f"--hosts-dir={node.CERTS_D}"]
+
+
+def _is_alive(number: int) -> bool:
+    return processes.find_first_process(node_name(number)) is not None
+
+
+def _pull(number: int, references: Sequence[str]) -> None:
+    pid = processes.find_first_process(node_name(number))
+    for name in references:
+        run("nsenter", f"--target={pid}", "--mount", "--net", "--pid", "--", *_PULL, name, timeout=600)
+
+
+def _share_memory(nodes: int) -> None:
+    """Tells every node how much of the machine is its own; the kubelets that run start again with it."""
+    for number in range(1, MAX_NODES + 1):
+        node.write_kubelet_config(number, nodes)
+        processes.end_program(node_name(number), "kubelet")
+
+
+def _write_record(nodes: int) -> None:
+    _RECORD.write_text(json.dumps({"nodes": nodes}) + "\n")
 
 
 def _check_machine(programs: Sequence[str] = NEEDED_PROGRAMS) -> None:

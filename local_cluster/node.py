@@ -47,7 +47,7 @@ def folder(number: int) -> Path:
     return STATE / node_name(number)
 
 
-def build(number: int, nodes: int, authority: Authority, pause_image: str) -> SupervisorSpec:
+def build(number: int, authority: Authority, pause_image: str) -> SupervisorSpec:
     """Writes the n-th node's configuration and returns the spec of its supervisor."""
     home = folder(number)
     for name in ("lib/node/bin", "lib/kubelet", "lib/containerd", "lib/cni", "log"):
@@ -55,7 +55,7 @@ def build(number: int, nodes: int, authority: Authority, pause_image: str) -> Su
     _write_containerd_config(home, pause_image)
     _write_cni_config(home, number)
     _write_sysctls(home)
-    _write_kubernetes_config(home, number, nodes, authority)
+    _write_kubernetes_config(home, number, authority)
     sysctls = {"/proc/sys/net/ipv4/ip_forward": "1"}
     if Path(_BRIDGE_FILTER).exists():
         # Without it, a Service's answer between two pods of one node comes back untranslated.
@@ -66,6 +66,12 @@ def build(number: int, nodes: int, authority: Authority, pause_image: str) -> Su
         sysctls=sysctls,
         programs=_build_programs(number),
     )
+
+
+def write_kubelet_config(number: int, nodes: int) -> None:
+    """Writes what the n-th of `nodes` kubelets reads when it starts."""
+    config = _build_kubelet_config(number, nodes)
+    (folder(number) / "lib/node/kubelet.yaml").write_text(yaml.safe_dump(config))
 
 
 def _build_mounts(home: Path) -> list[list[str]]:
@@ -164,7 +170,7 @@ def _write_sysctls(home: Path) -> None:
         (home / "sysctl" / name.replace("/", ".")).write_text(f"{value}\n")
 
 
-def _write_kubernetes_config(home: Path, number: int, nodes: int, authority: Authority) -> None:
+def _write_kubernetes_config(home: Path, number: int, authority: Authority) -> None:
     config = home / "lib/node"
     name = node_name(number)
     identity = authority.issue(
@@ -182,7 +188,6 @@ def _write_kubernetes_config(home: Path, number: int, nodes: int, authority: Aut
     ):
         (config / target).write_bytes(source.read_bytes())
     (config / "resolv.conf").write_text(build_resolv_conf())
-    (config / "kubelet.yaml").write_text(yaml.safe_dump(_build_kubelet_config(number, nodes)))
     (config / "kube-proxy.yaml").write_text(yaml.safe_dump(_build_proxy_config()))
 
 

@@ -41,16 +41,15 @@ def spec_path(name: str) -> Path:
     return STATE / name / "spec.json"
 
 
-def start(name: str, spec: SupervisorSpec, *, network_namespace: str | None = None) -> None:
-    """Starts a supervisor detached from us, in new mount, PID, UTS and IPC namespaces."""
+def write_spec(name: str, spec: SupervisorSpec) -> None:
+    """Writes down what the supervisor `name` shall do, for when it is started."""
     path = spec_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(spec), indent=1))
-    restart(name, network_namespace=network_namespace)
 
 
-def restart(name: str, *, network_namespace: str | None = None) -> None:
-    """Starts a supervisor that has ended, from the spec that it had."""
+def start(name: str, *, network_namespace: str | None = None) -> None:
+    """Starts a supervisor, as its spec says, detached from us in new mount, PID, UTS and IPC namespaces."""
     path = spec_path(name)
     enter: list[str] = []
     if network_namespace is not None:
@@ -94,6 +93,16 @@ def end(name: str) -> None:
         if time.monotonic() > deadline:
             raise ClusterError(f"Processes {pids} of {name} do not end. See `ps -fp {pids[0]}`; a reboot ends them.")
         time.sleep(0.05)
+
+
+def end_program(name: str, program: str) -> None:
+    """Ends one program of a supervisor, which then starts it again; nothing when it does not run."""
+    supervisor = find_first_process(name)
+    if supervisor is None:
+        return
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].endswith(f"/{program}".encode()):
+            _kill(int(child))
 
 
 def _kill(pid: int) -> None:
