@@ -26,10 +26,10 @@ STEPS = 6
 def main() -> int:
     """Returns 0 when the conversation was held and its books are closed."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("action", nargs="?", choices=["up", "down"], default="up")
+    parser.add_argument("--down", action="store_true", help="remove the release instead")
     arguments = parser.parse_args()
     try:
-        return take_down() if arguments.action == "down" else run_demo()
+        return take_down() if arguments.down else run_demo()
     except (ReleaseError, CustomerError, FrontDoorError, ForwardingError, SpeechError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         print("Look at it with `make cluster-status` and `.cluster/bin/kubectl -n voice get pods`.", file=sys.stderr)
