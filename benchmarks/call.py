@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import itertools
 import math
 import socket
 import struct
@@ -53,14 +54,13 @@ async def measure_barge_in(customer: Customer, story: bytes, interruption: bytes
     values = []
     for _ in range(count):
         spoken = await customer.say(story)
-        heard = customer.heard
-        await customer.until(lambda since=spoken: heard.audible_after(since) is not None, 20, "the story")  # type: ignore[misc]
+        await customer.until_audible(spoken, 20, "the story")
         await asyncio.sleep(WARM_UP_SECONDS)
         began = time.monotonic()
-        if time.monotonic() - (heard.last_audible() or 0) > 1:
+        if time.monotonic() - (customer.heard.last_audible() or 0) > 1:
             raise RuntimeError("the story was over before it could be interrupted")
         await customer.say(interruption)
-        values.append((silent_from(reversed_until(heard.frames, began)) - began) * 1000)
+        values.append((silent_from(reversed_until(customer.heard.frames, began)) - began) * 1000)
         await customer.answer(time.monotonic())
     return values
 
@@ -79,7 +79,7 @@ def silent_from(frames: list[HeardFrame], quiet_seconds: float = 0.4) -> float:
 def longest_gap_millis(frames: list[HeardFrame]) -> float:
     """Returns the longest silence between the first and the last audible frame."""
     audible = [frame.at for frame in frames if frame.rms >= AUDIBLE_RMS]
-    return max((b - a for a, b in zip(audible, audible[1:], strict=False)), default=math.nan) * 1000
+    return max((b - a for a, b in itertools.pairwise(audible)), default=math.nan) * 1000
 
 
 async def count_answers_to_a_paused_sentence(customer: Customer, halves: tuple[bytes, bytes]) -> int:
@@ -163,7 +163,7 @@ async def measure_stutter(release: Release, front_door: str) -> float:
             await asyncio.to_thread(release.wait_until_ready, Step("tone pool"), 120)
             connection = await asyncio.to_thread(ask_for_connection, front_door, profile="tone")
             async with joined_room(connection.server_url, connection.token) as customer:
-                await customer.until(lambda: customer.heard.audible_after(0) is not None, 30, "the tone")
+                await customer.until_audible(0, 30, "the tone")
                 scale = ("scale", "agentpool/tone", f"--replicas={OTHER_PODS}")
                 await asyncio.to_thread(release.kubectl, *scale)
                 await asyncio.sleep(TONE_SECONDS - 2)

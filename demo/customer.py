@@ -157,12 +157,17 @@ class Customer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
 
-    async def answer(self, after: float, timeout: float = 30.0) -> float:
-        """Waits for a whole answer to what was said until `after`; returns when its first sound was heard."""
-        await self.until(lambda: self.heard.audible_after(after) is not None, timeout, "an audible answer")
+    async def until_audible(self, after: float, timeout: float, what: str) -> float:
+        """Waits for the agent's first sound after a moment; returns when it came."""
+        await self.until(lambda: self.heard.audible_after(after) is not None, timeout, what)
         first = self.heard.audible_after(after)
         if first is None:
-            raise CustomerError("the answer's audio vanished")
+            raise CustomerError(f"the audio of {what} vanished")
+        return first
+
+    async def answer(self, after: float, timeout: float = 30.0) -> float:
+        """Waits for a whole answer to what was said until `after`; returns when its first sound was heard."""
+        first = await self.until_audible(after, timeout, "an audible answer")
         await self.until(self._answer_is_over, timeout, "the answer's end")
         return first
 
