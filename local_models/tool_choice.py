@@ -1,7 +1,7 @@
 """Which of the offered tools the customer's words ask for, and with which arguments."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,19 +64,17 @@ def fill_arguments(said: str, function: Function) -> Arguments:
 
     Fills strings, whole numbers, numbers, booleans and enums; of other kinds only what may be left out.
     """
-    text = straighten(said)
     schema = function.parameters or {}
-    numbers = iter(integers_in(text))
-    phrases = [phrase for phrase in _phrases(text) if not _telling(phrase[1]) & _telling(_spaced(function.name))]
+    heard = _Heard(said, _spaced(function.name))
     values: dict[str, Any] = {}
     missing = ""
     for name, parameter in schema.get("properties", {}).items():
-        value = _find_value(name, parameter, text, function, numbers, phrases)
-        if value is not None:
+        nullable = "null" in _kinds(parameter)
+        needed = name in schema.get("required", []) and not nullable
+        value = heard.take(_spaced(name), parameter, guess=needed)
+        if value is not None or nullable:
             values[name] = value
-        elif "null" in _kinds(parameter):
-            values[name] = None
-        elif name in schema.get("required", []):
+        elif needed:
             missing = missing or _spaced(name)
     return Arguments(values, missing)
 
@@ -117,46 +115,62 @@ def _kinds(parameter: Mapping[str, Any]) -> set[str]:
     return {kind for item in kinds for kind in (item if isinstance(item, list) else [item])}
 
 
-def _find_value(
-    name: str,
-    parameter: Mapping[str, Any],
-    text: str,
-    function: Function,
-    numbers: Iterator[int],
-    phrases: list[tuple[str, str]],
-) -> Any:
-    """Returns the value for one parameter, or None. Takes it out of `numbers` or `phrases`."""
-    kinds = _kinds(parameter)
-    if choices := [choice for option in parameter.get("anyOf", [parameter]) for choice in option.get("enum", [])]:
-        return next((choice for choice in choices if _spaced(str(choice)) in text.lower()), None)
-    if kinds & {"integer", "number"}:
-        return next(numbers, None)
-    if "boolean" in kinds:
-        return not re.search(r"\b(?:no|not|don't|without|off)\b", text, re.IGNORECASE)
-    if "string" in kinds:
-        return _find_string(set(_spaced(name).split()), _spaced(name), text, function, phrases)
-    return None
+class _Heard:
+    """The customer's words, of which each number, phrase and proper name goes to one parameter only."""
 
+    def __init__(self, said: str, tool: str) -> None:
+        self._text = straighten(said)
+        self._tool = _telling(tool)
+        self._numbers = iter(integers_in(self._text))
+        self._phrases = [phrase for phrase in _phrases(self._text) if not _telling(phrase[1]) & self._tool]
+        # A recognizer writes proper names with a capital.
+        self._names = re.findall(r"(?<=[a-z,] )(?!I\b)[A-Z]\w+(?: [A-Z]\w+)*", self._text)
 
-def _find_string(
-    words: set[str], name: str, text: str, function: Function, phrases: list[tuple[str, str]]
-) -> str | None:
-    if words & _DIGIT_PARAMETERS and (digits := _first_digits(text)):
-        return digits
-    if named := re.search(rf"\b{re.escape(name)}(?: is| of| called| named| to|:)? (.+?){_STOP}", text, re.IGNORECASE):
-        return named[1]
-    if words & {"day", "date", "when"} and (day := _DAY.search(text)):
-        return day[0]
-    if words & _TEXT_PARAMETERS:
-        return _after_the_name(text, function) or text
-    if phrases:
+    def take(self, name: str, parameter: Mapping[str, Any], *, guess: bool) -> Any:
+        """Returns the value of a parameter, or None. `guess`: rather something that may be meant than nothing."""
+        kinds = _kinds(parameter)
+        options = parameter.get("anyOf", [parameter])
+        if choices := [choice for option in options for choice in option.get("enum", [])]:
+            return next((choice for choice in choices if _spaced(str(choice)) in self._text.lower()), None)
+        if kinds & {"integer", "number"}:
+            return next(self._numbers, None)
+        if "boolean" in kinds and (guess or name in self._text.lower()):
+            return not re.search(r"\b(?:no|not|don't|without|off)\b", self._text, re.IGNORECASE)
+        if "string" in kinds:
+            told = self._take_told(name)
+            return self._take_guessed() if told is None and guess else told
+        return None
+
+    def _take_told(self, name: str) -> str | None:
+        words = set(name.split())
+        if words & _DIGIT_PARAMETERS and (digits := _first_digits(self._text)):
+            return digits
+        named = rf"\b{re.escape(name)}(?: is| of| called| named| to|:)? (.+?){_STOP}"
+        if (match := re.search(named, self._text, re.IGNORECASE)) is not None:
+            return match[1]
+        if words & {"day", "date", "when"} and (day := _DAY.search(self._text)) is not None:
+            return day[0]
+        if words & _TEXT_PARAMETERS:
+            return self._after_the_tools_name() or self._text
         preferred = {_PREFERRED[word] for word in words if word in _PREFERRED}
-        chosen = next((phrase for phrase in phrases if phrase[0] in preferred), phrases[0])
-        phrases.remove(chosen)
-        return chosen[1]
-    # A recognizer writes proper names with a capital.
-    capitals = re.search(r"(?<=[a-z,] )[A-Z]\w+(?: [A-Z]\w+)*", text)
-    return capitals[0] if capitals and capitals[0] != "I" else None
+        chosen = next((phrase for phrase in self._phrases if phrase[0] in preferred), None)
+        return self._use(chosen) if chosen is not None else None
+
+    def _take_guessed(self) -> str | None:
+        if self._phrases:
+            return self._use(self._phrases[0])
+        return self._names.pop(0) if self._names else None
+
+    def _use(self, phrase: tuple[str, str]) -> str:
+        self._phrases.remove(phrase)
+        self._names = [name for name in self._names if name not in phrase[1]]
+        return phrase[1]
+
+    def _after_the_tools_name(self) -> str:
+        """Returns what is said after the last word of the tool's name."""
+        places = [match.end() for match in re.finditer(r"[\w']+", self._text) if _telling(match[0]) & self._tool]
+        rest = self._text[places[-1] :] if places else ""
+        return re.sub(r"^[\s,:]*(?:that |for |about |of )?", "", rest).strip(" .?!")
 
 
 def _phrases(text: str) -> list[tuple[str, str]]:
@@ -168,11 +182,3 @@ def _phrases(text: str) -> list[tuple[str, str]]:
 def _first_digits(text: str) -> str:
     words = text.split()
     return next((digits for i in range(len(words)) if (digits := digits_at_start(" ".join(words[i:])))), "")
-
-
-def _after_the_name(text: str, function: Function) -> str:
-    """Returns what is said after the last word of the tool's name."""
-    telling = _telling(_spaced(function.name))
-    places = [match.end() for match in re.finditer(r"[\w']+", text) if _telling(match[0]) & telling]
-    rest = text[places[-1] :] if places else ""
-    return re.sub(r"^[\s,:]*(?:that |for |about |of )?", "", rest).strip(" .?!")

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+
 from local_models.lane import Lane, QueueFullError
 
 pytestmark = pytest.mark.unit

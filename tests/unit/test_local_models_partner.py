@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from local_models.partner import GOODBYE, GREETING, HONESTY, STORY, CallTool, Say, decide_reply
 from local_models.request_bodies import Function, Message, NamedTool
 
@@ -70,7 +71,7 @@ def said(*messages: Message, **more: Any) -> str:
         ("MY NAME IS ANNA", "Nice to meet you, Anna."),
         ("Hello there, my name is Anna and I am calling about my order.", "Nice to meet you, Anna."),
         ("Hi, I'm Thomas.", "Nice to meet you, Thomas."),
-        ("Hi, I’m Thomas.", "Nice to meet you, Thomas."),
+        ("Hi, I\u2019m Thomas.", "Nice to meet you, Thomas."),
         ("My account number is 4711.", "I have noted your account number: 4 7 1 1."),
         ("My account number is 4-7-1-1.", "I have noted your account number: 4 7 1 1."),
         ("my account number is four seven one one", "I have noted your account number: 4 7 1 1."),

@@ -5,19 +5,22 @@ import wave
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from local_models.audio import SPOKEN_RATE, AudioError, Encoding, decode, encode, to_pcm
 from local_models.settings import LocalModelsSettings
 from local_models.speech_to_text import repeats_itself
 from local_models.text_to_speech import split_pieces
-from pydantic import ValidationError
 
 pytestmark = pytest.mark.unit
 
 
 def tone(seconds: float) -> bytes:
-    return to_pcm(
-        (0.5 * np.sin(np.arange(int(seconds * SPOKEN_RATE)) * 440 * 2 * np.pi / SPOKEN_RATE)).astype(np.float32)
-    )
+    """Returns 440 Hz at half the full scale."""
+    turns = np.arange(int(seconds * SPOKEN_RATE)) * 440 / SPOKEN_RATE
+    """Returns 440 Hz at half the full scale."""
+    turns = np.arange(int(seconds * SPOKEN_RATE)) * 440 / SPOKEN_RATE
+    return to_pcm((0.5 * np.sin(2 * np.pi * turns)).astype(np.float32))
 
 
 @pytest.mark.parametrize("encoding", ["wav", "mp3"])
@@ -31,12 +34,7 @@ def test_what_is_encoded_can_be_decoded(encoding: Encoding) -> None:
 
 def test_a_wav_says_its_length() -> None:
     with wave.open(io.BytesIO(encode(tone(1.0), "wav"))) as file:
-        assert (file.getnframes(), file.getframerate(), file.getnchannels(), file.getsampwidth()) == (
-            24_000,
-            24_000,
-            1,
-            2,
-        )
+        assert file.getparams()[:4] == (1, 2, 24_000, 24_000)
 
 
 def test_pcm_is_clipped_and_little_endian() -> None:
@@ -60,11 +58,11 @@ def test_long_audio_is_refused() -> None:
         ("Hello. How are you?", ["Hello.", "How are you?"]),
         ("A short one, with a comma.", ["A short one, with a comma."]),
         (
-            "I would like to book a table for two, tomorrow evening, please. Thank you, and goodbye to you all, my friends.",
+            "I would like to book a table for two, tomorrow evening, please. Thank you, and goodbye, my friends.",
             [
                 "I would like to book a table for two,",
                 "tomorrow evening, please.",
-                "Thank you, and goodbye to you all, my friends.",
+                "Thank you, and goodbye, my friends.",
             ],
         ),
         ("One very long sentence without any comma or other mark in it at all.",

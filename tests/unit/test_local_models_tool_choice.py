@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from local_models.request_bodies import Function
 from local_models.tool_choice import choose_tool, fill_arguments
 
@@ -40,6 +41,9 @@ OPTIONAL = {"anyOf": [{"type": "string"}, {"type": "null"}]}
         ("Is Berlin warm?", function("get_weather", city=STRING), {"city": "Berlin"}),
         ("What is it like today, Berlin or Rome?", function("get_weather", city=STRING), {"city": "Berlin"}),
         ("Do it.", function("do_it"), {}),
+        ("What's the weather in Paris?", function("get_weather", city=OPTIONAL, unit=OPTIONAL),
+         {"city": "Paris", "unit": None}),
+        ("What's the weather in Paris?", function("get_weather", city=STRING, latitude=STRING), {"city": "Paris"}),
     ],
 )  # fmt: skip
 def test_arguments(heard: str, tool: Function, values: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Numbers and sentences in recognized speech."""
 
 import pytest
+
 from local_models.words import as_sentence, digits_at_start, integers_in, number_word, plain, sentences
 
 pytestmark = pytest.mark.unit
@@ -53,7 +54,7 @@ def test_sentences() -> None:
 
 
 def test_plain() -> None:
-    assert plain(" What’s   MY name?! ") == "what's my name"
+    assert plain(" What\u2019s   MY name?! ") == "what's my name"
 
 
 def test_as_sentence() -> None:
