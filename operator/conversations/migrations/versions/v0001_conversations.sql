@@ -20,6 +20,7 @@ CREATE INDEX conversation_sessions_open ON voice.conversation_sessions (created_
 CREATE INDEX conversation_sessions_room ON voice.conversation_sessions (room_id);
 
 CREATE TABLE voice.conversation_messages (
+    id          bigint      GENERATED ALWAYS AS IDENTITY UNIQUE,
     session_id  uuid        NOT NULL REFERENCES voice.conversation_sessions ON DELETE CASCADE,
     item_id     text        NOT NULL,
     position    int         NOT NULL,
@@ -143,6 +144,7 @@ BEGIN
       FROM jsonb_to_recordset(append_items.items) AS i(
            "itemId" text, position int, kind text, role text, content text, interrupted boolean,
            "createdAt" timestamptz, latencies jsonb, usage jsonb, tool jsonb)
+     ORDER BY i.position
     ON CONFLICT (session_id, item_id) DO NOTHING;
     GET DIAGNOSTICS written = ROW_COUNT;
     RETURN written;
