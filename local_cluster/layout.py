@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
-# One cluster per machine: its addresses are fixed, so its state is too.
-CLUSTER_NAME = "voice-agent-cluster"
+# One cluster per machine: its addresses are fixed, so its state is too. Only a test has a second one, by another name
+# and in a network namespace of its own.
+CLUSTER_NAME = os.environ.get("VOICE_AGENT_CLUSTER_NAME") or "voice-agent-cluster"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "local_cluster"

@@ -20,6 +20,7 @@ from local_cluster.errors import ClusterError
 from local_cluster.images import COREDNS_IMAGE, PAUSE_IMAGE, build_and_push, reference
 from local_cluster.layout import (
     API_URL,
+    CLUSTER_NAME,
     HOST_ADDRESS,
     MAX_NODES,
     PACKAGE,
@@ -300,7 +301,7 @@ def _end_of(log: Path) -> str:
 def _lock() -> Iterator[None]:
     """One command at a time; a second one waits and says so."""
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with (cache_folder() / "cluster.lock").open("w") as file:
+    with (cache_folder() / f"{CLUSTER_NAME}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
