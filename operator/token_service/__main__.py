@@ -1,0 +1,125 @@
+"""Starts the token service: `python -m token_service`."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from pydantic import ValidationError
+
+from conversations.reader import TranscriptReader
+from token_service.app import build_app
+from token_service.callers import build_authenticator
+from token_service.health import build_health_app
+from token_service.kubernetes_api import KubernetesApi
+from token_service.livekit_api import LiveKit
+from token_service.logs import configure_logging
+from token_service.service import Service
+from token_service.settings import TokenServiceSettings
+from token_service.watch_cache import WatchCache
+
+logger = logging.getLogger("token_service")
+
+# Between saying "not ready" and closing the door: Services need a moment to send callers elsewhere.
+_DRAIN_SECONDS = 3.0
+_GRACE_SECONDS = 10
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to us: there are two of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: TokenServiceSettings) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
+    """Opens what the service works with, follows the cluster's objects, and closes everything at the end.
+
+    Yields the service and the task that follows the objects, which never ends by itself.
+
+    Raises:
+        ValueError, OSError: the API keys file cannot be used.
+    """
+    authenticator = build_authenticator(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        cluster = await KubernetesApi.connect(settings.namespace, settings.kubeconfig)
+        stack.push_async_callback(cluster.close)
+        secret = settings.livekit_api_secret.get_secret_value()
+        livekit = LiveKit(settings.livekit_url, settings.livekit_api_key, secret)
+        stack.push_async_callback(livekit.close)
+        transcripts = None
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+            reader = TranscriptReader(url, settings.db_min_connections, settings.db_max_connections)
+            transcripts = await stack.enter_async_context(reader)
+        cache = WatchCache()
+        following = asyncio.create_task(cache.follow(cluster))
+        stack.push_async_callback(_cancel, following)
+        yield Service(settings, cluster, cache, livekit, authenticator, transcripts), following
+
+
+async def serve(settings: TokenServiceSettings) -> None:
+    """Serves until SIGTERM or SIGINT, then ends in good order."""
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    async with running_service(settings) as (service, following):
+        public = _build_server(build_app(service), settings.host, settings.port)
+        health = _build_server(
+            build_health_app(lambda: service.cache.synced and not ending.is_set()), settings.host, settings.health_port
+        )
+        tasks = [asyncio.create_task(server.serve()) for server in (health, public)]
+        waiting = asyncio.create_task(ending.wait())
+        await asyncio.wait([*tasks, waiting, following], return_when=asyncio.FIRST_COMPLETED)
+        if ending.is_set():
+            logger.info("ending: no new callers in %.0f s", _DRAIN_SECONDS)
+            await asyncio.sleep(_DRAIN_SECONDS)
+        waiting.cancel()
+        public.should_exit = health.should_exit = True
+        await asyncio.gather(*tasks)
+
+
+def _build_server(app: object, host: str, port: int) -> _Server:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    return _Server(config)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def main() -> None:
+    """Reads the environment and serves."""
+    try:
+        settings = TokenServiceSettings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
+        raise SystemExit(f"token_service: {wrong}") from None
+    configure_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - comes with uvicorn[standard]; not on every platform
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main()

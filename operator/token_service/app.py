@@ -1,0 +1,75 @@
+"""Puts the HTTP application together."""
+
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from token_service.middleware import BodyLimit, RequestContext
+from token_service.problems import install_problem_handlers
+from token_service.service import Service
+from token_service.session_routes import build_session_router
+from token_service.token_routes import build_token_router
+from token_service.webhook_routes import build_webhook_router
+
+BODY_LIMIT_BYTES = 256 * 1024
+
+_DESCRIPTION = """\
+Gives customers a LiveKit room with an agent of their own.
+
+Any LiveKit client connects with nothing but `/api/token`. Every refusal is an
+[RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem with a `type` for programs, a `detail` that says what to do,
+and the `requestId` under which the service's log has it.
+"""
+
+
+def build_app(service: Service) -> FastAPI:
+    """Returns the application; `service` brings everything that outlives a request."""
+    app = FastAPI(
+        title="Voice agents: the front door",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.include_router(build_token_router(service))
+    app.include_router(build_session_router(service))
+    app.include_router(build_webhook_router(service))
+    install_problem_handlers(app)
+    if service.settings.web_root is not None:
+        app.mount("/", StaticFiles(directory=service.settings.web_root, html=True), name="page")
+    # The last one added is the first to see a request.
+    app.add_middleware(BodyLimit, limit=BODY_LIMIT_BYTES)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=service.settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"],
+        expose_headers=["X-Request-Id", "Retry-After"],
+        max_age=600,
+    )
+    app.add_middleware(RequestContext, headers=build_headers(service.settings.livekit_public_url))
+    return app
+
+
+def build_headers(livekit_public_url: str) -> dict[str, str]:
+    """Returns the headers that every answer has: above all, whom the page may talk to."""
+    livekit = urlsplit(livekit_public_url)
+    secure = "s" if livekit.scheme in {"wss", "https"} else ""
+    policy = {
+        "default-src": "'self'",
+        "connect-src": f"'self' ws{secure}://{livekit.netloc} http{secure}://{livekit.netloc}",
+        "img-src": "'self' data: https://fastapi.tiangolo.com",
+        "media-src": "'self' blob: mediastream:",
+        "worker-src": "'self' blob:",
+        # The page of /docs, whose program comes from where FastAPI says.
+        "script-src": "'self' 'unsafe-inline' https://cdn.jsdelivr.net",
+        "style-src": "'self' 'unsafe-inline' https://cdn.jsdelivr.net",
+        "frame-ancestors": "'none'",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Permissions-Policy": "microphone=(self)",
+    }

@@ -1,0 +1,136 @@
+"""Around every request: its id, its log line, its metric, the body's limit, and headers that every answer has."""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from token_service.metrics import REQUESTS
+from token_service.problems import Problem, build_problem, internal_error
+
+logger = logging.getLogger("token_service.access")
+failures = logging.getLogger("token_service.failures")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BODY_SECONDS = 10.0
+
+
+class RequestContext:
+    """Names each request, answers our own mistakes as problems, and records what became of it."""
+
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
+        """`headers` are added to every answer that does not have them."""
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        own_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["request_id"] = own_id
+        request_id.set(own_id)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = own_id
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                if scope["path"].startswith(("/api/", "/livekit/")):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            failures.exception("request failed")
+            if status == 0:
+                await build_problem(internal_error(), scope["path"], own_id)(scope, receive, send_with_headers)
+        finally:
+            _record(scope, status, time.perf_counter() - began)
+
+
+class BodyLimit:
+    """Reads the body whole before anything else is done, so that a large or slow one costs little."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        """`limit` in bytes."""
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await self._read(scope, receive)
+        except TimeoutError:
+            detail = f"The body did not arrive within {_BODY_SECONDS:.0f} s."
+            await self._refuse(Problem(408, "slow-body", "Slow body", detail), scope, receive, send)
+            return
+        if body is None:
+            detail = f"The body has more than {self._limit} bytes. Send less."
+            await self._refuse(Problem(413, "body-too-large", "Body too large", detail), scope, receive, send)
+            return
+        await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdigit() or int(declared) > self._limit:
+            return None
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return b""
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._limit:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    @staticmethod
+    async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        # What is left of the body is not read, so the connection cannot be used again.
+        problem.headers["Connection"] = "close"
+        await build_problem(problem, scope["path"], scope.get("request_id", ""))(scope, receive, send)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return receive_again
+
+
+def _record(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "") or "other"
+    REQUESTS.labels(scope["method"], route, str(status)).observe(seconds)
+    logger.info(
+        "%s %s %d",
+        scope["method"],
+        route,
+        status,
+        extra={"milliseconds": round(seconds * 1000, 1), "tenant": scope.get("tenant")},
+    )

@@ -1,0 +1,67 @@
+"""What the routes work with, and the callers' part of each: who asks, and what is known right now."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from fastapi import Request
+
+from token_service.callers import Authenticator, Caller, read_bearer
+from token_service.kubernetes_api import Cluster
+from token_service.livekit_api import LiveKit
+from token_service.problems import Problem, unavailable
+from token_service.settings import TokenServiceSettings
+from token_service.watch_cache import WatchCache
+from voicesession.admission import Refuse
+
+logger = logging.getLogger(__name__)
+
+
+class TranscriptSource(Protocol):
+    """Reads transcripts; `conversations.reader.TranscriptReader` is one."""
+
+    async def read_transcript(self, session_id: str) -> Sequence[Any]:
+        """Returns the items of a conversation in order."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything that outlives a request. `transcripts`: None without a database."""
+
+    settings: TokenServiceSettings
+    cluster: Cluster
+    cache: WatchCache
+    livekit: LiveKit
+    authenticator: Authenticator
+    transcripts: TranscriptSource | None = None
+
+    def authenticate(self, request: Request) -> Caller:
+        """Returns who asks. Rate limits, when they come, belong here: the caller is known, nothing was done yet.
+
+        Raises:
+            Problem: 401 for a stranger.
+        """
+        caller = self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
+        request.scope["tenant"] = caller.tenant
+        return caller
+
+    def require_picture(self) -> None:
+        """Makes sure that the cluster's objects are known.
+
+        Raises:
+            Problem: 503, they are not yet.
+        """
+        if not self.cache.synced:
+            raise unavailable("Kubernetes")
+
+
+def now() -> datetime:
+    """Returns the time, with its zone."""
+    return datetime.now(UTC)
+
+
+def no_place(refusal: Refuse) -> Problem:
+    """Returns the answer to a request that a room's start would be refused for."""
+    return Problem(429, refusal.reason, "No free place", refusal.message, refusal.retry_after)

@@ -1,0 +1,222 @@
+"""A call seen by those it belongs to: its participant, by the token that was signed for it, or its tenant, by key."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from conversations.pool import ConversationsUnavailableError
+from token_service.callers import read_bearer
+from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
+from token_service.livekit_api import Pass
+from token_service.problems import Problem, unavailable
+from token_service.requests import CallState, Transcript, TranscriptItem
+from token_service.service import Service, now
+from token_service.token_routes import REFUSALS
+from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
+from voicesession.conditions import Reason
+from voicesession.models import AgentProfileSpec, Phase, VoiceSession
+from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
+
+logger = logging.getLogger(__name__)
+
+# After the longest call that its profile allows, a customer can still read what was said for this long.
+_READING_TIME = timedelta(hours=1)
+_RETRY_SECONDS = 15
+
+# What customers are told. The status's own message is for operators: it may name nodes, images and addresses.
+_MESSAGES = {
+    Reason.WAITING_FOR_POD: "An agent is being called.",
+    Reason.NO_CAPACITY: "There was no free agent. Try again shortly.",
+    Reason.UNSCHEDULABLE: "There was no free agent. Try again shortly.",
+    Reason.QUOTA_EXCEEDED: "There was no free agent. Try again shortly.",
+    Reason.LIMIT_REACHED: "All places are taken. Try again shortly.",
+    Reason.CALL_ENDED: "The call has ended.",
+    Reason.JOINED: "The agent is in the room.",
+}
+_FAILED = "The agent failed. Try again; if it happens again, tell whoever runs this service."
+_TRY_AGAIN = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, Reason.LIMIT_REACHED}
+
+
+def build_session_router(service: Service) -> APIRouter:
+    """Returns the routes under `/api/sessions/{room}`."""
+    responses: dict[int | str, dict[str, Any]] = {status: REFUSALS[status] for status in (401, 422, 503)}
+    responses[404] = {"description": "There is no such call, or it is not yours.", **_content(REFUSALS[401])}
+    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=responses)
+
+    @router.get("", response_model_exclude_none=True, summary="Where a call stands")
+    async def read_state(room: str, request: Request) -> CallState:
+        """Tells the call's phase. A room that was refused at its start is `Failed`, with the reason."""
+        owner = _Owner(service, request, room)
+        session = await owner.find_session()
+        if session is not None:
+            return build_state(session, for_tenant=owner.customer is None)
+        refused = owner.find_refusal()
+        if refused is None:
+            raise _not_there()
+        return refused
+
+    @router.delete("", status_code=204, summary="End a call")
+    async def end_call(room: str, request: Request) -> Response:
+        """Ends the call: the agent says goodbye, then the room is closed. Ending it twice changes nothing."""
+        session = await _Owner(service, request, room).require_session()
+        if not is_finished(session) and not session.spec.end:
+            try:
+                service.cache.sessions.put(await service.cluster.end_session(session.metadata.name))
+            except NotFoundError:
+                logger.info("the VoiceSession to end is gone already")
+            except (KubernetesError, KubernetesUnavailableError) as error:
+                raise _kubernetes_away(error) from error
+        return Response(status_code=204)
+
+    @router.get("/transcript", response_model_exclude_none=True, summary="What was said")
+    async def read_transcript(room: str, request: Request) -> Transcript:
+        """Returns the call's words so far, as they were heard, in order."""
+        session = await _Owner(service, request, room).require_session()
+        if service.transcripts is None:
+            raise Problem(404, "no-transcripts", "No transcripts", "This service has no database to read them from.")
+        try:
+            items = await service.transcripts.read_transcript(session.metadata.uid)
+        except ConversationsUnavailableError as error:
+            logger.warning("transcript not read: %s", error)
+            raise unavailable("The database of conversations", 5) from error
+        return Transcript(items=[_build_item(item) for item in items])
+
+    return router
+
+
+def build_state(session: VoiceSession, for_tenant: bool) -> CallState:
+    """Returns what the call's owner is told; the operator's own words only for a tenant."""
+    status = session.status
+    return CallState(
+        room=session.spec.room or status.room or "",
+        phase=status.phase or Phase.PENDING,
+        reason=status.reason,
+        message=status.message if for_tenant else _message_of(status.reason, status.phase),
+        endReason=status.end_reason,
+        retryAfterSeconds=_RETRY_SECONDS if status.reason in _TRY_AGAIN else None,
+        sessionId=session.metadata.uid,
+        profile=session.spec.profile,
+        llmProvider=status.llm_provider,
+        agentJoinedAt=status.agent_joined_at,
+        endedAt=status.ended_at,
+    )
+
+
+class _Owner:
+    """Whoever shows a token for one room. `customer` is None for a tenant's key."""
+
+    def __init__(self, service: Service, request: Request, room: str) -> None:
+        service.require_picture()
+        self._service = service
+        self._room = room
+        bearer = read_bearer(request.headers.get("authorization"))
+        self.customer = service.livekit.read_pass(bearer) if bearer else None
+        self._tenant = None
+        if self.customer is None:
+            self._tenant = service.authenticate(request).tenant
+            if self._tenant is None:
+                detail = "Show the participant's token as `Authorization: Bearer TOKEN`."
+                raise Problem(401, "unauthorized", "Whose call?", detail, headers={"WWW-Authenticate": "Bearer"})
+        elif self.customer.room != room:
+            raise _not_there()
+
+    async def require_session(self) -> VoiceSession:
+        """Returns the newest call in the room; raises Problem 404 where there is none of this owner's."""
+        session = await self.find_session()
+        if session is None:
+            raise _not_there()
+        return session
+
+    async def find_session(self) -> VoiceSession | None:
+        """Returns the newest call in the room, or None where there is none of this owner's."""
+        mine = [each for each in await self._list_sessions() if self._owns(each)]
+        return max(mine, key=lambda each: (each.metadata.creation_timestamp or now(), each.metadata.name), default=None)
+
+    def find_refusal(self) -> CallState | None:
+        """Returns why this customer's room would be refused, judged by the ticket that the token carries.
+
+        Nothing is stored about refused rooms, so it is judged anew: what held a moment ago mostly holds still.
+        """
+        if self.customer is None:
+            return None
+        service = self._service
+        limits = service.settings.admission_limits
+        if now() - self.customer.expired_at > limits.max_ticket_age + limits.max_room_wait:
+            return None  # its call may have been, and been cleaned up since
+        room = RoomStart(self._room, f"of {self._room}", now(), self.customer.ticket)
+        decision = decide_admission(
+            room,
+            now(),
+            service.cache.sessions.by_name.values(),
+            service.cache.profiles.by_name,
+            limits,
+        )
+        if not isinstance(decision, Refuse):
+            return None
+        return CallState(
+            room=self._room,
+            phase=Phase.FAILED,
+            reason=decision.reason,
+            message=decision.message,
+            retryAfterSeconds=decision.retry_after,
+        )
+
+    async def _list_sessions(self) -> list[VoiceSession]:
+        cached = [each for each in self._service.cache.sessions.by_name.values() if self._is_here(each)]
+        if cached:
+            return cached
+        # Another replica may have made it a moment ago.
+        selector = f"{ROOM_HASH_LABEL}={short_hash(self._room)}"
+        try:
+            raws, _ = await self._service.cluster.list_objects(VOICE_SESSIONS, selector)
+        except (KubernetesError, KubernetesUnavailableError) as error:
+            raise _kubernetes_away(error) from error
+        return [each for each in map(VoiceSession.model_validate, raws) if self._is_here(each)]
+
+    def _is_here(self, session: VoiceSession) -> bool:
+        return self._room in {session.spec.room, session.status.room}
+
+    def _owns(self, session: VoiceSession) -> bool:
+        if self.customer is None:
+            return session.spec.tenant == self._tenant
+        if session.spec.participant_identity not in {None, self.customer.identity}:
+            return False
+        profile = self._service.cache.profiles.by_name.get(session.spec.profile)
+        return not _is_too_old(self.customer, profile.spec if profile else AgentProfileSpec())
+
+
+def _is_too_old(customer: Pass, profile: AgentProfileSpec) -> bool:
+    longest = timedelta(seconds=profile.limits.max_duration_seconds) + _READING_TIME
+    return now() - customer.expired_at > longest
+
+
+def _message_of(reason: str | None, phase: Phase | None) -> str | None:
+    if reason in _MESSAGES:
+        return _MESSAGES[Reason(reason)]
+    return _FAILED if phase == Phase.FAILED else None
+
+
+def _build_item(item: Any) -> TranscriptItem:
+    return TranscriptItem(
+        kind=item.kind,
+        role=item.role,
+        content=item.content,
+        interrupted=item.interrupted,
+        createdAt=item.created_at,
+    )
+
+
+def _content(refusal: dict[str, Any]) -> dict[str, Any]:
+    return {"content": refusal["content"]}
+
+
+def _not_there() -> Problem:
+    detail = "There is no call in this room, it was cleaned up, or it is not yours."
+    return Problem(404, "no-such-call", "No such call", detail)
+
+
+def _kubernetes_away(error: Exception) -> Problem:
+    logger.warning("VoiceSessions not reached: %s", error)
+    return unavailable("Kubernetes")

@@ -1,0 +1,222 @@
+"""The front door: LiveKit's standard token endpoint, the older connection details, and what can be asked for."""
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Request
+
+from token_service.call_names import CallNames, choose_names
+from token_service.callers import Caller
+from token_service.calls import WantedCall, decide_call, pick_pool, providers_of
+from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
+from token_service.livekit_api import LiveKitUnavailableError
+from token_service.problems import Problem, ProblemDetails, unavailable
+from token_service.requests import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
+from token_service.service import Service, no_place
+from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
+from voicesession.models import VoiceSession
+from voicesession.names import short_hash
+from voicesession.tickets import CallTicket, TicketError, parse_ticket
+
+logger = logging.getLogger(__name__)
+
+# The token travels in a URL, and proxies commonly end URLs at 8 KiB.
+_TOKEN_CHARACTERS = 7000
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Repeating a request with the same key gives the same room and identity. Where no API key is asked "
+        "for, it must hold 128 random bits: a UUID of version 4, or 22 characters of base64url."
+    ),
+]
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is not JSON."},
+    401: {"description": "No key, or an unknown one."},
+    403: {"description": "A field that callers may not choose."},
+    413: {"description": "The body is too large."},
+    422: {"description": "A field is wrong, or names what does not exist."},
+    429: {"description": "No free place just now. `Retry-After` says when to try again."},
+    503: {"description": "LiveKit or Kubernetes cannot be reached. Nothing was changed; `Retry-After` says when."},
+}
+for _refusal in REFUSALS.values():
+    _refusal["content"] = {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+
+
+def build_token_router(service: Service) -> APIRouter:
+    """Returns the routes by which calls are asked for."""
+    router = APIRouter(prefix="/api", tags=["Calls"])
+
+    @router.post("/token", status_code=201, responses=REFUSALS, summary="LiveKit's standard token endpoint")
+    async def issue_token(
+        request: Request,
+        idempotency_key: IdempotencyKey = None,
+        body: Annotated[TokenRequest | None, Body()] = None,
+    ) -> TokenResponse:
+        """Signs a token for a room of its own; nothing else happens until somebody connects with it.
+
+        Every LiveKit client speaks this: `TokenSource.endpoint("https://…/api/token")`.
+        """
+        caller = service.authenticate(request)
+        service.require_picture()
+        wanted, names = _decide(service, caller, idempotency_key, body, private=False)
+        ticket = wanted.build_ticket(names, caller, private=False, voice_session=None)
+        _check_places(service, ticket, wanted.customer.room)
+        return TokenResponse(
+            server_url=service.settings.livekit_public_url, participant_token=_sign(service, wanted, ticket)
+        )
+
+    @router.post("/connection-details", status_code=201, responses=REFUSALS, summary="A room and its agent, at once")
+    async def open_call(
+        request: Request,
+        idempotency_key: IdempotencyKey = None,
+        body: Annotated[TokenRequest | None, Body()] = None,
+    ) -> ConnectionDetails:
+        """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
+        caller = service.authenticate(request)
+        service.require_picture()
+        wanted, names = _decide(service, caller, idempotency_key, body, private=True)
+        ticket = wanted.build_ticket(names, caller, private=True, voice_session=f"vs-{short_hash(names.call_id)}")
+        token = _sign(service, wanted, ticket)
+        known = idempotency_key is not None and await _is_open(service, ticket)
+        if not known:
+            _check_places(service, ticket, wanted.customer.room)
+            await _open(service, wanted, ticket)
+        return ConnectionDetails(
+            serverUrl=service.settings.livekit_public_url,
+            roomName=wanted.customer.room,
+            participantName=wanted.customer.name or wanted.customer.identity,
+            participantToken=token,
+        )
+
+    @router.get("/profiles", responses=_some(401, 503), summary="What can be asked for")
+    async def list_profiles(request: Request) -> Profiles:
+        """Lists the public profiles, with what can be chosen of each."""
+        service.authenticate(request)
+        service.require_picture()
+        return Profiles(profiles=_list_choices(service))
+
+    return router
+
+
+def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: REFUSALS[status] for status in statuses}
+
+
+def _decide(
+    service: Service, caller: Caller, key: str | None, body: TokenRequest | None, private: bool
+) -> tuple[WantedCall, CallNames]:
+    names = choose_names(caller, key, service.settings.livekit_api_secret.get_secret_value())
+    wanted = decide_call(
+        body or TokenRequest(),
+        caller,
+        names,
+        service.cache.profiles.by_name,
+        service.cache.pools.by_name,
+        allow_caller_rooms=service.settings.allow_caller_rooms,
+        # Known backends choose freely; what customers' own clients may ask for is public.
+        allow_hidden_profiles=private and caller.tenant is not None,
+    )
+    return wanted, names
+
+
+def _check_places(service: Service, ticket: CallTicket, room: str) -> None:
+    refusal = refuse_concurrency(
+        ticket,
+        room,
+        service.cache.sessions.by_name.values(),
+        service.cache.profiles.by_name,
+        service.settings.admission_limits,
+    )
+    if refusal is not None:
+        raise no_place(refusal)
+
+
+def _sign(service: Service, wanted: WantedCall, ticket: CallTicket) -> str:
+    limits = wanted.profile.spec.limits
+    lifetime = service.settings.token_lifetime_seconds
+    token = service.livekit.sign_customer_token(wanted.customer, ticket, limits, lifetime)
+    if len(token) > _TOKEN_CHARACTERS:
+        detail = (
+            "The token would be too long for a URL. Send less metadata, attributes or variables; "
+            "by /api/connection-details variables do not enter the token."
+        )
+        raise Problem(422, "token-too-long", "Too much for a token", detail)
+    return token
+
+
+async def _is_open(service: Service, ticket: CallTicket) -> bool:
+    try:
+        raw = await service.cluster.get_session(ticket.voice_session or "")
+    except NotFoundError:
+        return False
+    except (KubernetesError, KubernetesUnavailableError) as error:
+        raise _kubernetes_away(error) from error
+    if is_finished(VoiceSession.model_validate(raw)):
+        raise _used_up()
+    return True
+
+
+async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> None:
+    try:
+        room = await service.livekit.create_room(
+            wanted.customer.room, ticket, wanted.profile.spec.limits, wanted.customer.max_participants
+        )
+    except LiveKitUnavailableError as error:
+        logger.warning("no room created: %s", error)
+        raise unavailable("LiveKit") from error
+    _check_new(room, ticket)
+    body = build_voice_session(ticket.voice_session or "", room.name, room.sid, ticket, wanted.variables)
+    try:
+        service.cache.sessions.put(await service.cluster.create_session(body))
+    except ConflictError as error:
+        # The same key, at the same time: the same room, unless its call is over already.
+        raw = await service.cluster.get_session(body["metadata"]["name"])
+        if raw["spec"].get("roomSid") != room.sid:
+            await _delete_room(service, room.name)
+            raise _used_up() from error
+    except (KubernetesError, KubernetesUnavailableError) as error:
+        await _delete_room(service, room.name)
+        raise _kubernetes_away(error) from error
+
+
+def _check_new(room: RoomStart, ticket: CallTicket) -> None:
+    try:
+        ours = parse_ticket(room.metadata).call_id == ticket.call_id
+    except TicketError:
+        ours = False
+    if not ours:
+        detail = f"There is a call in room {room.name!r} already. Join it by /api/token, or name another room."
+        raise Problem(409, "room-in-use", "Room in use", detail)
+
+
+async def _delete_room(service: Service, room: str) -> None:
+    try:
+        await service.livekit.delete_room(room)
+    except LiveKitUnavailableError as error:
+        # Its ticket names a VoiceSession that does not exist, so the operator's poll will close it.
+        logger.warning("room without VoiceSession is left to the poll: %s", error)
+
+
+def _kubernetes_away(error: Exception) -> Problem:
+    logger.warning("no VoiceSession created: %s", error)
+    return unavailable("Kubernetes")
+
+
+def _used_up() -> Problem:
+    detail = "The call of this Idempotency-Key is over. Ask with a new key for a new call."
+    return Problem(409, "call-over", "This call is over", detail)
+
+
+def _list_choices(service: Service) -> list[ProfileChoice]:
+    pools = service.cache.pools.by_name
+    return [
+        ProfileChoice(
+            name=name,
+            displayName=profile.spec.display_name or name,
+            providers=[each.name for each in providers_of(pick_pool(profile, False, pools), False)],
+            localMode=bool(providers_of(pick_pool(profile, True, pools), True)),
+        )
+        for name, profile in sorted(service.cache.profiles.by_name.items())
+        if profile.spec.public
+    ]

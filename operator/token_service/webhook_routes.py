@@ -1,0 +1,116 @@
+"""LiveKit's webhook: a started room becomes its VoiceSession, or is turned away."""
+
+import logging
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+
+from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError
+from token_service.livekit_api import LiveKitUnavailableError, RoomEvent, WebhookError
+from token_service.metrics import ADMISSIONS, WEBHOOKS
+from token_service.problems import Problem, unavailable
+from token_service.service import Service, now
+from token_service.token_routes import REFUSALS
+from voicesession.admission import Admit, AlreadyServed, NotOurs, Refuse, RoomStart, decide_admission
+
+logger = logging.getLogger(__name__)
+
+# Webhooks come within milliseconds. An older one may be a replay, so LiveKit is asked whether it is still true.
+_FRESH = timedelta(seconds=10)
+_STARTED = "room_started"
+_JOINED = "participant_joined"
+
+
+def build_webhook_router(service: Service) -> APIRouter:
+    """Returns the route that LiveKit's server calls."""
+    router = APIRouter(tags=["LiveKit"])
+
+    @router.post(
+        "/livekit/webhook",
+        status_code=200,
+        response_class=Response,
+        responses={status: REFUSALS[status] for status in (401, 413, 503)},
+        summary="For LiveKit's server only",
+    )
+    async def receive_webhook(request: Request) -> Response:
+        """Takes an event that LiveKit signed. After a 503 LiveKit sends it again."""
+        try:
+            event = service.livekit.read_webhook(await request.body(), request.headers.get("authorization", ""))
+        except WebhookError as error:
+            WEBHOOKS.labels("forged").inc()
+            detail = "Only LiveKit's server may call this: the signature is missing, expired or another body's."
+            raise Problem(401, "unauthorized", "Not from LiveKit", detail) from error
+        if event is None or not _is_about_a_customer(event):
+            WEBHOOKS.labels("ignored").inc()
+            return Response()
+        service.require_picture()
+        try:
+            await _handle(service, event)
+        except LiveKitUnavailableError as error:
+            raise _try_again("LiveKit", error) from error
+        except KubernetesUnavailableError as error:
+            raise _try_again("Kubernetes", error) from error
+        return Response()
+
+    return router
+
+
+def _is_about_a_customer(event: RoomEvent) -> bool:
+    return event.kind == _STARTED or (event.kind == _JOINED and event.identity is not None)
+
+
+def _try_again(what: str, error: Exception) -> Problem:
+    WEBHOOKS.labels("failed").inc()
+    logger.warning("webhook not handled: %s", error)
+    return unavailable(what)
+
+
+async def _handle(service: Service, event: RoomEvent) -> None:
+    room = event.room
+    if abs(now() - event.created_at) > _FRESH:
+        confirmed = await service.livekit.find_room(room.name)
+        if confirmed is None or confirmed.sid != room.sid:
+            WEBHOOKS.labels("stale").inc()
+            return
+        WEBHOOKS.labels("confirmed").inc()
+        room = confirmed
+    else:
+        WEBHOOKS.labels("fresh").inc()
+    await _admit(service, room, customer_is_there=event.kind == _JOINED)
+
+
+async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
+    decision = decide_admission(
+        room,
+        now(),
+        service.cache.sessions.by_name.values(),
+        service.cache.profiles.by_name,
+        service.settings.admission_limits,
+    )
+    match decision:
+        case Admit(body):
+            await _create(service, body)
+        case Refuse() if customer_is_there:
+            ADMISSIONS.labels(decision.reason).inc()
+            logger.info("room turned away: %s", decision.reason)
+            await service.livekit.turn_away(room.name, decision)
+        case Refuse():
+            # Its customer could not hear why yet. Their arrival, some 100 ms later, is the next event.
+            logger.info("room will be turned away: %s", decision.reason)
+        case NotOurs():
+            ADMISSIONS.labels("not-ours").inc()
+        case AlreadyServed():
+            ADMISSIONS.labels("repeated").inc()
+
+
+async def _create(service: Service, body: dict[str, object]) -> None:
+    try:
+        service.cache.sessions.put(await service.cluster.create_session(body))
+        ADMISSIONS.labels("admitted").inc()
+    except ConflictError:
+        # Named by the room's sid: another replica, an earlier webhook or the poll made the same one.
+        ADMISSIONS.labels("repeated").inc()
+    except KubernetesError as error:
+        # Repeating it would not help: the API server has understood and refused.
+        ADMISSIONS.labels("rejected").inc()
+        logger.error("VoiceSession rejected: %s", error)  # noqa: TRY400 - the API server's words say it all
