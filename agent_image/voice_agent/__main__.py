@@ -1,0 +1,58 @@
+"""`python -m voice_agent`: gets everything ready, then waits for one call."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+
+from voice_agent import lean_imports
+from voice_agent.logs import JsonFormatter, configure_logs
+from voice_agent.settings import AgentSettings, SettingsError, read_settings
+from voice_agent.termination import CODE_IMPORT_FAILED, leave, write_termination_message
+
+# Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
+os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
+lean_imports.install()
+
+
+def main() -> None:
+    """Runs the pod's whole life."""
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    logs = configure_logs(settings.agent_log_level)
+    asyncio.run(run(settings, logs))
+
+
+async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
+    """Loads and builds everything, listens, and waits until the call's end ends the process."""
+    # Imported here, after the finder above is installed and errors can be told.
+    from aiohttp import web  # noqa: PLC0415
+
+    from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
+    from voice_agent.pod import Pod  # noqa: PLC0415
+    from voice_agent.server import PodServer  # noqa: PLC0415
+    from voice_agent.workshop import build_workshop  # noqa: PLC0415
+
+    try:
+        workshop = build_workshop(settings, logs.secrets.add)
+    except CodeLoadError as error:
+        write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
+        leave(1)
+    pod = Pod(workshop, leave, lambda session_id: logs.context.update(session=session_id))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)
+    app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    # What has been built stays: the collector need not walk it again during the call.
+    gc.collect()
+    gc.freeze()
+    await web.TCPSite(runner, "0.0.0.0", settings.agent_port).start()  # noqa: S104 - the operator is another pod
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

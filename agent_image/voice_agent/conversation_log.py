@@ -1,0 +1,242 @@
+"""Writes a conversation to Postgres beside the call: never in its way, and through an outage."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
+
+CONNECT_SECONDS = 5.0
+WRITE_SECONDS = 10.0
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 3.0
+# Far more than anyone says in a call; a bound, so that no outage can kill the pod by memory.
+_MOST_WAITING = 20_000
+_BATCH = 200
+
+_WRONG_TOKEN = "VA001"  # noqa: S105
+_OLDER_ATTEMPT = "VA002"
+_ENDED = "VA003"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConversationStart:
+    """Which conversation is written, and what its first row says."""
+
+    session_id: str
+    attempt: int
+    write_token: str
+    room_id: str
+    participant_id: str | None
+    llm_provider: str
+    is_local_mode: bool
+    profile: str
+    tenant: str | None
+
+
+@dataclass(frozen=True)
+class ConversationEnd:
+    """What the conversation's row says in the end."""
+
+    reason: str
+    ended_at: datetime
+    usage: Mapping[str, object]
+
+
+class _GivenUpError(Exception):
+    """The database will never take these writes; the message says why."""
+
+
+class ConversationLog:
+    """The writer of one conversation. Without a database URL it keeps nothing."""
+
+    def __init__(self, database_url: str | None, start: ConversationStart, on_superseded: Callable[[], None]) -> None:
+        """`on_superseded` is called when the database says that a later attempt has taken the conversation over."""
+        self._url = database_url
+        self._start = start
+        self._on_superseded = on_superseded
+        self._waiting: deque[Row] = deque()
+        self._position = start.attempt * POSITIONS_PER_ATTEMPT
+        self._end: ConversationEnd | None = None
+        self._wanted = asyncio.Event()
+        self._done = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._started = False
+        self._lost = 0
+        self._finish_by: float | None = None
+
+    @property
+    def unwritten(self) -> int:
+        """How many items have not reached the database yet."""
+        return len(self._waiting) + self._lost
+
+    def begin(self) -> None:
+        """Starts to write, in the background; the conversation's row first."""
+        if self._url is None:
+            _log.warning("there is no DATABASE_URL: this conversation is not kept")
+            self._done.set()
+            return
+        self._wanted.set()
+        self._task = asyncio.create_task(self._write_until_done(), name="conversation log")
+
+    def append(self, rows: list[Row]) -> None:
+        """Takes rows without positions, in their order. Never waits."""
+        for row in rows:
+            self._position += 1
+            if self._url is None:
+                continue
+            if len(self._waiting) >= _MOST_WAITING:
+                self._lost += 1
+                continue
+            self._waiting.append({**row, "position": self._position})
+        self._wanted.set()
+
+    async def load_history(self, timeout: float) -> list[dict[str, Any]]:
+        """Returns the rows of earlier attempts, in order; none when the database does not answer in time."""
+        if self._url is None:
+            return []
+        try:
+            async with asyncio.timeout(timeout):
+                connection = await self._connect()
+                cursor = connection.cursor(row_factory=dict_row)
+                await cursor.execute("SELECT * FROM voice.load_history(%s, %s, %s)", self._who())
+                return await cursor.fetchall()
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            _log.error("the conversation so far could not be loaded: %s", _describe(error))
+            await self._disconnect()
+            return []
+
+    async def finish(self, end: ConversationEnd, timeout: float) -> bool:
+        """Writes what is left and the end, within `timeout` seconds; returns whether everything is in the database."""
+        self._end = end
+        self._finish_by = time.monotonic() + timeout
+        self._wanted.set()
+        while self._task is not None and not self._done.is_set() and (left := self._finish_by - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._done.wait(), min(left, 0.5))
+        await self.aclose()
+        if self.unwritten:
+            _log.error("%d items of the conversation could not be written", self.unwritten)
+        return self._done.is_set() and not self.unwritten
+
+    def hurry(self, timeout: float) -> None:
+        """Leaves a `finish` that is going on, or comes, at most this many seconds more."""
+        if self._finish_by is not None:
+            self._finish_by = min(self._finish_by, time.monotonic() + timeout)
+
+    async def aclose(self) -> None:
+        """Stops writing and disconnects."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._disconnect()
+
+    async def _write_until_done(self) -> None:
+        failures = 0
+        while not self._done.is_set():
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                async with asyncio.timeout(WRITE_SECONDS):
+                    await self._write_waiting()
+                failures = 0
+            except _GivenUpError as error:
+                _log.error("the conversation is not written any more: %s", error)
+                return
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                failures += 1
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+                _log.warning("the database cannot be written (%s); %d items wait", _describe(error), len(self._waiting))
+                await self._disconnect()
+                await asyncio.sleep(pause)
+                self._wanted.set()
+
+    async def _write_waiting(self) -> None:
+        connection = await self._connect()
+        if not self._started:
+            start = self._start
+            arguments = (*self._who(), start.room_id, start.participant_id, start.llm_provider)
+            await self._call(
+                connection,
+                "SELECT voice.start_conversation(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                (*arguments, start.is_local_mode, start.profile, start.tenant),
+            )
+            self._started = True
+        while batch := list(islice(self._waiting, _BATCH)):
+            await self._append(connection, batch)
+            for _ in batch:
+                self._waiting.popleft()
+        if self._end is not None:
+            end = self._end
+            await self._call(
+                connection,
+                "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
+                (*self._who(), end.reason, end.ended_at, Jsonb(dict(end.usage))),
+            )
+            self._done.set()
+
+    async def _append(self, connection: psycopg.AsyncConnection[Any], rows: list[Row]) -> None:
+        try:
+            await self._call(connection, "SELECT voice.append_items(%s, %s, %s, %s)", (*self._who(), Jsonb(rows)))
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(rows) == 1:
+                self._lost += 1
+                _log.error("an item was refused by the database and is lost: %s", _describe(error))
+                return
+            for row in rows:
+                await self._append(connection, [row])
+
+    async def _call(
+        self, connection: psycopg.AsyncConnection[Any], statement: LiteralString, arguments: tuple[object, ...]
+    ) -> None:
+        try:
+            await connection.execute(statement, arguments)
+        except psycopg.Error as error:
+            if error.sqlstate == _OLDER_ATTEMPT:
+                self._on_superseded()
+                raise _GivenUpError("a later attempt has taken the conversation over") from error
+            if error.sqlstate in {_WRONG_TOKEN, _ENDED}:
+                raise _GivenUpError(_describe(error)) from error
+            raise
+
+    def _who(self) -> tuple[str, int, str]:
+        return (self._start.session_id, self._start.attempt, self._start.write_token)
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        if self._connection is None:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                # Through PgBouncer's transaction pooling: no prepared statements, no state of the session's.
+                self._connection = await psycopg.AsyncConnection.connect(
+                    cast("str", self._url), autocommit=True, prepare_threshold=None
+                )
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error, OSError):
+                await connection.close()
+
+
+def _describe(error: Exception) -> str:
+    """Returns what went wrong without what was to be written: details of Postgres's errors quote rows."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return f"{error.sqlstate}: {error.diag.message_primary}"
+    if isinstance(error, psycopg.OperationalError):
+        return str(error).splitlines()[0]
+    return type(error).__name__

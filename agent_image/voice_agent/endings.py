@@ -1,0 +1,96 @@
+"""When and why a call ends: facts in, reason out. Pure; all times are seconds of one monotonic clock."""
+
+from dataclasses import dataclass, field
+
+from livekit import rtc
+
+from voicesession.models import EffectiveLimits, EndReason
+
+# Ends that the customer lives through, so that a goodbye is due.
+WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN}
+
+# The customer will not come back by itself: hung up, declined, or was put out.
+_LEFT_FOR_GOOD = {
+    rtc.DisconnectReason.CLIENT_INITIATED,
+    rtc.DisconnectReason.USER_REJECTED,
+    rtc.DisconnectReason.PARTICIPANT_REMOVED,
+}
+_ROOM_IS_GONE = {
+    rtc.DisconnectReason.ROOM_DELETED,
+    rtc.DisconnectReason.ROOM_CLOSED,
+    rtc.DisconnectReason.PARTICIPANT_REMOVED,
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a call ended, once and for all."""
+
+    reason: EndReason
+    message: str = ""
+    usage: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class CallFacts:
+    """What is known of a call while it runs. None: it has not happened."""
+
+    joined_at: float | None = None
+    started_at: float | None = None  # of the whole conversation, earlier attempts included
+    customer_present: bool = False
+    customer_seen: bool = False
+    customer_left_at: float | None = None
+    left_for_good: bool = False
+    last_activity_at: float = 0.0
+    customer_speaks: bool = False
+    agent_busy: bool = False
+
+    def customer_came(self, now: float) -> None:
+        """The customer is in the room."""
+        self.customer_present = self.customer_seen = True
+        self.customer_left_at = None
+        self.left_for_good = False
+        self.last_activity_at = now
+
+    def customer_left(self, now: float, reason: rtc.DisconnectReason.ValueType | None) -> None:
+        """The customer's connection is gone; `reason` tells whether on purpose."""
+        self.customer_present = self.customer_speaks = False
+        self.customer_left_at = now
+        self.left_for_good = reason in _LEFT_FOR_GOOD
+
+
+def decide_end(facts: CallFacts, limits: EffectiveLimits, now: float) -> EndReason | None:
+    """Returns the reason for which the call is over by now, or None."""
+    return next((reason for at, reason in _deadlines(facts, limits) if at <= now), None)
+
+
+def next_deadline(facts: CallFacts, limits: EffectiveLimits) -> float | None:
+    """Returns when the call will be over if nothing happens until then, or None while nothing runs out."""
+    return min((at for at, _ in _deadlines(facts, limits)), default=None)
+
+
+def decide_room_end(reason: rtc.DisconnectReason.ValueType | None) -> Ending:
+    """Returns what the agent's own disconnection from the room means."""
+    if reason == rtc.DisconnectReason.DUPLICATE_IDENTITY:
+        return Ending(EndReason.SUPERSEDED, "another agent has joined the room in this one's place")
+    if reason in _ROOM_IS_GONE:
+        return Ending(EndReason.ROOM_CLOSED)
+    name = rtc.DisconnectReason.Name(reason) if reason is not None else "unknown"
+    return Ending(EndReason.ERROR, f"the connection to LiveKit was lost ({name.lower()})")
+
+
+def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, EndReason]]:
+    """Returns every clock that runs, in order of precedence."""
+    if facts.joined_at is None:
+        return []
+    found: list[tuple[float, EndReason]] = []
+    if facts.customer_left_at is not None:
+        grace = 0 if facts.left_for_good else limits.reconnect_grace_seconds
+        found.append((facts.customer_left_at + grace, EndReason.PARTICIPANT_LEFT))
+    if not facts.customer_seen:
+        found.append((facts.joined_at + limits.join_timeout_seconds, EndReason.NEVER_JOINED))
+    started_at = facts.joined_at if facts.started_at is None else facts.started_at
+    found.append((started_at + limits.max_duration_seconds, EndReason.MAX_DURATION))
+    if facts.customer_present and not facts.customer_speaks and not facts.agent_busy:
+        found.append((facts.last_activity_at + limits.idle_timeout_seconds, EndReason.IDLE))
+    return found

@@ -1,0 +1,74 @@
+"""The pod's events: kept from the beginning, read by anyone at any time, with heartbeats in between."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from voicesession.assignment import Heartbeat, PodEvent
+
+# Promised: at most 3 s apart.
+HEARTBEAT_SECONDS = 2.0
+
+
+class EventStream:
+    """A list of events that grows until it is closed."""
+
+    def __init__(self, build_heartbeat: Callable[[], Heartbeat]) -> None:
+        """`build_heartbeat` is asked for a fresh heartbeat whenever a reader has had nothing for a while."""
+        self._build_heartbeat = build_heartbeat
+        self._lines: list[bytes] = []
+        self._news = asyncio.Event()
+        self._readers = 0
+        self._all_read = asyncio.Event()
+        self._all_read.set()
+        self.closed = False
+
+    def emit(self, event: PodEvent) -> None:
+        """Appends an event; every reader gets it."""
+        self._lines.append(_to_line(event))
+        self._wake()
+
+    def close(self) -> None:
+        """Says that nothing more comes: readers end after the last event."""
+        self.closed = True
+        self._wake()
+
+    async def read(self) -> AsyncGenerator[bytes, None]:
+        """Yields every event from the first on, one JSON line each; heartbeats while there is nothing new."""
+        self._readers += 1
+        self._all_read.clear()
+        try:
+            async for line in self._follow():
+                yield line
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._all_read.set()
+
+    async def wait_until_read(self, timeout: float) -> None:
+        """Waits until no reader is left, at most `timeout` seconds."""
+        try:
+            await asyncio.wait_for(self._all_read.wait(), timeout)
+        except TimeoutError:
+            return
+
+    async def _follow(self) -> AsyncGenerator[bytes, None]:
+        position = 0
+        while True:
+            news = self._news
+            while position < len(self._lines):
+                position += 1
+                yield self._lines[position - 1]
+            if self.closed and position == len(self._lines):
+                return
+            try:
+                await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                yield _to_line(self._build_heartbeat())
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _to_line(event: PodEvent) -> bytes:
+    return event.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"

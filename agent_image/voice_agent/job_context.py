@@ -1,0 +1,197 @@
+"""A real JobContext for one call: the only file to touch what livekit-agents keeps private (1.8.9, contract-tested)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from livekit import api as livekit_api
+from livekit import rtc
+from livekit.agents import AgentSession, ChatContext, JobContext, JobExecutorType, JobProcess
+from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVar
+from livekit.agents.utils import http_context
+from livekit.protocol import agent, models
+
+from voicesession.names import AGENT_IDENTITY
+
+if TYPE_CHECKING:
+    from livekit.agents.llm import ChatItem
+
+_log = logging.getLogger(__name__)
+
+
+class NoLiveKitSecretError(RuntimeError):
+    """The agent's code asked for LiveKit's server API, which this pod has no key for."""
+
+
+class CallRoom(rtc.Room):
+    """A room that may begin to connect before anyone awaits it, and says when it is connected."""
+
+    def __init__(self, name: str, on_connected: Callable[[], None]) -> None:
+        """`on_connected` is called at the moment `Room.connect` returns."""
+        super().__init__()
+        # As LiveKit's own runner does: the name is known before the connection.
+        self._info.name = name
+        self._on_connected = on_connected
+        self._early: asyncio.Task[None] | None = None
+        self.connect_millis = 0
+
+    def begin_to_connect(self, url: str, token: str) -> None:
+        """Starts connecting; a later `connect` only waits for it."""
+        self._early = asyncio.create_task(self._connect(url, token, rtc.RoomOptions()), name="early connect")
+
+    async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
+        """Connects, or waits for the connection that has begun."""
+        if self._early is not None:
+            await self._early
+        else:
+            await self._connect(url, token, options or rtc.RoomOptions())
+
+    async def _connect(self, url: str, token: str, options: rtc.RoomOptions) -> None:
+        began = time.monotonic()
+        await super().connect(url, token, options)
+        self.connect_millis = round(1000 * (time.monotonic() - began))
+        self._on_connected()
+
+
+class CallContext(JobContext):
+    """The context that the agent's code sees, with hooks where LiveKit's worker has its own."""
+
+    def __init__(
+        self,
+        *,
+        process: JobProcess,
+        info: RunningJobInfo,
+        room: rtc.Room,
+        on_session: Callable[[AgentSession[Any]], None],
+        on_shutdown: Callable[[str], None],
+        on_delete_room: Callable[[], None],
+    ) -> None:
+        """`on_session` is called with the primary AgentSession as it starts, before it does anything."""
+        self._on_session = on_session
+        self._on_delete_room = on_delete_room
+        self._primary: AgentSession[Any] | None = None
+        super().__init__(
+            proc=process,
+            info=info,
+            room=room,
+            on_connect=lambda: None,
+            on_shutdown=on_shutdown,
+            inference_executor=_NoInference(),
+        )
+
+    @property
+    def _primary_agent_session(self) -> AgentSession[Any] | None:
+        return self._primary
+
+    @_primary_agent_session.setter
+    def _primary_agent_session(self, session: AgentSession[Any] | None) -> None:
+        is_new = session is not None and session is not self._primary
+        self._primary = session
+        if session is not None and is_new:
+            self._on_session(session)
+
+    @property
+    def primary(self) -> AgentSession[Any] | None:
+        """The primary AgentSession, or None while none has been started."""
+        return self._primary
+
+    @property
+    def api(self) -> NoReturn:
+        """Refuses: pods hold no LiveKit secret.
+
+        Raises:
+            NoLiveKitSecretError: always.
+        """
+        raise NoLiveKitSecretError(
+            "ctx.api needs LiveKit's API secret, which agent pods do not hold. To end the call use ctx.shutdown() or "
+            "ctx.delete_room(); do other work with LiveKit's API in a service of your own."
+        )
+
+    def delete_room(self, room_name: str | None = None) -> "asyncio.Future[livekit_api.DeleteRoomResponse]":
+        """Asks the operator to delete this call's room.
+
+        Raises:
+            NoLiveKitSecretError: another room is named.
+        """
+        if room_name not in {None, "", self.room.name}:
+            raise NoLiveKitSecretError(f"this pod can only ask for its own room to be deleted, not for {room_name!r}")
+        self._on_delete_room()
+        done: asyncio.Future[livekit_api.DeleteRoomResponse] = asyncio.get_running_loop().create_future()
+        done.set_result(livekit_api.DeleteRoomResponse())
+        return done
+
+    def enter(self) -> None:
+        """Makes this the current job context of the running task and of those it starts."""
+        self._on_setup()
+        _JobContextVar.set(self)
+        http_context._new_session_ctx()  # noqa: SLF001
+
+    async def run_shutdown_callbacks(self, reason: str, timeout: float) -> None:
+        """Runs the code's shutdown callbacks at once, each told the reason; a failing one is logged."""
+        tasks = [asyncio.create_task(callback(reason)) for callback in self._shutdown_callbacks]
+        if not tasks:
+            return
+        done, late = await asyncio.wait(tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+            _log.warning("a shutdown callback took longer than %.0f s and was cancelled", timeout)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()):
+                _log.error("a shutdown callback failed", exc_info=error)
+
+    async def clean_up(self) -> None:
+        """Ends what the code left running, and frees the context's resources."""
+        pending = [*self._pending_tasks, *self._participant_tasks.values()]
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self._on_cleanup()
+        await http_context._close_http_ctx()  # noqa: SLF001
+
+
+class _NoInference:
+    """Stands where the worker's process for plug-in models would be."""
+
+    async def do_inference(self, method: str, data: bytes) -> bytes | None:
+        raise NotImplementedError(
+            f"{method} wants LiveKit's inference process, which agent pods do not run; "
+            "use turn_detection='vad' or inference.TurnDetector()"
+        )
+
+
+def build_job_process() -> JobProcess:
+    """Returns the process object that prewarm functions and entrypoints share (`ctx.proc.userdata`)."""
+    # PROCESS: this process is the job's alone, so log_context_fields may go on every line of it.
+    return JobProcess(executor_type=JobExecutorType.PROCESS, user_arguments=None, http_proxy=None)
+
+
+def build_job_info(
+    *, job_id: str, room: str, room_sid: str, metadata: str, url: str, token: str, worker_id: str
+) -> RunningJobInfo:
+    """Returns the job as a worker would have been given it."""
+    return RunningJobInfo(
+        accept_arguments=JobAcceptArguments(name="", identity=AGENT_IDENTITY, metadata=""),
+        job=agent.Job(
+            id=job_id, room=models.Room(name=room, sid=room_sid), type=agent.JobType.JT_ROOM, metadata=metadata
+        ),
+        url=url,
+        token=token,
+        worker_id=worker_id,
+        fake_job=False,
+    )
+
+
+def forget_recorded_events(session: AgentSession[Any]) -> None:
+    """Empties the list in which a session keeps every event of its life, two a second, for LiveKit Cloud's reports."""
+    session._recorded_events.clear()  # noqa: SLF001
+
+
+async def restore_history(session: AgentSession[Any], items: "Sequence[ChatItem]") -> None:
+    """Puts earlier items before what the running agent knows: into its own context and the session's history."""
+    agent = session.current_agent
+    context = agent.chat_ctx.copy(exclude_instructions=True)
+    context.merge(ChatContext([*items]))
+    await agent.update_chat_ctx(context)
+    session.history.merge(ChatContext([*items]))

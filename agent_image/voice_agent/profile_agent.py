@@ -1,0 +1,177 @@
+"""The agent that a profile alone describes, or an `Agent` class with the profile's models: rungs 0 and 1."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from livekit.agents import (
+    NOT_GIVEN,
+    Agent,
+    AgentSession,
+    APIConnectOptions,
+    ChatContext,
+    JobContext,
+    TurnHandlingOptions,
+    inference,
+)
+from livekit.agents.llm import ChatItem
+from livekit.agents.voice.agent_session import SessionConnectOptions
+from livekit.agents.voice.room_io import RoomOptions
+
+from voice_agent.code_loader import AgentCode, ProfileCode
+from voice_agent.models import CallModels, ModelShelf
+from voice_agent.spoken_cache import SpokenCache, build_frames
+from voicesession.assignment import Assignment, Greeting
+from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
+
+# A customer waits for no third try of a model.
+_PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
+_MCP_SECONDS = 15.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProfileCall:
+    """What the agent of one call is made of, and what it waits for."""
+
+    assignment: Assignment
+    code: ProfileCode | AgentCode
+    provider: Provider
+    shelf: ModelShelf
+    spoken: SpokenCache
+    history: Awaitable[Sequence[ChatItem]]
+    customer_joined: asyncio.Event
+
+
+async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
+    """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
+    profile = call.assignment.profile
+    models = call.shelf.build_models(call.provider, profile.models, profile.language)
+    session = build_agent_session(models, call)
+    agent = build_agent(call.code, profile, call.assignment.variables)
+    history = await call.history
+    if history:
+        await agent.update_chat_ctx(ChatContext([*history]), exclude_invalid_function_calls=False)
+    await session.start(agent, room=context.room, room_options=RoomOptions(close_on_disconnect=False))
+    if call.assignment.participant_identity:
+        # Not by RoomOptions: RoomIO cannot be told before the room is connected.
+        session.room_io.set_participant(call.assignment.participant_identity)
+    await call.customer_joined.wait()
+    open_conversation(session, agent, call, history)
+    await add_mcp_tools(agent, profile.mcp_servers)
+
+
+def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[dict[str, str]]:
+    """Returns the session that hears and speaks as the profile says."""
+    profile = call.assignment.profile
+    return AgentSession(
+        stt=models.stt or NOT_GIVEN,
+        llm=models.llm or NOT_GIVEN,
+        tts=models.tts or NOT_GIVEN,
+        vad=call.shelf.vad or NOT_GIVEN,
+        turn_handling=build_turn_handling(profile.turn_taking, is_realtime=models.is_realtime),
+        userdata=dict(call.assignment.variables),
+        conn_options=SessionConnectOptions(
+            stt_conn_options=_PATIENCE,
+            llm_conn_options=_PATIENCE,
+            tts_conn_options=_PATIENCE,
+            max_unrecoverable_errors=1,
+        ),
+        # The idle limit is ours, and nobody waits for a last transcript when the call is over.
+        user_away_timeout=None,
+        session_close_transcript_timeout=0.3,
+    )
+
+
+def build_turn_handling(turns: TurnTaking, *, is_realtime: bool = False) -> TurnHandlingOptions:
+    """Returns the profile's turn-taking in livekit-agents' terms, whose default detector would cost 243 MB."""
+    detection: Any = "vad"
+    if is_realtime:
+        detection = "realtime_llm"
+    elif turns.detection == "turn-detector":
+        detection = inference.TurnDetector()
+    return TurnHandlingOptions(
+        turn_detection=detection,
+        endpointing={
+            "mode": "dynamic" if turns.dynamic_endpointing else "fixed",
+            "min_delay": turns.min_endpointing_millis / 1000,
+            "max_delay": turns.max_endpointing_millis / 1000,
+        },
+        interruption={
+            "enabled": turns.allow_interruptions,
+            "mode": "vad",
+            "min_duration": turns.min_interruption_millis / 1000,
+        },
+    )
+
+
+def build_agent(code: ProfileCode | AgentCode, profile: AgentProfileSpec, variables: Mapping[str, str]) -> Agent:
+    """Returns the agent: the class's own, or one that knows only the profile's instructions."""
+    instructions = fill_in(profile.instructions, variables)
+    if isinstance(code, ProfileCode):
+        return Agent(instructions=instructions)
+    make: Callable[..., Agent] = code.agent_class
+    return make(instructions=instructions) if code.takes_instructions else make()
+
+
+def fill_in(text: str, variables: Mapping[str, str]) -> str:
+    """Returns the text with each `{name}` replaced by the call's variable of that name, or by nothing."""
+    return re.sub(r"\{([A-Za-z_]\w*)\}", lambda match: variables.get(match[1], ""), text)
+
+
+def build_spoken_key(text: str, provider: Provider, profile: AgentProfileSpec) -> Greeting | None:
+    """Returns under what a prepared text is found, or None where the profile chooses another model."""
+    if provider.tts is None or (profile.models.tts or provider.tts.model) != provider.tts.model:
+        return None
+    return Greeting(provider=provider.name, voice=profile.models.voice or provider.tts.voice, text=text)
+
+
+def find_spoken(text: str, call: ProfileCall) -> bytes | None:
+    """Returns the prepared speech for a text of this call, if there is any."""
+    key = build_spoken_key(text, call.provider, call.assignment.profile)
+    return call.spoken.find(key) if key is not None else None
+
+
+def open_conversation(session: AgentSession[Any], agent: Agent, call: ProfileCall, history: Sequence[ChatItem]) -> None:
+    """Says the first words: the greeting; an answer that an earlier attempt owed; nothing if the agent does."""
+    if history:
+        if getattr(history[-1], "role", "") == "user":
+            session.generate_reply()
+        return
+    if type(agent).on_enter is not Agent.on_enter:
+        return
+    greeting = fill_in(call.assignment.profile.greeting, call.assignment.variables).strip()
+    if not greeting:
+        return
+    if session.tts is None:
+        session.generate_reply(instructions=f"Greet the customer with exactly these words: {greeting}")
+        return
+    spoken = find_spoken(greeting, call)
+    session.say(greeting, audio=build_frames(spoken) if spoken else NOT_GIVEN)
+
+
+async def add_mcp_tools(agent: Agent, servers: Sequence[McpServer]) -> None:
+    """Gives the running agent the tools of its MCP servers. A server that fails is logged, and the call goes on."""
+    if not servers:
+        return
+    # Imported only where a profile asks for it, off the event loop: half a second and 20 MB.
+    mcp = await asyncio.to_thread(_import_mcp)
+    for server in servers:
+        transport = "sse" if server.url.rstrip("/").endswith("/sse") else "streamable_http"
+        toolset = mcp.MCPToolset(id=server.name, mcp_server=mcp.MCPServerHTTP(server.url, transport_type=transport))
+        try:
+            async with asyncio.timeout(_MCP_SECONDS):
+                await toolset.setup()
+                await agent.update_tools([*agent.tools, toolset])
+        except Exception as error:
+            _log.error("the tools of MCP server %r are missing in this call: %s", server.name, type(error).__name__)
+
+
+def _import_mcp() -> Any:
+    from livekit.agents.llm import mcp  # noqa: PLC0415
+
+    return mcp

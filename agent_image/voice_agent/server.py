@@ -1,0 +1,143 @@
+"""The pod's HTTP: health for the kubelet, and four routes that only the operator's tokens open."""
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from voice_agent.event_stream import EventStream
+from voice_agent.models import ProviderError
+from voice_agent.pod import AssignedElsewhereError, NotWaitingError, Pod
+from voicesession.assignment import Assignment, EndRequest, Preparation
+from voicesession.models import Model
+from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
+
+LARGEST_BODY = 512 * 1024
+
+_log = logging.getLogger(__name__)
+_Body = TypeVar("_Body", bound=Model)
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """What a request is answered with instead of what it asked for."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        """`detail` says what to do; it names no secret."""
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+class PodServer:
+    """The routes, for one pod."""
+
+    def __init__(self, pod: Pod, public_key: str, pod_uid: str) -> None:
+        """`public_key`: PEM of the operator's key; `pod_uid`: the audience that its tokens must have."""
+        self._pod = pod
+        self._public_key = public_key
+        self._pod_uid = pod_uid
+
+    def build_app(self) -> web.Application:
+        """Returns the application."""
+        app = web.Application(middlewares=[_answer_refusals], client_max_size=LARGEST_BODY)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_post("/prepare", self._prepare)
+        app.router.add_post("/assignment", self._assign)
+        app.router.add_get("/events", self._events)
+        app.router.add_post("/end", self._end)
+        return app
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        if self._pod.is_waiting:
+            return web.Response(text="waiting for a call\n")
+        return web.Response(status=503, text="has its call\n")
+
+    async def _prepare(self, request: web.Request) -> web.Response:
+        preparation = _parse(Preparation, await self._authorized_body(request, Purpose.PREPARE))
+        try:
+            self._pod.prepare(preparation)
+        except NotWaitingError as error:
+            raise Refusal(503, "Not waiting", str(error)) from error
+        return web.Response(status=202)
+
+    async def _assign(self, request: web.Request) -> web.StreamResponse:
+        assignment = _parse(Assignment, await self._authorized_body(request, Purpose.ASSIGNMENT))
+        try:
+            events = self._pod.assign(assignment)
+        except AssignedElsewhereError as error:
+            raise Refusal(409, "Assigned elsewhere", str(error)) from error
+        except NotWaitingError as error:
+            raise Refusal(503, "Not waiting", str(error)) from error
+        except ProviderError as error:
+            raise Refusal(400, "Unknown provider", str(error)) from error
+        return await _send_events(request, events)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        await self._authorized_body(request, Purpose.EVENTS)
+        if self._pod.events is None:
+            raise Refusal(404, "No call", "this pod has no call yet")
+        return await _send_events(request, self._pod.events)
+
+    async def _end(self, request: web.Request) -> web.Response:
+        body = _parse(EndRequest, await self._authorized_body(request, Purpose.END))
+        try:
+            self._pod.end(body)
+        except NotWaitingError as error:
+            raise Refusal(404, "No call", str(error)) from error
+        return web.Response(status=202)
+
+    async def _authorized_body(self, request: web.Request, purpose: Purpose) -> bytes:
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise Refusal(413, "Too large", f"a body has at most {LARGEST_BODY} bytes") from error
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Refusal(401, "Unauthorized", "an `Authorization: Bearer` token of the operator's is needed")
+        try:
+            verify_pod_request(self._public_key, token.strip(), self._pod_uid, purpose, body)
+        except PodTokenError as error:
+            raise Refusal(401, "Unauthorized", str(error)) from error
+        return body
+
+
+@web.middleware
+async def _answer_refusals(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        _log.warning("refused %s %s with %d: %s", request.method, request.path, refusal.status, refusal.detail)
+        problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
+        return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
+
+
+def _parse(model: type[_Body], body: bytes) -> _Body:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False, include_context=False)
+        )
+        raise Refusal(400, "Bad request", wrong) from None
+
+
+async def _send_events(request: web.Request, events: EventStream) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+    await response.prepare(request)
+    # Should the reader go, the call goes on: whoever comes next gets the stream from its beginning.
+    with contextlib.suppress(ConnectionResetError):
+        async with contextlib.aclosing(events.read()) as lines:
+            async for line in lines:
+                await response.write(line)
+    return response

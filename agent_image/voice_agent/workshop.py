@@ -1,0 +1,49 @@
+"""What a call needs, built while the pod waits for one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from livekit.agents import JobProcess
+
+from voice_agent.code_loader import LoadedCode, load_code, run_prewarm
+from voice_agent.job_context import build_job_process
+from voice_agent.models import ModelShelf, ProviderError
+from voice_agent.settings import AgentSettings
+from voice_agent.spoken_cache import SpokenCache
+from voicesession.assignment import Greeting
+from voicesession.models import ModelChoices
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What is ready before the call."""
+
+    settings: AgentSettings
+    code: LoadedCode
+    process: JobProcess
+    shelf: ModelShelf
+    spoken: SpokenCache
+
+
+def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) -> Workshop:
+    """Loads the agent's code, runs its prewarm, and makes clients and caches. `on_secret` is told each key.
+
+    Raises:
+        CodeLoadError: the agent's code cannot be used.
+    """
+    shelf = ModelShelf(settings.agent_providers, settings.provider_keys_folder, on_secret)
+    if provider := shelf.default_provider():
+        # Code that makes models in its module or its prewarm finds the pool's first provider.
+        shelf.export(provider)
+    code = load_code(settings.agent_code)
+    process = build_job_process()
+    run_prewarm(code, process)
+    shelf.warm_up(settings.agent_vad)
+
+    async def synthesize(greeting: Greeting) -> bytes:
+        speech = shelf.build_tts(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice))
+        if speech is None:
+            raise ProviderError(f"provider {greeting.provider!r} has no text-to-speech")
+        return bytes((await speech.synthesize(greeting.text).collect()).data)
+
+    return Workshop(settings, code, process, shelf, SpokenCache(synthesize))

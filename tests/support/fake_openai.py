@@ -1,0 +1,206 @@
+"""A tiny OpenAI for tests: speech, transcription, chat and realtime; answers as told and remembers what it was asked."""
+
+import asyncio
+import base64
+import json
+import math
+import re
+import struct
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+SAMPLE_RATE = 24_000
+SECONDS_PER_CHARACTER = 0.02
+RIGHT_KEY = "sk-the-right-key-of-this-test"
+_TOOL = re.compile(r"please use (\w+) with (\{.*\})")
+
+
+@dataclass
+class FakeOpenAI:
+    """What it is told, and what it was asked."""
+
+    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime"), texts to hear, a pause before answers.
+    statuses: dict[str, int] = field(default_factory=dict)
+    transcripts: deque[str] = field(default_factory=deque)
+    chat_pause: float = 0.0
+    speech_pause: float = 0.0
+    required_key: str | None = None
+    # Asked.
+    spoken: list[str] = field(default_factory=list)
+    chats: list[dict[str, Any]] = field(default_factory=list)
+    realtime_events: list[dict[str, Any]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def base_url(self) -> str:
+        """What clients are given."""
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def build_app(self) -> web.Application:
+        """Returns the application."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/audio/speech", self._speech)
+        app.router.add_post("/v1/audio/transcriptions", self._transcriptions)
+        app.router.add_get("/v1/realtime", self._realtime)
+        return app
+
+    def _refusal(self, request: web.Request, part: str) -> web.Response | None:
+        status = self.statuses.get(part, 200)
+        if self.required_key and request.headers.get("Authorization") != f"Bearer {self.required_key}":
+            status = 401
+        if status == 200:
+            return None
+        error = {
+            "message": f"refused, as told; your request was {request.headers.get('Authorization')}",
+            "type": "test",
+        }
+        return web.json_response({"error": error}, status=status)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return self._refusal(request, "models") or web.json_response({"object": "list", "data": []})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.chats.append(body)
+        if refusal := self._refusal(request, "chat"):
+            return refusal
+        await asyncio.sleep(self.chat_pause)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for delta, reason in _answer(body):
+            await _send_chunk(response, {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+        usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+        await _send_chunk(response, {"choices": [], "usage": usage})
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    async def _speech(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.spoken.append(body["input"])
+        if refusal := self._refusal(request, "speech"):
+            return refusal
+        await asyncio.sleep(self.speech_pause)
+        return web.Response(body=build_tone(len(body["input"]) * SECONDS_PER_CHARACTER), content_type="audio/pcm")
+
+    async def _transcriptions(self, request: web.Request) -> web.StreamResponse:
+        await request.post()
+        if refusal := self._refusal(request, "transcriptions"):
+            return refusal
+        return web.json_response({"text": self.transcripts.popleft() if self.transcripts else ""})
+
+    async def _realtime(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request, "realtime"):
+            return refusal
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await RealtimeConversation(socket, self.realtime_events).hold()
+        return socket
+
+
+class RealtimeConversation:
+    """One conversation over the realtime WebSocket: answers every `response.create` by the same words."""
+
+    ANSWER = "This is the realtime model."
+
+    def __init__(self, socket: web.WebSocketResponse, heard: list[dict[str, Any]]) -> None:
+        """`heard` gets every event of the client's but its audio."""
+        self._socket = socket
+        self._heard = heard
+        self._count = 0
+
+    async def hold(self) -> None:
+        """Talks until the client goes."""
+        await self._send("session.created", session={"id": "sess_1", "type": "realtime", "object": "realtime.session"})
+        async for message in self._socket:
+            if message.type != WSMsgType.TEXT:
+                break
+            event = json.loads(message.data)
+            if event["type"] != "input_audio_buffer.append":
+                self._heard.append(event)
+            await self._obey(event)
+
+    async def _obey(self, event: dict[str, Any]) -> None:
+        if event["type"] == "session.update":
+            await self._send("session.updated", session={"id": "sess_1", **event["session"]})
+        elif event["type"] == "conversation.item.create":
+            previous = event.get("previous_item_id")
+            await self._send("conversation.item.added", item=event["item"], previous_item_id=previous)
+        elif event["type"] == "response.create":
+            await self._respond(event)
+
+    async def _respond(self, event: dict[str, Any]) -> None:
+        self._count += 1
+        response, item = f"resp_{self._count}", f"item_realtime_{self._count}"
+        where = {"response_id": response, "item_id": item, "output_index": 0, "content_index": 0}
+        metadata = (event.get("response") or {}).get("metadata")
+        shape: dict[str, Any] = {"id": response, "object": "realtime.response", "output": [], "metadata": metadata}
+        await self._send("response.created", response={**shape, "status": "in_progress"})
+        message = {"id": item, "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+        await self._send("response.output_item.added", response_id=response, output_index=0, item=message)
+        await self._send("response.content_part.added", **where, part={"type": "audio", "transcript": ""})
+        await self._send("response.output_audio_transcript.delta", **where, delta=self.ANSWER)
+        audio = base64.b64encode(build_tone(0.6)).decode()
+        await self._send("response.output_audio.delta", **where, delta=audio)
+        await self._send("response.output_audio.done", **where)
+        await self._send("response.output_audio_transcript.done", **where, transcript=self.ANSWER)
+        done = {**message, "status": "completed", "content": [{"type": "output_audio", "transcript": self.ANSWER}]}
+        await self._send("response.output_item.done", response_id=response, output_index=0, item=done)
+        usage = {"total_tokens": 12, "input_tokens": 7, "output_tokens": 5}
+        await self._send("response.done", response={**shape, "status": "completed", "output": [done], "usage": usage})
+
+    async def _send(self, kind: str, **fields: Any) -> None:
+        await self._socket.send_json({"type": kind, "event_id": f"event_{id(fields)}", **fields})
+
+
+@asynccontextmanager
+async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
+    """Serves on a free port of loopback."""
+    fake = FakeOpenAI()
+    runner = web.AppRunner(fake.build_app(), shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    fake.port = runner.addresses[0][1]
+    try:
+        yield fake
+    finally:
+        await runner.cleanup()
+
+
+def build_tone(seconds: float) -> bytes:
+    """Returns 24 kHz mono 16-bit samples, as loud and uneven as speech."""
+    count = max(1, int(seconds * SAMPLE_RATE))
+    samples = (
+        int(
+            9000 * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE) * (0.6 + 0.4 * math.sin(8 * math.pi * i / SAMPLE_RATE))
+        )
+        for i in range(count)
+    )
+    return struct.pack(f"<{count}h", *samples)
+
+
+def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
+    """Returns the deltas of the answer: a tool call where the customer asks for one, its result told, else an echo."""
+    last = body["messages"][-1]
+    if last["role"] == "tool":
+        return [({"role": "assistant", "content": f"The tool says: {last['content']}"}, None), ({}, "stop")]
+    text = str(last["content"])
+    offered = {tool["function"]["name"] for tool in body.get("tools", [])}
+    found = _TOOL.search(text)
+    if found and found[1] in offered:
+        function = {"name": found[1], "arguments": found[2]}
+        call = {"index": 0, "id": f"call_{len(body['messages'])}", "type": "function", "function": function}
+        return [({"role": "assistant", "tool_calls": [call]}, None), ({}, "tool_calls")]
+    return [({"role": "assistant", "content": "You said: "}, None), ({"content": text + "."}, None), ({}, "stop")]
+
+
+async def _send_chunk(response: web.StreamResponse, chunk: dict[str, Any]) -> None:
+    whole = {"id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": "fake", **chunk}
+    await response.write(f"data: {json.dumps(whole)}\n\n".encode())
