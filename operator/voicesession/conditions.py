@@ -1,4 +1,4 @@
-"""Conditions of a VoiceSession, their closed list of reasons, and the phase that follows from them."""
+"""Conditions of our objects, their closed list of reasons, and the phase of a VoiceSession that follows from them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,11 +9,12 @@ from voicesession.models import Condition, Phase
 
 
 class ConditionType(StrEnum):
-    """The conditions of a VoiceSession."""
+    """The conditions of a VoiceSession, and the one of an AgentPool or AgentProfile."""
 
     POD_BOUND = "PodBound"
     AGENT_JOINED = "AgentJoined"
     FINISHED = "Finished"
+    READY = "Ready"
 
 
 class Reason(StrEnum):
@@ -27,6 +28,7 @@ class Reason(StrEnum):
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CODE_IMPORT_FAILED = "CodeImportFailed"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_CONFIG_INVALID = "PodConfigInvalid"
     POD_LOST = "PodLost"
     # AgentJoined
     JOINED = "Joined"
@@ -45,6 +47,12 @@ class Reason(StrEnum):
     PROVIDER_MISSING = "ProviderMissing"
     LIMIT_REACHED = "LimitReached"
     SUPERSEDED = "Superseded"
+    # Ready, of an AgentPool or AgentProfile; besides those of PodBound and the missing references
+    PODS_WAITING = "PodsWaiting"
+    PODS_STARTING = "PodsStarting"
+    CRASH_LOOPING = "CrashLooping"
+    POD_CREATION_FAILED = "PodCreationFailed"
+    REFERENCES_FOUND = "ReferencesFound"
 
 
 # Finished with one of these is phase Ended; with any other, Failed.

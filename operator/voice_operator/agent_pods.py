@@ -1,0 +1,180 @@
+"""What the operator reads in an agent pod: one parse for each event, then plain values. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from voicesession.assignment import TerminationMessage
+from voicesession.conditions import Reason
+from voicesession.names import (
+    ATTEMPT_ANNOTATION,
+    CLAIMED,
+    CLAIMED_AT_ANNOTATION,
+    POOL_LABEL,
+    SESSION_LABEL,
+    STATE_LABEL,
+    TEMPLATE_LABEL,
+    WARM,
+)
+
+# Waiting reasons of a container whose image cannot be had.
+_IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+_CONFIG_TROUBLE = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+
+
+@dataclass(frozen=True, slots=True)
+class PodExit:
+    """How a pod's process ended. `termination`: what it left, None where that is nothing of ours."""
+
+    exit_code: int | None
+    out_of_memory: bool
+    termination: TerminationMessage | None
+    detail: str  # for humans: the kubelet's words, never a conversation's
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not start, in the words of whoever said so."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPod:
+    """One agent pod as decisions see it."""
+
+    name: str
+    uid: str
+    created_at: datetime
+    resource_version: str = ""
+    pool: str = ""
+    state: str = WARM
+    template: str = ""
+    session: str | None = None  # uid of the VoiceSession that claimed it
+    owner_name: str | None = None  # name of its owner, a VoiceSession once claimed
+    attempt: int = 0
+    claimed_at: datetime | None = None
+    ip: str | None = None
+    node: str | None = None
+    ready: bool = False
+    ready_changed_at: datetime | None = None
+    running_since: datetime | None = None
+    deleting: bool = False
+    evicted: bool = False
+    exit: PodExit | None = None
+    trouble: Trouble | None = None
+
+    @property
+    def live(self) -> bool:
+        """Tells whether its process may still run and is wanted."""
+        return not self.deleting and self.exit is None
+
+    @property
+    def warm(self) -> bool:
+        """Tells whether it waits, or will wait, for a call."""
+        return self.state == WARM and self.live
+
+    @property
+    def claimed(self) -> bool:
+        """Tells whether it belongs to a VoiceSession."""
+        return self.state == CLAIMED
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Returns the moment in an RFC 3339 text, or None."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def read_pod(raw: Mapping[str, Any]) -> AgentPod:
+    """Returns what matters of a Pod object."""
+    metadata = raw["metadata"]
+    status = raw.get("status") or {}
+    labels = metadata.get("labels") or {}
+    annotations = metadata.get("annotations") or {}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    ready = conditions.get("Ready") or {}
+    container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or ()), {})
+    state = container.get("state") or {}
+    return AgentPod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        resource_version=metadata["resourceVersion"],
+        pool=labels.get(POOL_LABEL, ""),
+        state=labels.get(STATE_LABEL, ""),
+        template=labels.get(TEMPLATE_LABEL, ""),
+        session=labels.get(SESSION_LABEL),
+        owner_name=next((owner["name"] for owner in metadata.get("ownerReferences") or ()), None),
+        attempt=_read_attempt(annotations.get(ATTEMPT_ANNOTATION)),
+        claimed_at=parse_time(annotations.get(CLAIMED_AT_ANNOTATION)),
+        ip=status.get("podIP"),
+        node=(raw.get("spec") or {}).get("nodeName"),
+        ready=ready.get("status") == "True",
+        ready_changed_at=parse_time(ready.get("lastTransitionTime")),
+        running_since=parse_time((state.get("running") or {}).get("startedAt")),
+        deleting=metadata.get("deletionTimestamp") is not None,
+        evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
+        exit=_read_exit(status, state),
+        trouble=_read_trouble(conditions, state),
+    )
+
+
+def _read_attempt(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _read_exit(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodExit | None:
+    terminated = state.get("terminated")
+    if terminated is None:
+        if status.get("phase") not in {"Succeeded", "Failed"}:
+            return None
+        # Evicted by its node, or its node was replaced: the kubelet tells no container state.
+        detail = " ".join(filter(None, (status.get("reason"), status.get("message")))) or "the pod failed"
+        return PodExit(exit_code=None, out_of_memory=False, termination=None, detail=detail)
+    code = terminated.get("exitCode")
+    reason = terminated.get("reason") or "Terminated"
+    return PodExit(
+        exit_code=code,
+        out_of_memory=reason == "OOMKilled",
+        termination=_read_termination(terminated.get("message")),
+        detail=f"{reason}, exit code {code}",
+    )
+
+
+def _read_termination(message: str | None) -> TerminationMessage | None:
+    if not message:
+        return None
+    try:
+        return TerminationMessage.model_validate_json(message)
+    except ValidationError:
+        return None  # not ours: a crash's own last words, or a killed writer's half
+
+
+def _read_trouble(conditions: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> Trouble | None:
+    waiting = state.get("waiting") or {}
+    reason = waiting.get("reason")
+    if reason in _IMAGE_TROUBLE:
+        return Trouble(Reason.IMAGE_PULL_FAILED, waiting.get("message") or reason)
+    if reason in _CONFIG_TROUBLE:
+        return Trouble(Reason.POD_CONFIG_INVALID, waiting.get("message") or reason)
+    scheduled = conditions.get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        return Trouble(Reason.UNSCHEDULABLE, scheduled.get("message") or scheduled.get("reason") or "not scheduled")
+    return None
+
+
+def find_trouble(pods: Iterable[AgentPod]) -> Trouble | None:
+    """Returns why a pool's pods do not start: the first known trouble of one that is starting."""
+    return next((pod.trouble for pod in pods if pod.warm and not pod.ready and pod.trouble), None)
+
+
+def code_import_failure(pod: AgentPod) -> str | None:
+    """Returns the last line of the error by which the agent's code could not be loaded, or None."""
+    termination = pod.exit.termination if pod.exit else None
+    if termination is None or termination.reason != "CodeImportFailed":
+        return None
+    return termination.message

@@ -1,0 +1,190 @@
+"""The operator as a whole: its parts, put together, started and stopped in order."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from conversations.closer import ConversationCloser
+from voice_operator.books import Books
+from voice_operator.calls import Calls
+from voice_operator.events import EventRecorder
+from voice_operator.keys import Key, Kind
+from voice_operator.kubernetes_api import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
+from voice_operator.livekit_rooms import LiveKitRooms
+from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
+from voice_operator.picture import Picture, Store
+from voice_operator.pod_client import PodClient
+from voice_operator.pool import PoolReconciler
+from voice_operator.preparation import Preparer
+from voice_operator.ready_pods import ReadyPods
+from voice_operator.reconciler import Reconciler
+from voice_operator.room_poll import RoomPoll
+from voice_operator.routing import Routing
+from voice_operator.settings import Keys, OperatorSettings
+from voice_operator.work_queue import WorkQueue
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+
+log = logging.getLogger(__name__)
+
+PODS = "pods"
+_RELIST_SECONDS = 2.0
+# The watches begin some time after the first lists; what was deleted in between is found by an early resync.
+_FIRST_RESYNC_SECONDS = 5.0
+
+
+class Operator:
+    """One operator. `start` returns when it has seen everything there is and has begun to decide."""
+
+    def __init__(self, settings: OperatorSettings, kubernetes: KubernetesApi, keys: Keys) -> None:
+        self.synced = False
+        self.picture = Picture()
+        self._settings = settings
+        self._kubernetes = kubernetes
+        self._keys = keys
+        self._stores: dict[str, Store[Any]] = {
+            VOICE_SESSIONS: self.picture.sessions,
+            AGENT_POOLS: self.picture.pools,
+            AGENT_PROFILES: self.picture.profiles,
+            PODS: self.picture.pods,
+        }
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._reconcile, on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc()
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = contextlib.AsyncExitStack()
+        self._handlers: dict[Kind, Callable[[str], Awaitable[None]]] = {}
+
+    @classmethod
+    async def open(cls, settings: OperatorSettings, kubeconfig: Path | None = None) -> "Operator":
+        """Returns an operator that has read its keys and can reach the API server when that is up."""
+        return cls(settings, await KubernetesApi.connect(settings.namespace, kubeconfig), Keys(settings))
+
+    async def start(self) -> None:
+        """Reads everything, waiting for the API server as long as it takes; then begins to decide."""
+        self._stack.push_async_callback(self._kubernetes.close)
+        await self._list_until_complete()
+        routing = await self._assemble()
+        self._queue.start()
+        self._stack.push_async_callback(self._queue.stop)
+        routing.connect()
+        self.synced = True
+        log.info(
+            "started: %d VoiceSessions, %d pods, %d pools, %d profiles",
+            *(len(store.all()) for store in (self.picture.sessions, self.picture.pods)),
+            *(len(store.all()) for store in (self.picture.pools, self.picture.profiles)),
+        )
+
+    async def stop(self) -> None:
+        """Ends everything that was started, the last first. Calls in progress go on."""
+        self.synced = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def connection(self) -> Connection:
+        """Returns by what credentials to watch: the same as for everything else."""
+        return await self._kubernetes.connection()
+
+    def see(self, plural: str, kind: str | None, raw: Raw) -> None:
+        """Takes in what a watch tells. `kind` is DELETED, or anything else for an object as it is."""
+        if kind == "DELETED":
+            self._stores[plural].remove(raw["metadata"]["name"], raw["metadata"]["uid"])
+        else:
+            self._stores[plural].put(raw)
+
+    async def resync(self) -> None:
+        """Compares the picture with full lists: what a watch has missed is found here."""
+        for plural, store in self._stores.items():
+            raws, version = await self._list(plural)
+            gone = store.resync(raws, version)
+            if gone:
+                MISSED_DELETIONS.labels(plural).inc(len(gone))
+                log.warning("%d %s were gone without a word: %s", len(gone), plural, ", ".join(gone[:5]))
+
+    async def _assemble(self) -> Routing:
+        settings, picture, calls = self._settings, self.picture, Calls()
+        ready_pods = ReadyPods(picture)
+        pods = PodClient(self._keys.signing)
+        self._stack.push_async_callback(pods.close)
+        rooms = LiveKitRooms(settings)
+        self._stack.push_async_callback(rooms.close)
+        events = EventRecorder(self._kubernetes)
+        events.start()
+        self._stack.push_async_callback(events.stop)
+        books = Books(await self._open_closer(), self._queue)
+        pools = PoolReconciler(
+            settings=settings,
+            keys=self._keys,
+            picture=picture,
+            ready_pods=ready_pods,
+            kubernetes=self._kubernetes,
+            pods=pods,
+            queue=self._queue,
+        )
+        self._stack.push_async_callback(pools.close)
+        reconciler = Reconciler(
+            settings=settings,
+            keys=self._keys,
+            picture=picture,
+            calls=calls,
+            ready_pods=ready_pods,
+            kubernetes=self._kubernetes,
+            pods=pods,
+            rooms=rooms,
+            events=events,
+            queue=self._queue,
+            template_of=pools.template_of,
+            trouble_of=pools.trouble_of,
+            close_books=books.close,
+        )
+        self._stack.push_async_callback(reconciler.close)
+        self._handlers = {
+            Kind.CALL: reconciler.reconcile_call,
+            Kind.POOL: pools.reconcile_pool,
+            Kind.PROFILE: pools.reconcile_profile,
+            Kind.PREPARATION: Preparer(picture, ready_pods, pods).reconcile_preparation,
+            Kind.BOOKS: books.reconcile_books,
+        }
+        poll = RoomPoll(settings, picture, self._kubernetes, rooms)
+        self._tasks = [
+            asyncio.create_task(self._resync_forever(), name="resync"),
+            asyncio.create_task(poll.run(), name="room-poll"),
+        ]
+        return Routing(picture, calls, ready_pods, self._queue)
+
+    async def _open_closer(self) -> ConversationCloser | None:
+        if self._settings.database_url is None:
+            return None
+        return await self._stack.enter_async_context(ConversationCloser(self._settings.database_url.get_secret_value()))
+
+    async def _reconcile(self, key: Key) -> None:
+        begun = time.perf_counter()
+        await self._handlers[key.kind](key.name)
+        RECONCILE_SECONDS.labels(key.kind.value).observe(time.perf_counter() - begun)
+
+    async def _list(self, plural: str) -> tuple[list[Raw], int]:
+        return await (self._kubernetes.list_pods() if plural == PODS else self._kubernetes.list_objects(plural))
+
+    async def _list_until_complete(self) -> None:
+        while True:
+            try:
+                await self.resync()
+            except (KubernetesUnavailableError, KubernetesError) as error:
+                log.warning("cannot read the cluster yet, again in %.0f s: %s", _RELIST_SECONDS, error)
+                await asyncio.sleep(_RELIST_SECONDS)
+            else:
+                return
+
+    async def _resync_forever(self) -> None:
+        await asyncio.sleep(_FIRST_RESYNC_SECONDS)
+        while True:
+            try:
+                await self.resync()
+            except (KubernetesUnavailableError, KubernetesError) as error:
+                log.warning("resync failed, again in %.0f s: %s", self._settings.resync_seconds, error)
+            await asyncio.sleep(self._settings.resync_seconds)

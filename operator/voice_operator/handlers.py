@@ -1,0 +1,71 @@
+"""The index of what the operator listens to. Each registration hands over at once; nothing is decided here."""
+
+from typing import Any
+
+import kopf
+
+from voice_operator.app import PODS, Operator
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
+
+
+@kopf.on.startup()
+async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
+    """Starts the operator; the watches begin when this returns."""
+    configure(settings)
+    operator: Operator = memo.operator
+    await operator.start()
+
+
+@kopf.on.cleanup()
+async def stop(memo: kopf.Memo, **_: Any) -> None:
+    """Stops the operator; the watches have ended before."""
+    operator: Operator = memo.operator
+    await operator.stop()
+
+
+@kopf.on.login()
+async def login(memo: kopf.Memo, **_: Any) -> kopf.ConnectionInfo:
+    """Logs in as the operator's own client does; called again when the credentials have expired."""
+    operator: Operator = memo.operator
+    connection = await operator.connection()
+    return kopf.ConnectionInfo(
+        server=connection.server,
+        ca_path=connection.ca_path,
+        certificate_path=connection.certificate_path,
+        private_key_path=connection.private_key_path,
+        token=connection.token,
+    )
+
+
+@kopf.on.event(GROUP, VERSION, VOICE_SESSIONS)
+async def see_session(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
+    """A VoiceSession came, changed or went."""
+    memo.operator.see(VOICE_SESSIONS, event["type"], event["object"])
+
+
+@kopf.on.event(GROUP, VERSION, AGENT_POOLS)
+async def see_pool(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
+    """An AgentPool came, changed or went."""
+    memo.operator.see(AGENT_POOLS, event["type"], event["object"])
+
+
+@kopf.on.event(GROUP, VERSION, AGENT_PROFILES)
+async def see_profile(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
+    """An AgentProfile came, changed or went."""
+    memo.operator.see(AGENT_PROFILES, event["type"], event["object"])
+
+
+@kopf.on.event("", "v1", PODS)
+async def see_pod(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
+    """An agent pod came, changed or went."""
+    memo.operator.see(PODS, event["type"], event["object"])
+
+
+def configure(settings: kopf.OperatorSettings) -> None:
+    """Keeps kopf to watching: no Events, no annotations, no finalizers, no look at other kinds."""
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.label_selectors["", "v1", PODS] = POOL_LABEL
+    # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
+    settings.watching.inactivity_timeout = 70
+    settings.watching.connect_timeout = 5

@@ -1,0 +1,47 @@
+"""What Prometheus reads of the operator. Every label has a closed set of values, or one for each pool."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 20.0)
+
+API_REQUESTS = Counter(
+    "voice_operator_api_requests_total", "Requests to the Kubernetes API server.", ("method", "status")
+)
+SESSIONS = Gauge("voice_operator_sessions", "VoiceSessions by phase.", ("phase",))
+SESSIONS_FINISHED = Counter(
+    "voice_operator_sessions_finished_total", "VoiceSessions that finished.", ("phase", "reason", "end_reason")
+)
+CLAIM_SECONDS = Histogram(
+    "voice_operator_claim_seconds",
+    "From a VoiceSession being seen to its pod being claimed.",
+    ("start_type",),
+    buckets=_SECONDS,
+)
+JOINED_SECONDS = Histogram(
+    "voice_operator_joined_seconds",
+    "From a VoiceSession being seen to its agent being in the room.",
+    ("start_type",),
+    buckets=_SECONDS,
+)
+CONNECT_SECONDS = Histogram(
+    "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
+)
+CLAIM_CONFLICTS = Counter("voice_operator_claim_conflicts_total", "Claims that found their pod taken or gone.")
+PODS_LOST = Counter("voice_operator_pods_lost_total", "Claimed pods that never accepted their call.")
+QUEUE_DEPTH = Gauge("voice_operator_queue_depth", "Keys that wait for their reconciliation.")
+RECONCILE_SECONDS = Histogram(
+    "voice_operator_reconcile_seconds", "One reconciliation, waiting for others' answers included.", ("kind",)
+)
+RECONCILE_ERRORS = Counter("voice_operator_reconcile_errors_total", "Reconciliations to be retried.", ("kind",))
+MISSED_DELETIONS = Counter("voice_operator_missed_deletions_total", "Deletions that no watch told.", ("kind",))
+POOL_PODS = Gauge("voice_operator_pool_pods", "Pods of a pool.", ("pool", "state"))
+POOL_WAITING = Gauge("voice_operator_pool_waiting", "VoiceSessions that wait for a pod.", ("pool",))
+POOL_CREATED = Counter("voice_operator_pool_pods_created_total", "Pods created.", ("pool",))
+POOL_FAILED = Counter("voice_operator_pool_pods_failed_total", "Pods that failed before they had a call.", ("pool",))
+EVENTS_DROPPED = Counter("voice_operator_events_dropped_total", "Kubernetes Events that were not written.")
+ANSWER_SECONDS = Histogram(
+    "voice_operator_answer_seconds",
+    "End of speech to the first byte of the answer, as the pods tell.",
+    buckets=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0),
+)
+ROOMS_POLLED = Counter("voice_operator_rooms_polled_total", "Rooms without a live VoiceSession.", ("outcome",))

@@ -1,0 +1,102 @@
+"""Compares LiveKit's rooms with the VoiceSessions: finds starts whose webhook was lost, closes what is left over."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
+from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
+from voice_operator.metrics import ROOMS_POLLED
+from voice_operator.picture import Picture, is_finished
+from voice_operator.settings import OperatorSettings
+from voicesession.admission import Admission, Admit, AlreadyServed, NotOurs, Refuse, RoomStart, decide_admission
+
+log = logging.getLogger(__name__)
+
+# The webhook is faster when it comes at all; and LiveKit tells the start of a room in whole seconds.
+_WEBHOOK_GRACE = timedelta(seconds=3)
+
+
+class RoomPoll:
+    """Polls the rooms as long as `run` runs."""
+
+    def __init__(
+        self, settings: OperatorSettings, picture: Picture, kubernetes: KubernetesApi, rooms: LiveKitRooms
+    ) -> None:
+        self._settings = settings
+        self._picture = picture
+        self._kubernetes = kubernetes
+        self._rooms = rooms
+
+    async def run(self) -> None:
+        """Polls until cancelled; an outage of LiveKit or the API server only delays it."""
+        while True:
+            await asyncio.sleep(self._settings.room_poll_seconds)
+            try:
+                await self.poll_once()
+            except (LiveKitUnavailableError, KubernetesUnavailableError) as error:
+                log.warning(
+                    "the rooms could not be compared, again in %.0f s: %s", self._settings.room_poll_seconds, error
+                )
+
+    async def poll_once(self) -> None:
+        """Looks at every room once."""
+        rooms = await self._rooms.list()
+        served = self._served_sids()
+        for room in rooms:
+            if room.sid not in served and _now() - room.created_at > _WEBHOOK_GRACE:
+                await self._settle(room)
+
+    def _served_sids(self) -> set[str | None]:
+        live = [session for session in self._picture.sessions.all() if not is_finished(session)]
+        return {sid for session in live for sid in (session.spec.room_sid, session.status.room_sid)}
+
+    async def _settle(self, room: Room) -> None:
+        admission = decide_admission(
+            RoomStart(room.name, room.sid, room.created_at, room.metadata),
+            _now(),
+            self._picture.sessions.all(),
+            {profile.metadata.name: profile for profile in self._picture.profiles.all()},
+            self._settings.admission_limits,
+        )
+        ROOMS_POLLED.labels(_outcome(admission)).inc()
+        match admission:
+            case Admit(body):
+                await self._create(room, body)
+            case Refuse():
+                log.info("room %s is refused: %s", room.sid, admission.reason)
+                await self._rooms.tell(room.name, build_refusal(admission))
+                await self._rooms.delete(room.name, room.sid)
+            case AlreadyServed(name, finished=True):
+                log.info("room %s is closed: the call of VoiceSession %s is over", room.sid, name)
+                await self._rooms.delete(room.name, room.sid)
+            case AlreadyServed() | NotOurs():
+                pass
+
+    async def _create(self, room: Room, body: dict[str, object]) -> None:
+        try:
+            self._picture.sessions.put(await self._kubernetes.create_session(body))
+        except ConflictError:
+            return  # its webhook came after all
+        except KubernetesError as error:
+            log.error("room %s gets no VoiceSession: %s", room.sid, error)  # noqa: TRY400 - their words say it all
+            return
+        log.info("room %s had no VoiceSession: its webhook was lost", room.sid)
+
+
+def build_refusal(refusal: Refuse) -> dict[str, object]:
+    """Returns the data message by which a refused customer is told why."""
+    message: dict[str, object] = {"type": "refused", "reason": refusal.reason.value, "message": refusal.message}
+    if refusal.retry_after is not None:
+        message["retryAfterSeconds"] = refusal.retry_after
+    return message
+
+
+def _outcome(admission: Admission) -> str:
+    if isinstance(admission, AlreadyServed):
+        return "left-over" if admission.finished else "served"
+    return {Admit: "lost-webhook", Refuse: "refused", NotOurs: "not-ours"}[type(admission)]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,106 @@
+"""Which keys a change in the picture concerns."""
+
+from voice_operator.agent_pods import AgentPod
+from voice_operator.calls import Calls
+from voice_operator.keys import Key, Kind
+from voice_operator.picture import Picture
+from voice_operator.ready_pods import ReadyPods
+from voice_operator.references import pool_for
+from voice_operator.work_queue import WorkQueue
+from voicesession.models import AgentPool, AgentProfile, VoiceSession
+
+# Pools, profiles and preparations are off the hot path: many changes, one look.
+_CALM_SECONDS = 0.05
+
+
+class Routing:
+    """Turns changes of the picture into keys of the queue."""
+
+    def __init__(self, picture: Picture, calls: Calls, ready_pods: ReadyPods, queue: WorkQueue[Key]) -> None:
+        self._picture = picture
+        self._calls = calls
+        self._ready = ready_pods
+        self._queue = queue
+
+    def connect(self) -> None:
+        """Begins to listen; everything that the picture holds already is queued, the oldest calls first."""
+        self._picture.sessions.on_change = self.session_changed
+        self._picture.pods.on_change = self.pod_changed
+        self._picture.pools.on_change = self.pool_changed
+        self._picture.profiles.on_change = self.profile_changed
+        for session in sorted(self._picture.sessions.all(), key=_age):
+            self.session_changed(None, session)
+        for pod in self._picture.pods.all():
+            self.pod_changed(None, pod)
+        for pool in self._picture.pools.all():
+            self.pool_changed(None, pool)
+        for profile in self._picture.profiles.all():
+            self.profile_changed(None, profile)
+
+    def session_changed(self, before: VoiceSession | None, after: VoiceSession | None) -> None:
+        """A VoiceSession was seen for the first time, in a new state, or never again."""
+        session = after or before
+        if session is None:
+            return
+        uid = session.metadata.uid
+        call = self._calls.get(uid)
+        if after is None and call:
+            call.known_deleted = True
+        self._queue.add(Key(Kind.CALL, uid))
+        if session.spec.room:
+            for other in self._picture.sessions.by("live-room", session.spec.room):
+                if other.metadata.uid != uid:
+                    self._queue.add(Key(Kind.CALL, other.metadata.uid))
+        self._queue.add_after(Key(Kind.PROFILE, session.spec.profile), _CALM_SECONDS)
+
+    def pod_changed(self, before: AgentPod | None, after: AgentPod | None) -> None:
+        """An agent pod was seen for the first time, in a new state, or never again."""
+        for uid in {pod.session for pod in (before, after) if pod}:
+            if uid:
+                self._queue.add(Key(Kind.CALL, uid))
+        pod = after or before
+        if pod is None:
+            return
+        if after is None or not after.warm:
+            self._ready.answering.discard(pod.uid)
+        if after and self._ready.is_ready(after) and not (before and before.warm and before.ready):
+            self.pod_became_ready(after)
+        self._queue.add_after(Key(Kind.POOL, pod.pool), 0 if self._ready.count_waiting(pod.pool) else _CALM_SECONDS)
+
+    def pod_became_ready(self, pod: AgentPod) -> None:
+        """A pod can take a call: the first in line may have it; else it can prepare."""
+        for call in self._ready.head_of_line(pod.pool):
+            self._queue.add(Key(Kind.CALL, call.uid))
+        self._queue.add_after(Key(Kind.PREPARATION, pod.pool), _CALM_SECONDS)
+
+    def pool_changed(self, before: AgentPool | None, after: AgentPool | None) -> None:
+        """An AgentPool was seen for the first time, with a new spec, or never again."""
+        pool = after or before
+        if pool is None or (before and after and before.metadata.generation == after.metadata.generation):
+            return
+        self._queue.add(Key(Kind.POOL, pool.metadata.name))
+        self._queue.add_after(Key(Kind.PREPARATION, pool.metadata.name), _CALM_SECONDS)
+        for profile in self._picture.profiles.all():
+            self._queue.add_after(Key(Kind.PROFILE, profile.metadata.name), _CALM_SECONDS)
+        self._look_at_waiting_calls()
+
+    def profile_changed(self, before: AgentProfile | None, after: AgentProfile | None) -> None:
+        """An AgentProfile was seen for the first time, with a new spec, or never again."""
+        profile = after or before
+        if profile is None or (before and after and before.metadata.generation == after.metadata.generation):
+            return
+        self._queue.add_after(Key(Kind.PROFILE, profile.metadata.name), _CALM_SECONDS)
+        for each in filter(None, (before, after)):
+            for local_mode in (False, True):
+                self._queue.add_after(Key(Kind.PREPARATION, pool_for(each, local_mode)), _CALM_SECONDS)
+        self._look_at_waiting_calls()
+
+    def _look_at_waiting_calls(self) -> None:
+        for call in self._calls:
+            if call.link is None:
+                self._queue.add(Key(Kind.CALL, call.uid))
+
+
+def _age(session: VoiceSession) -> str:
+    created = session.metadata.creation_timestamp
+    return created.isoformat() if created else ""

@@ -1,0 +1,123 @@
+"""A queue of keys: each is handled by one worker at a time, again after an error, and once for many additions."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from voice_operator.metrics import QUEUE_DEPTH
+
+K = TypeVar("K", bound=Hashable)
+log = logging.getLogger(__name__)
+
+
+class WorkQueue(Generic[K]):
+    """Hands keys to `handle`. A key added while it is handled is handled once more afterwards.
+
+    A raised exception is logged and the key retried after `backoff` seconds, doubling up to `max_backoff`, each time
+    with jitter; a success forgets the failures. Whoever handles a key decides when there is nothing more to do for it.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[K], Awaitable[None]],
+        *,
+        workers: int = 64,
+        backoff: float = 0.1,
+        max_backoff: float = 30.0,
+        on_error: Callable[[K], None] = lambda _key: None,
+    ) -> None:
+        self._handle = handle
+        self._workers = workers
+        self._backoff = backoff
+        self._max_backoff = max_backoff
+        self._on_error = on_error
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._queued: set[K] = set()
+        self._running: set[K] = set()
+        self._again: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Starts the workers in the running event loop."""
+        self._tasks = [asyncio.create_task(self._work(), name=f"queue-{n}") for n in range(self._workers)]
+
+    async def stop(self) -> None:
+        """Ends the workers, in the middle of what they do."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def add(self, key: K) -> None:
+        """Has `key` handled as soon as a worker is free."""
+        self._cancel_timer(key)
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._ready.put_nowait(key)
+            QUEUE_DEPTH.set(len(self._queued))
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Has `key` handled in `seconds`, or earlier if it is added or due earlier."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        due = asyncio.get_running_loop().time() + seconds
+        timer = self._timers.get(key)
+        if timer and timer.when() <= due:
+            return
+        self._cancel_timer(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._fire, key)
+
+    def _fire(self, key: K) -> None:
+        del self._timers[key]
+        self.add(key)
+
+    def _cancel_timer(self, key: K) -> None:
+        timer = self._timers.pop(key, None)
+        if timer:
+            timer.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._queued.discard(key)
+            QUEUE_DEPTH.set(len(self._queued))
+            self._running.add(key)
+            try:
+                await self._handle(key)
+            except Exception as error:
+                self._retry(key, error)
+            else:
+                self._failures.pop(key, None)
+            finally:
+                self._running.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+
+    def _retry(self, key: K, error: Exception) -> None:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        delay = min(self._max_backoff, self._backoff * 2 ** (failures - 1)) * random.uniform(0.5, 1.5)  # noqa: S311
+        # The first failures of one kind are ordinary (a conflict, a restart); their stack traces would be noise.
+        log.warning(
+            "reconciling %s failed (%d), again in %.1f s: %s: %s",
+            key,
+            failures,
+            delay,
+            type(error).__name__,
+            error,
+            exc_info=failures >= 5,
+        )
+        self._on_error(key)
+        self.add_after(key, delay)

@@ -1,0 +1,269 @@
+"""Agent pods that are a few lines of HTTP: they keep the contract, and break it where a test says so."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from livekit import rtc
+
+from voicesession.assignment import (
+    Accepted,
+    Assignment,
+    CallEnded,
+    EndRequest,
+    Heartbeat,
+    Joined,
+    PodEvent,
+    Preparation,
+    RoomDeletionRequested,
+    TerminationMessage,
+)
+from voicesession.models import EndReason
+from voicesession.names import AGENT_PORT
+from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
+
+HEARTBEAT_SECONDS = 1.0
+
+
+@dataclass
+class Script:
+    """How a stub behaves; shared by several, and changed while they run.
+
+    ready: answers /readyz. joins: tells `joined` after `join_seconds`. really_joins: connects to LiveKit.
+    refuse_with: status of every assignment. hang_on_assignment: takes it and never answers.
+    lose_answer: takes the call, then breaks the first connection without a word.
+    die_on_assignment: its port closes at the first byte of a call. silent: no heartbeats, and no answers.
+    """
+
+    ready: bool = True
+    joins: bool = True
+    join_seconds: float = 0.0
+    really_joins: bool = False
+    refuse_with: int | None = None
+    hang_on_assignment: bool = False
+    lose_answer: bool = False
+    die_on_assignment: bool = False
+    silent: bool = False
+
+
+@dataclass
+class Exit:
+    """How a stub's process ended."""
+
+    code: int
+    reason: str = "Completed"
+    message: str = ""
+
+
+@dataclass
+class StubPod:
+    """One agent pod's process, listening on an address of its own."""
+
+    ip: str
+    uid: str
+    name: str
+    public_key: str
+    script: Script
+    on_exit: Callable[[Exit], Awaitable[None]] | None = None
+    assignment: Assignment | None = None
+    assignments: int = 0  # accepted ones; a second one with the same key is not counted
+    prepared: list[Preparation] = field(default_factory=list)
+    end_requests: list[EndRequest] = field(default_factory=list)
+    refused_tokens: int = 0
+    exited: Exit | None = None
+    room: rtc.Room | None = None
+    _events: list[PodEvent] = field(default_factory=list)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _runner: web.AppRunner | None = None
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def start(self) -> None:
+        """Listens."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.post("/prepare", self._prepare),
+                web.post("/assignment", self._assign),
+                web.get("/events", self._tell),
+                web.post("/end", self._end),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.ip, AGENT_PORT, reuse_address=True).start()
+
+    async def stop(self) -> None:
+        """Ends the process without a word to anybody."""
+        others = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if self.room:
+            await self.room.disconnect()
+            self.room = None
+        if self._runner:
+            runner, self._runner = self._runner, None
+            for server in runner.sites:
+                await server.stop()
+            if runner.server:
+                for connection in list(runner.server.connections):
+                    connection.force_close()
+            await runner.cleanup()
+
+    # What a test makes it do
+
+    async def finish(self, reason: EndReason, message: str = "") -> None:
+        """Ends its call in good order."""
+        await self.say(CallEnded(at=_now(), reason=reason, message=message))
+        text = TerminationMessage(reason=reason.value, message=message).model_dump_json(by_alias=True)
+        await self.exit(Exit(0, "Completed", text))
+
+    async def crash(self, exit: Exit | None = None) -> None:  # noqa: A002 - what it is
+        """Ends as a killed process does."""
+        await self.exit(exit or Exit(137, "Error", ""))
+
+    async def exit(self, exit: Exit) -> None:  # noqa: A002 - what it is
+        """Ends the process; the kubelet is told."""
+        if self.exited:
+            return
+        self.exited = exit
+        await self.stop()
+        if self.on_exit:
+            await self.on_exit(exit)
+
+    async def terminate(self) -> None:
+        """SIGTERM: an unassigned pod exits at once, an assigned one says goodbye first."""
+        if self.assignment is None:
+            await self.exit(Exit(0))
+        elif not self.exited:
+            await self.finish(EndReason.SHUTDOWN)
+
+    async def ask_for_room_deletion(self) -> None:
+        """As the agent's code does."""
+        await self.say(RoomDeletionRequested(at=_now()))
+
+    async def say(self, event: PodEvent) -> None:
+        """Adds an event to the stream."""
+        async with self._news:
+            self._events.append(event)
+            self._news.notify_all()
+        await asyncio.sleep(0.02)  # for the stream to carry it before whatever comes next
+
+    # Routes
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.script.ready and self.assignment is None else 503)
+
+    async def _prepare(self, request: web.Request) -> web.Response:
+        body = await self._authorized(request, Purpose.PREPARE)
+        self.prepared.append(Preparation.model_validate_json(body))
+        return web.Response(status=202)
+
+    async def _assign(self, request: web.Request) -> web.StreamResponse:
+        if self.script.die_on_assignment:
+            self._later(self.crash())
+            await asyncio.sleep(60)
+        body = await self._authorized(request, Purpose.ASSIGNMENT)
+        if self.script.refuse_with:
+            return _problem(self.script.refuse_with, "the script says so")
+        assignment = Assignment.model_validate_json(body)
+        if self.assignment and self.assignment.key() != assignment.key():
+            return _problem(409, "another assignment")
+        if self.assignment is None:
+            self._accept(assignment)
+        if self.script.hang_on_assignment:
+            await asyncio.sleep(60)
+        if self.script.lose_answer:
+            self.script.lose_answer = False
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return await self._stream(request)
+
+    async def _tell(self, request: web.Request) -> web.StreamResponse:
+        await self._authorized(request, Purpose.EVENTS)
+        if self.assignment is None:
+            return _problem(404, "unassigned")
+        return await self._stream(request)
+
+    async def _end(self, request: web.Request) -> web.Response:
+        body = await self._authorized(request, Purpose.END)
+        if self.script.silent:
+            await asyncio.sleep(60)
+        wanted = EndRequest.model_validate_json(body)
+        self.end_requests.append(wanted)
+        self._later(self.finish(wanted.reason, wanted.message))
+        return web.Response(status=202)
+
+    async def _authorized(self, request: web.Request, purpose: Purpose) -> bytes:
+        body = await request.read()
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            verify_pod_request(self.public_key, token, self.uid, purpose, body)
+        except PodTokenError as error:
+            self.refused_tokens += 1
+            raise web.HTTPUnauthorized(text=str(error)) from error
+        return body
+
+    def _accept(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.assignments += 1
+        self._events.append(Accepted(at=_now()))
+        if self.script.joins:
+            self._later(self._join(assignment))
+        self._later(self._beat())
+
+    async def _join(self, assignment: Assignment) -> None:
+        if self.script.really_joins:
+            self.room = rtc.Room()
+            await self.room.connect(assignment.livekit_url, assignment.room_token)
+        await asyncio.sleep(self.script.join_seconds)
+        await self.say(Joined(at=_now(), connect_millis=7, joined_millis=9, room_sid=assignment.room_sid))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            if not self.script.silent:
+                await self.say(Heartbeat(at=_now()))
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if self.script.silent:
+            await asyncio.sleep(60)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        sent = 0
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                async with self._news:
+                    await self._news.wait_for(lambda: len(self._events) > sent)  # noqa: B023 - awaited here
+                    new = self._events[sent:]
+                for event in new:
+                    await response.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+                    if isinstance(event, CallEnded):
+                        return response
+                sent += len(new)
+        return response
+
+    def _later(self, doing: Any) -> None:
+        task = asyncio.ensure_future(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _problem(status: int, detail: str) -> web.Response:
+    body = json.dumps({"title": "refused", "detail": detail})
+    return web.Response(status=status, text=body, content_type="application/problem+json")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
