@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
-import uvicorn
 from pydantic import ValidationError
 
 from conversations.reader import TranscriptReader
@@ -17,6 +16,7 @@ from token_service.kubernetes_api import KubernetesApi
 from token_service.livekit_api import LiveKit
 from token_service.logs import configure_logging
 from token_service.service import Service
+from token_service.serving import build_server
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
 
@@ -24,15 +24,6 @@ logger = logging.getLogger("token_service")
 
 # Between saying "not ready" and closing the door: Services need a moment to send callers elsewhere.
 _DRAIN_SECONDS = 3.0
-_GRACE_SECONDS = 10
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to us: there are two of them."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @contextlib.asynccontextmanager
@@ -68,8 +59,8 @@ async def serve(settings: TokenServiceSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     async with running_service(settings) as (service, following):
-        public = _build_server(build_app(service), settings.host, settings.port)
-        health = _build_server(
+        public = build_server(build_app(service), settings.host, settings.port)
+        health = build_server(
             build_health_app(lambda: service.cache.synced and not ending.is_set()), settings.host, settings.health_port
         )
         tasks = [asyncio.create_task(server.serve()) for server in (health, public)]
@@ -81,20 +72,6 @@ async def serve(settings: TokenServiceSettings) -> None:
         waiting.cancel()
         public.should_exit = health.should_exit = True
         await asyncio.gather(*tasks)
-
-
-def _build_server(app: object, host: str, port: int) -> _Server:
-    config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    return _Server(config)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

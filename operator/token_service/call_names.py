@@ -18,8 +18,9 @@ _ALPHABETS = (
     (re.compile(r"[0-9]+"), math.log2(10)),
     (re.compile(r"[0-9a-f]+|[0-9A-F]+"), math.log2(16)),
     (re.compile(r"[0-9a-z]+|[0-9A-Z]+"), math.log2(36)),
-    (re.compile(r"[0-9A-Za-z_+/=.~-]+"), math.log2(64)),
+    (re.compile(r"[0-9A-Za-z+/]+"), math.log2(64)),
 )
+_SEPARATORS = re.compile(r"[-_.~=]")
 _NEEDED_BITS = 128
 _NEEDED_VARIETY = 8
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -55,8 +56,11 @@ def is_hard_to_guess(key: str) -> bool:
         return False
     if _UUID4.fullmatch(key):
         return True
-    bits = next((bits for alphabet, bits in _ALPHABETS if alphabet.fullmatch(key)), 0.0)
-    return bits * len(key) >= _NEEDED_BITS
+    bare = _SEPARATORS.sub("", key)
+    bits = next((bits for alphabet, bits in _ALPHABETS if alphabet.fullmatch(bare)), 0.0)
+    # In base64url, "-" and "_" are letters like others; in what has a smaller alphabet they only separate.
+    letters = key.rstrip("=") if bits == _ALPHABETS[-1][1] else bare
+    return bits * len(letters) >= _NEEDED_BITS
 
 
 def _check_key(caller: Caller, key: str) -> None:

@@ -1,0 +1,33 @@
+"""The HTTP servers of the process, which leave signals to whoever starts them."""
+
+import contextlib
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_GRACE_SECONDS = 10
+
+
+class Server(uvicorn.Server):
+    """A server that does not take the process's signals: there are two of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+def build_server(app: ASGIApp, host: str, port: int) -> Server:
+    """Returns a server for `app`; `serve` runs it until `should_exit` is set."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    return Server(config)

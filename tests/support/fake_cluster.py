@@ -1,0 +1,135 @@
+"""A Kubernetes in memory, behind the token service's one Kubernetes module, that fails when it is told to."""
+
+import asyncio
+import copy
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from token_service.kubernetes_api import ConflictError, KubernetesUnavailableError, NotFoundError, Raw
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+
+# A pool as most tests want it: one provider inside the cluster, one outside.
+POOL = {
+    "image": "agent",
+    "providers": [
+        {"name": "local", "local": True, "llm": {"model": "rules"}},
+        {"name": "openai", "llm": {"model": "gpt-4.1-mini"}},
+    ],
+}
+
+
+class FakeCluster:
+    """Objects by kind and name. `away`: no request is answered; `requests`: how many came, by verb."""
+
+    def __init__(self) -> None:
+        """Begins with profile and pool `default`."""
+        self.away = False
+        self.requests: Counter[str] = Counter()
+        self._version = 0
+        self._objects: dict[str, dict[str, Raw]] = {VOICE_SESSIONS: {}, AGENT_POOLS: {}, AGENT_PROFILES: {}}
+        self._watchers: list[tuple[str, asyncio.Queue[Raw]]] = []
+        self.put(AGENT_POOLS, "default", POOL)
+        self.put(AGENT_PROFILES, "default", {"pool": "default"})
+
+    @property
+    def sessions(self) -> dict[str, Raw]:
+        """Returns the VoiceSessions by name."""
+        return self._objects[VOICE_SESSIONS]
+
+    def put(
+        self,
+        plural: str,
+        name: str,
+        spec: Raw,
+        status: Raw | None = None,
+        labels: dict[str, str] | None = None,
+        created_at: datetime | None = None,
+    ) -> Raw:
+        """Stores an object as somebody else would, and tells the watchers."""
+        before = self._objects[plural].get(name)
+        metadata: Raw = {
+            "name": name,
+            "uid": before["metadata"]["uid"] if before else f"00000000-0000-4000-8000-{self._version:012x}",
+            "creationTimestamp": (created_at or datetime.now(UTC)).isoformat(),
+            "labels": labels or {},
+        }
+        stored: Raw = {"metadata": metadata, "spec": spec, "status": status or {}}
+        self._store(plural, stored, "MODIFIED" if before else "ADDED")
+        return copy.deepcopy(stored)
+
+    def remove(self, plural: str, name: str) -> None:
+        """Removes an object and tells the watchers."""
+        self._tell(plural, "DELETED", self._objects[plural].pop(name))
+
+    def break_watches(self) -> None:
+        """Ends every watch as a restarting API server does."""
+        for _, queue in self._watchers:
+            queue.put_nowait({"type": "BROKEN"})
+
+    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], str]:
+        """As `Cluster`."""
+        self._answer("list")
+        name, _, value = label_selector.partition("=")
+        found = [
+            copy.deepcopy(each)
+            for each in self._objects[plural].values()
+            if not name or each["metadata"]["labels"].get(name) == value
+        ]
+        return found, str(self._version)
+
+    async def watch_objects(self, plural: str, resource_version: str) -> AsyncIterator[Raw]:
+        """As `Cluster`; nothing can happen between a list and its watch, since both run in one event loop."""
+        self._answer("watch")
+        queue: asyncio.Queue[Raw] = asyncio.Queue()
+        watcher = (plural, queue)
+        self._watchers.append(watcher)
+        try:
+            while (event := await queue.get())["type"] != "BROKEN":
+                yield event
+            raise KubernetesUnavailableError("the watch broke")
+        finally:
+            self._watchers.remove(watcher)
+
+    async def get_session(self, name: str) -> Raw:
+        """As `Cluster`."""
+        self._answer("get")
+        return copy.deepcopy(self._find(name))
+
+    async def create_session(self, body: Raw) -> Raw:
+        """As `Cluster`."""
+        self._answer("create")
+        name = body["metadata"]["name"]
+        if name in self.sessions:
+            raise ConflictError(409, f"{name} already exists")
+        return self.put(VOICE_SESSIONS, name, body["spec"], labels=body["metadata"].get("labels"))
+
+    async def end_session(self, name: str) -> Raw:
+        """As `Cluster`."""
+        self._answer("patch")
+        found = copy.deepcopy(self._find(name))
+        found["spec"]["end"] = True
+        self._store(VOICE_SESSIONS, found, "MODIFIED")
+        return copy.deepcopy(found)
+
+    def _find(self, name: str) -> Raw:
+        if name not in self.sessions:
+            raise NotFoundError(404, f"{name} not found")
+        return self.sessions[name]
+
+    def _answer(self, verb: str) -> None:
+        self.requests[verb] += 1
+        if self.away:
+            raise KubernetesUnavailableError("connection refused")
+
+    def _store(self, plural: str, stored: Raw, kind: str) -> None:
+        self._version += 1
+        stored["metadata"]["resourceVersion"] = str(self._version)
+        self._objects[plural][stored["metadata"]["name"]] = stored
+        self._tell(plural, kind, stored)
+
+    def _tell(self, plural: str, kind: str, stored: Any) -> None:
+        for watched, queue in self._watchers:
+            if watched == plural:
+                queue.put_nowait({"type": kind, "object": copy.deepcopy(stored)})
