@@ -35,7 +35,7 @@ def decode(data: bytes, max_seconds: float) -> Samples:
     blocks: list[npt.NDArray[Any]] = []
     left = int(max_seconds * HEARD_RATE)
     try:
-        with av.open(io.BytesIO(data), "r", metadata_errors="ignore") as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.audio:
                 raise AudioError("there is no audio in the file")
             for frame in itertools.chain(container.decode(audio=0), [None]):
@@ -44,7 +44,7 @@ def decode(data: bytes, max_seconds: float) -> Samples:
                     left -= blocks[-1].size
                 if left < 0:
                     raise AudioError(f"the audio is longer than {max_seconds:g} s")
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, ValueError):  # ValueError: metadata that is no UTF-8, frames that change their kind
         raise AudioError("the file is not audio that can be read; send wav, flac, mp3, mp4, ogg or webm") from None
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
     return samples.astype(np.float32) / 32768.0

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from local_models.chat_api import ChatApi
 from local_models.completions import MODEL as CHAT_MODEL
-from local_models.errors import ApiError, Handler, describe_failure, error_middleware
+from local_models.errors import ApiError, Handler, error_middleware
 from local_models.metrics import Metrics
 from local_models.settings import LocalModelsSettings, Service
 
@@ -28,7 +28,7 @@ _PATHS: dict[Service, str] = {
     "chat": "/v1/chat/completions",
 }
 # A multipart form is a little larger than the file in it.
-_LARGEST_BODY = 26 * 1024 * 1024
+_LARGEST_BODY = 13 * 1024 * 1024
 
 
 class LocalModels:
@@ -78,9 +78,9 @@ class LocalModels:
         try:
             if speech is not None:
                 await speech.load()
-        except Exception as error:
+        except Exception:
             self._state = "failed"
-            logger.error("the models could not be loaded: %s", describe_failure(error))  # noqa: TRY400
+            logger.exception("the models could not be loaded")
         else:
             self._state = "ready"
             logger.info("ready after %.1f s: %s", time.perf_counter() - began, ", ".join(self._settings.services))

@@ -30,7 +30,7 @@ class LocalModelsSettings(BaseSettings):
     """Pieces of work at once, for stt and tts each."""
     queue_limit: int = Field(default=16, ge=0)
     """Requests that may wait before stt and tts each; one more gets 429."""
-    queue_timeout_seconds: float = Field(default=10.0, gt=0)
+    queue_timeout_seconds: float = Field(default=20.0, gt=0)
     """The longest a request waits in the queue; then it gets 429."""
     max_audio_seconds: float = Field(default=120.0, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")

@@ -20,7 +20,8 @@ from local_models.text_to_speech import Synthesizer, split_pieces
 
 logger = logging.getLogger(__name__)
 
-LARGEST_UPLOAD = 25 * 1024 * 1024
+# Two minutes of 48 kHz 16-bit mono.
+LARGEST_UPLOAD = 12 * 1024 * 1024
 _MOST_FIELDS = 32
 _QUEUE_LENGTH = "X-Queue-Length"
 
@@ -174,4 +175,4 @@ def _busy_error(error: QueueFullError) -> ApiError:
 
 
 def _loading_error() -> ApiError:
-    return ApiError(503, "the models are still being loaded", code="model_loading", retry_after=2)
+    return ApiError(503, "the models are not loaded yet; /readyz tells when", code="model_loading", retry_after=2)

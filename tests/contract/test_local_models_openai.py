@@ -263,7 +263,7 @@ async def test_broken_forms(http: aiohttp.ClientSession, body: bytes) -> None:
 @pytest.mark.parametrize("path", ["chat/completions", "audio/speech", "audio/transcriptions"])
 async def test_bodies_that_are_too_large(http: aiohttp.ClientSession, path: str) -> None:
     form = aiohttp.FormData({"model": "any"}, default_to_multipart=True)
-    form.add_field("file", bytes(27 * 1024 * 1024), filename="a.wav")
+    form.add_field("file", bytes(14 * 1024 * 1024), filename="a.wav")
     async with http.post(f"/v1/{path}", data=form) as answer:
         assert answer.status == 413
         assert (await answer.json())["error"]["code"] == "body_too_large"
@@ -330,6 +330,15 @@ async def test_over_the_limit(tmp_path: Path) -> None:
     assert openai_error(refused[0])["code"] == "rate_limit_exceeded"
     assert int(refused[0].response.headers["retry-after"]) >= 1
     assert {answer.headers["x-queue-length"] for answer in served} == {"0", "1"}
+
+
+async def test_onnxruntime_collects_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its telemetry begins with a device id and a database in the cache folder."""
+    for name in ("ORT_DISABLE_TELEMETRY", "CI", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with running_local_models(tmp_path / "log", SERVICES="tts"):
+        assert not await asyncio.to_thread(lambda: list((tmp_path / "home").rglob("*onnxruntime*")))
 
 
 async def test_chat_alone_with_a_key(tmp_path: Path) -> None:
