@@ -1,0 +1,210 @@
+{{/* Names and pieces that several templates share. */}}
+
+{{/* The name of a component's objects: (list $ "operator"). */}}
+{{- define "voice-agent.name" -}}
+{{- printf "%s-voice-agent-%s" (index . 0).Release.Name (index . 1) -}}
+{{- end -}}
+
+{{/* The labels by which a component's pods are found: (list $ "operator"). They never change. */}}
+{{- define "voice-agent.selector" -}}
+app.kubernetes.io/name: voice-agent
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* All labels of a component's objects: (list $ "operator"). */}}
+{{- define "voice-agent.labels" -}}
+{{ include "voice-agent.selector" . }}
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
+{{- end -}}
+
+{{/* What every pod has in common. */}}
+{{- define "voice-agent.podSpec" -}}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "voice-agent.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/*
+A value of a Secret, base64: what the cluster has, else the given one. So what was made once stays over upgrades.
+(list $ "component" "key" "new value")
+*/}}
+{{- define "voice-agent.kept" -}}
+{{- $root := index . 0 -}}
+{{- $secret := lookup "v1" "Secret" $root.Release.Namespace (include "voice-agent.name" (list $root (index . 1))) | default dict -}}
+{{- index ($secret.data | default dict) (index . 2) | default (index . 3 | b64enc) -}}
+{{- end -}}
+
+{{- define "voice-agent.livekitSecret" -}}
+{{- if .Values.livekit.enabled -}}
+{{ include "voice-agent.name" (list . "livekit") }}
+{{- else -}}
+{{ required "livekit.external.secret: name the Secret with your LiveKit's api-key and api-secret" .Values.livekit.external.secret }}
+{{- end -}}
+{{- end -}}
+
+{{- define "voice-agent.livekitUrl" -}}
+{{- if .Values.livekit.enabled -}}
+ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.ports.http }}
+{{- else -}}
+{{ required "livekit.external.url: write the address of your LiveKit, for example wss://livekit.example.com" .Values.livekit.external.url }}
+{{- end -}}
+{{- end -}}
+
+{{/* The name and address, parted by a space, of the first node that takes pods; nothing where there is no cluster. */}}
+{{- define "voice-agent.firstNode" -}}
+{{- $found := dict -}}
+{{- range (lookup "v1" "Node" "" "").items -}}
+  {{- $blocked := .spec.unschedulable -}}
+  {{- range .spec.taints }}{{ if ne .effect "PreferNoSchedule" }}{{ $blocked = true }}{{ end }}{{ end -}}
+  {{- $address := "" -}}
+  {{- range .status.addresses }}{{ if eq .type "InternalIP" }}{{ $address = default .address $address }}{{ end }}{{ end -}}
+  {{- if not $blocked }}{{ $_ := set $found .metadata.name $address }}{{ end -}}
+{{- end -}}
+{{- with keys $found | sortAlpha | first }}{{ . }} {{ get $found . }}{{ end -}}
+{{- end -}}
+
+{{/* Whether LiveKit is to be bound to the first node, whose address browsers are told. */}}
+{{- define "voice-agent.livekitOnFirstNode" -}}
+{{- if and .Values.livekit.enabled (not .Values.livekit.publicUrl) (not .Values.livekit.nodeSelector) -}}
+{{- include "voice-agent.firstNode" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "voice-agent.livekitPublicUrl" -}}
+{{- if .Values.livekit.publicUrl -}}
+{{ .Values.livekit.publicUrl }}
+{{- else -}}
+{{- $node := include "voice-agent.livekitOnFirstNode" . -}}
+{{- if $node -}}
+ws://{{ index (splitList " " $node) 1 }}:{{ .Values.livekit.ports.http }}
+{{- else if and .Values.livekit.enabled .Values.livekit.nodeSelector -}}
+{{- fail "livekit.publicUrl: say at which address browsers reach the node that livekit.nodeSelector chooses, for example ws://10.245.0.11:7880" -}}
+{{- else -}}
+{{ include "voice-agent.livekitUrl" . }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, NAMESPACE, LOG_LEVEL. */}}
+{{- define "voice-agent.commonEnv" -}}
+- {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+- {name: LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
+- {name: LIVEKIT_URL, value: {{ include "voice-agent.livekitUrl" . | quote }}}
+- name: LIVEKIT_API_KEY
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-key}}
+- name: LIVEKIT_API_SECRET
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-secret}}
+- {name: MAX_TICKET_AGE_SECONDS, value: {{ .Values.admission.maxTicketAgeSeconds | quote }}}
+- {name: MAX_STARTS_PER_CALL, value: {{ .Values.admission.maxStartsPerCall | quote }}}
+{{- if kindIs "invalid" .Values.admission.tenantMaxSessions | not }}
+- {name: TENANT_MAX_SESSIONS, value: {{ .Values.admission.tenantMaxSessions | quote }}}
+{{- end }}
+{{- end -}}
+
+{{/* DATABASE_URL of a service: (list $ "reader-url"). */}}
+{{- define "voice-agent.databaseEnv" -}}
+- name: DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.name" (list (index . 0) "database-roles") }}, key: {{ index . 1 }}}}
+{{- end -}}
+
+{{/* Where Postgres itself is. */}}
+{{- define "voice-agent.postgresHost" -}}
+{{- if .Values.postgres.enabled -}}
+{{ include "voice-agent.name" (list . "postgres") }}
+{{- else -}}
+{{ required "postgres.external.host: write the host of your Postgres, or set postgres.enabled=true" .Values.postgres.external.host }}
+{{- end -}}
+{{- end -}}
+
+{{- define "voice-agent.postgresPort" -}}
+{{- .Values.postgres.enabled | ternary 5432 .Values.postgres.external.port -}}
+{{- end -}}
+
+{{- define "voice-agent.postgresSslmode" -}}
+{{- .Values.postgres.enabled | ternary "disable" .Values.postgres.external.sslmode -}}
+{{- end -}}
+
+{{- define "voice-agent.postgresOwner" -}}
+{{- if .Values.postgres.enabled -}}
+voice_owner
+{{- else -}}
+{{ required "postgres.external.user: name the user who owns the database" .Values.postgres.external.user }}
+{{- end -}}
+{{- end -}}
+
+{{- define "voice-agent.postgresOwnerSecret" -}}
+{{- if .Values.postgres.enabled -}}
+{{ include "voice-agent.name" (list . "database-owner") }}
+{{- else -}}
+{{ required "postgres.external.passwordSecret: name the Secret whose key `password` is the owner's" .Values.postgres.external.passwordSecret }}
+{{- end -}}
+{{- end -}}
+
+{{- define "voice-agent.pgbouncerIni" -}}
+{{- if gt (int .Values.database.minConnections) (int .Values.database.maxConnections) -}}
+{{- fail "database.minConnections must not be above database.maxConnections" -}}
+{{- end -}}
+[databases]
+{{ .Values.database.name }} = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
+
+[pgbouncer]
+listen_addr = 0.0.0.0
+listen_port = 6432
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = /etc/pgbouncer/userlist.txt
+server_tls_sslmode = {{ include "voice-agent.postgresSslmode" . }}
+pool_mode = transaction
+; A client that leaves a setting behind leaves it to nobody.
+server_reset_query = DISCARD ALL
+server_reset_query_always = 1
+min_pool_size = {{ .Values.database.minConnections }}
+default_pool_size = {{ .Values.database.maxConnections }}
+max_db_connections = {{ .Values.database.maxConnections }}
+max_client_conn = {{ .Values.database.maxClients }}
+query_wait_timeout = 15
+server_login_retry = 1
+server_connect_timeout = 5
+tcp_keepalive = 1
+tcp_keepidle = 15
+log_connections = 0
+log_disconnections = 0
+{{- end -}}
+
+{{- define "voice-agent.localProvider" -}}
+{{- $url := printf "http://%s:8000/v1" (include "voice-agent.name" (list . "local-models")) -}}
+name: local
+local: true
+stt: {baseUrl: {{ $url | quote }}, model: whisper-tiny.en}
+llm: {baseUrl: {{ $url | quote }}, model: rule-based-partner}
+tts: {baseUrl: {{ $url | quote }}, model: hibari}
+{{- end -}}
+
+{{- define "voice-agent.openaiProvider" -}}
+{{- $openai := .Values.openai -}}
+name: openai
+{{- range $part := list "stt" "llm" "tts" }}
+{{ $part }}:
+  {{- with $openai.baseUrl }}
+  baseUrl: {{ . | quote }}
+  {{- end }}
+  {{- toYaml (index $openai $part) | nindent 2 }}
+{{- end }}
+secretRef: {name: {{ $openai.apiKeySecret | quote }}}
+{{- end -}}
