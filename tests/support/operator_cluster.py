@@ -176,6 +176,42 @@ class Kubelet:
         task.add_done_callback(self._tasks.discard)
 
 
+class HookedApi(KubernetesApi):
+    """A client with something that happens before or after its requests; hooks run in the loop they were given in."""
+
+    def __init__(self, inner: KubernetesApi) -> None:
+        super().__init__(inner._api, inner._namespace)
+        self.requests: list[tuple[str, str]] = []
+        self.before: Callable[[str, str, Any], Awaitable[None]] | None = None
+        self.after: Callable[[str, str, Any], Awaitable[None]] | None = None
+
+    async def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Raw:
+        self.requests.append((method, path.split("?", maxsplit=1)[0]))
+        if self.before:
+            await self.before(method, path, body)
+        answer = await super().request(method, path, body, content_type)
+        if self.after:
+            await self.after(method, path, body)
+        return answer
+
+
+def in_loop(loop: asyncio.AbstractEventLoop, doing: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Returns a hook that runs in `loop`, where the test and its stubs live, and waits for it."""
+
+    async def hook(*arguments: Any) -> None:
+        async def run() -> None:
+            await doing(*arguments)
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), loop))
+
+    return hook
+
+
+def is_claim(method: str, path: str) -> bool:
+    """Tells whether a request claims a pod."""
+    return method == "PATCH" and "/pods/" in path
+
+
 @dataclass
 class OperatorCluster:
     """One test's namespace."""
@@ -193,6 +229,25 @@ class OperatorCluster:
         self._operators.append(running)
         running.start()
         return running
+
+    def start_hooked_operator(
+        self,
+        before: Callable[[str, str, Any], Awaitable[None]] | None = None,
+        after: Callable[[str, str, Any], Awaitable[None]] | None = None,
+    ) -> list[HookedApi]:
+        """Starts an operator around whose requests something happens, in this loop. Its client is in the list soon."""
+        loop = asyncio.get_running_loop()
+        made: list[HookedApi] = []
+
+        def make(inner: KubernetesApi) -> KubernetesApi:
+            hooked = HookedApi(inner)
+            hooked.before = in_loop(loop, before) if before else None
+            hooked.after = in_loop(loop, after) if after else None
+            made.append(hooked)
+            return hooked
+
+        self.start_operator(make)
+        return made
 
     def start_operator_process(self, kubeconfig: Path | None = None) -> subprocess.Popen[bytes]:
         """Starts an operator as a process of its own, which may be killed."""
