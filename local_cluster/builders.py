@@ -9,6 +9,8 @@ from local_cluster.commands import run, succeeds
 from local_cluster.layout import STATE, cache_folder
 
 BUILD_SECONDS = 1800.0
+# It ends when we are killed, and its mounts are its own and end with it.
+_LEASHED = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -67,7 +69,8 @@ class Buildah:
         return bool(self._buildah("images", "--quiet", "--filter", f"reference={reference}").strip())
 
     def _buildah(self, *arguments: str | Path) -> str:
-        return run("buildah", *self._store, *arguments, env=self._environment, timeout=BUILD_SECONDS)
+        command = [*_LEASHED, "buildah", *self._store, *arguments]
+        return run(*command, env=self._environment, timeout=BUILD_SECONDS)
 
 
 def _build_flags(arguments: Mapping[str, str]) -> list[str]:

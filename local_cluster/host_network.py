@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import socket
+import time
 from pathlib import Path
 
 from local_cluster.commands import run, succeeds
@@ -28,6 +29,7 @@ NAMESPACES = Path("/run/netns")
 _BEFORE = STATE / "network-before.json"
 _MASQUERADE = ["POSTROUTING", "-s", OWN_NETWORKS, "!", "-d", OWN_NETWORKS]
 _MASQUERADE += ["-m", "comment", "--comment", CLUSTER_NAME, "-j", "MASQUERADE"]
+DELETE_SECONDS = 10.0
 LOOPBACK_PORTS = (ETCD_PORT, ETCD_PEER_PORT)
 
 
@@ -74,20 +76,26 @@ def take_down() -> None:
         name = node_namespace(number)
         if (NAMESPACES / name).exists():
             run("ip", "netns", "delete", name)
-        if succeeds("ip", "link", "show", name):
-            run("ip", "link", "delete", name)
+        _delete_link(name)
     while succeeds("iptables", "-w", "-t", "nat", "-C", *_MASQUERADE):
         run("iptables", "-w", "-t", "nat", "-D", *_MASQUERADE)
-    if succeeds("ip", "link", "show", BRIDGE):
-        run("ip", "link", "delete", BRIDGE)
+    _delete_link(BRIDGE)
     if _BEFORE.exists():
         before = json.loads(_BEFORE.read_text())
         FORWARDING.write_text(before["forwarding"])
         if not before["namespaces"] and NAMESPACES.exists() and not list(NAMESPACES.iterdir()):
             # `ip netns add` leaves its folder behind, mounted on itself.
-            succeeds("umount", NAMESPACES)
+            succeeds("umount", "--no-mtab", NAMESPACES)
             NAMESPACES.rmdir()
         _BEFORE.unlink()
+
+
+def _delete_link(name: str) -> None:
+    # A veth goes with its namespace, a moment later: it may be gone between two looks.
+    deadline = time.monotonic() + DELETE_SECONDS
+    while succeeds("ip", "link", "show", name):
+        if not succeeds("ip", "link", "delete", name) and time.monotonic() > deadline:
+            raise ClusterError(f"The network link {name} cannot be deleted: see `ip link show {name}`.")
 
 
 def exists() -> bool:
