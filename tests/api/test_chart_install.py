@@ -92,14 +92,29 @@ def test_pools_and_profiles_are_accepted(installation: Installation) -> None:
 def test_secrets_stay_over_upgrades(installation: Installation) -> None:
     before = installation.secrets()
     assert len(before) == 5
-    installation.upgrade(operator={"replicas": 2})
+    installation.upgrade(tokenService={"replicas": 2})
     assert installation.secrets() == before
+
+
+def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Installation) -> None:
+    before = installation.secrets()
+    name = f"{RELEASE}-voice-agent-database-roles"
+    patch = json.dumps([{"op": "remove", "path": "/data/agent-password"}])
+    assert installation.kubectl("patch", "secret", name, "--type=json", "-p", patch).returncode == 0
+    installation.upgrade()
+    after = installation.secrets()
+    old, new = before[name]["agent-password"], after[name]["agent-password"]
+    assert old != new
+    assert f'"voice_agent" "{new}"' in after[name]["userlist.txt"]
+    assert f":{new}@" in after[f"{RELEASE}-voice-agent-agent-database"]["url"]
+    assert after[name]["reader-url"] == before[name]["reader-url"]
+    assert old not in str(after)
 
 
 def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) -> None:
     scaled = installation.kubectl("scale", "apool/default", "--replicas=5")
     assert scaled.returncode == 0, scaled.stderr
-    installation.upgrade(operator={"replicas": 2})
+    installation.upgrade(tokenService={"replicas": 2})
     assert installation.get("agentpool", "default")["spec"]["warm"]["min"] == 5
 
 

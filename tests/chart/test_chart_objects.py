@@ -77,7 +77,6 @@ def test_exact_rights(objects: list[Raw]) -> None:
         | rights(ours, "voicesessions/status agentpools/status agentprofiles/status", "patch")
         | rights("", "pods", f"{read} create patch delete")
         | rights("", "events", "create")
-        | rights("coordination.k8s.io", "leases", "get create update")
     )
     assert rules_of(find(objects, "Role", "token-service")) == (
         rights(ours, "voicesessions", f"{read} create patch") | rights(ours, "agentpools agentprofiles", read)
@@ -89,6 +88,11 @@ def test_exact_rights(objects: list[Raw]) -> None:
         assert binding["subjects"] == [
             {"kind": "ServiceAccount", "name": binding["roleRef"]["name"], "namespace": "voice"}
         ]
+
+
+def test_there_are_never_two_operators(defaults: list[Raw]) -> None:
+    spec = find(defaults, "Deployment", "operator")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
 def test_only_two_pods_hold_a_kubernetes_token(objects: list[Raw]) -> None:

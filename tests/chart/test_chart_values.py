@@ -11,7 +11,7 @@ pytestmark = pytest.mark.chart
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenServise": {}}, "tokenServise"),
-    ({"operator": {"replica": 2}}, "replica"),
+    ({"operator": {"replicas": 2}}, "replicas"),
     ({"images": {"agent": "two words"}}, "agent"),
     ({"images": {"agent": ""}}, "agent"),
     ({"logLevel": "loud"}, "logLevel"),
