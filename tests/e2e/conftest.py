@@ -17,7 +17,9 @@ E2E_PORT = 3010
 def release() -> Iterator[Release]:
     """The chart, installed into a namespace of its own; removed at the end unless KEEP_RELEASE is set."""
     installed = Release("e2e", "e2e")
-    installed.install({"defaultPool": {"warm": {"min": 2, "max": 12}}})
+    # Ports of its own: a demo may run beside it.
+    ports = {"http": 7890, "tcp": 7891, "udp": 7892}
+    installed.install({"livekit": {"ports": ports}, "defaultPool": {"warm": {"min": 2, "max": 12}}})
     installed.wait_until_ready(Step("e2e release"), timeout=420)
     yield installed
     if not os.environ.get("KEEP_RELEASE"):

@@ -3,10 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import pytest
-from livekit import api
 
 from demo.conversation import Conversation, converse
 from demo.front_door import Connection, ask_for_connection, call_service
@@ -14,6 +12,7 @@ from demo.progress import Step
 from demo.release import Release, tool_environment
 from demo.script import SENTENCES
 from demo.transcripts import word_error_rate, words
+from tests.support.calls import open_rooms, rows_of, wait_for_end, wait_for_pod, wait_until_gone
 
 pytestmark = pytest.mark.e2e
 
@@ -26,55 +25,6 @@ CUSTOMERS = (
     ("David", "The kitchen window is broken and needs repair.", "window"),
     ("Laura", "Please book a table at the restaurant tonight.", "restaurant"),
 )
-
-
-def wait_for_end(release: Release, room: str, timeout: float = 60.0) -> dict[str, Any]:
-    """Returns the VoiceSession of `room` once its books are closed."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = voice_session_of(release, room)
-        if found and found["status"].get("phase") in {"Ended", "Failed"}:
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"the VoiceSession of {room} has not ended: {voice_session_of(release, room)}")
-
-
-def voice_session_of(release: Release, room: str) -> dict[str, Any] | None:
-    """Returns the VoiceSession whose status names `room`, or None."""
-    items = release.get("voicesessions")["items"]
-    return next((item for item in items if item.get("status", {}).get("room") == room), None)
-
-
-def wait_for_pod(release: Release, room: str, timeout: float = 30.0) -> str:
-    """Returns the name of the pod that serves `room`."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = voice_session_of(release, room) or {}
-        if pod := found.get("status", {}).get("podName"):
-            return str(pod)
-        time.sleep(0.3)
-    raise AssertionError(f"no pod serves {room} after {timeout:.0f} s")
-
-
-async def open_rooms(release: Release) -> list[str]:
-    """Returns the names of the rooms that LiveKit has open."""
-    key, secret = release.livekit_credentials()
-    async with api.LiveKitAPI(f"http://{release.livekit_address()}", key, secret) as livekit:
-        answer = await livekit.room.list_rooms(api.ListRoomsRequest())
-    return [room.name for room in answer.rooms]
-
-
-def rows_of(release: Release, room: str) -> list[dict[str, Any]]:
-    """Returns the conversation's messages, in order."""
-    return release.sql(
-        "SELECT m.* FROM voice.conversation_messages m JOIN voice.conversation_sessions s USING (session_id) "
-        f"WHERE s.room_id = '{room}' ORDER BY m.id"
-    )
-
-
-def wait_until_gone(release: Release, pod: str, timeout: float = 40.0) -> None:
-    """Waits until the pod does not exist any more."""
-    release.kubectl("wait", "--for=delete", f"pod/{pod}", f"--timeout={timeout:.0f}s", timeout=timeout + 10)
 
 
 async def hold(connection: Connection, speech: Mapping[str, bytes]) -> Conversation:

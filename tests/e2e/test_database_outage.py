@@ -1,0 +1,77 @@
+"""Postgres stops answering for a minute in the middle of a conversation: nobody hears it, and no row is missing."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from demo.customer import joined_room
+from demo.front_door import ask_for_connection
+from demo.release import Release
+from demo.transcripts import words
+from tests.support.calls import rows_of, wait_for_end
+
+pytestmark = pytest.mark.e2e
+
+OUTAGE_SECONDS = 60
+SENTENCES = (
+    "Hello, my name is Robert.",
+    "I would like to order three green apples.",
+    "Please remember that my room number is four.",
+    "What did I order a moment ago?",
+)
+
+
+@contextmanager
+def frozen_postgres(release: Release) -> Iterator[None]:
+    """Stops every process of the release's Postgres, which is worse than ending it: connections hang."""
+    uid = release.get("pod", release.full_name("postgres-0"))["metadata"]["uid"]
+    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cgroup") if _is_of_pod(path, uid)]
+    if not pids:
+        pytest.skip("the nodes' processes cannot be seen from here: the netns cluster is needed")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _is_of_pod(path: Path, uid: str) -> bool:
+    try:
+        text = path.read_text()
+    except OSError:
+        return False
+    # A cluster may write the uid with underscores (systemd) or as it is (cgroupfs).
+    return f"pod{uid}" in text or f"pod{uid.replace('-', '_')}" in text
+
+
+async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(
+    release: Release, front_door: str, speak: Callable[[str], bytes]
+) -> None:
+    speech = [speak(sentence) for sentence in SENTENCES]
+    connection = ask_for_connection(front_door)
+    answers = []
+    async with joined_room(connection.server_url, connection.token) as customer:
+        await customer.answer(customer.connect_began_at)
+        with frozen_postgres(release):
+            ends_at = asyncio.get_running_loop().time() + OUTAGE_SECONDS
+            for pcm in speech[:-1]:
+                spoken = await customer.say(pcm)
+                answers.append(await customer.answer(spoken) - spoken)
+            await asyncio.sleep(max(0.0, ends_at - asyncio.get_running_loop().time()))
+        spoken = await customer.say(speech[-1])
+        answers.append(await customer.answer(spoken) - spoken)
+        heard = [said.text for said in customer.heard.transcripts]
+    print("answers after", [round(seconds, 2) for seconds in answers], "s; the last one after the outage")
+
+    ended = wait_for_end(release, connection.room)
+    assert ended["status"]["phase"] == "Ended", ended["status"]
+    rows = [row["content"] for row in rows_of(release, connection.room)]
+    assert sorted(words(" ".join(rows))) == sorted(words(" ".join(heard)))
+    assert "apples" in words(rows[-1])
