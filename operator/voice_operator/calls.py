@@ -1,7 +1,7 @@
 """What the operator knows of each call beyond the API server's objects. All of it can be lost: it is found again."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ class Call:
     profile: str = ""
     admitted: bool = False
     waiting_for: str | None = None  # name of the pool in whose line it stands
+    turn: int | None = None  # its place in that line; see waiting_line.py
     waited: bool = False
     claiming: bool = False
     claims: int = 0
@@ -76,17 +77,3 @@ class Calls:
 def _arrival(session: VoiceSession | None, now: datetime) -> datetime:
     created = session.metadata.creation_timestamp if session else None
     return now if created is None or now - created < _FRESH else created
-
-
-def order_line(calls: Iterable[Call]) -> list[Call]:
-    """Returns waiting calls in the order in which they get pods: of arrival, and fair among profiles.
-
-    Each profile's first comes before any profile's second: a flood for one profile delays the others by one call.
-    """
-    ranks: dict[str, int] = {}
-    ranked = []
-    for call in sorted(calls, key=lambda call: call.arrival):
-        rank = ranks.get(call.profile, 0)
-        ranks[call.profile] = rank + 1
-        ranked.append((rank, call.arrival, call))
-    return [call for _, _, call in sorted(ranked, key=lambda entry: entry[:2])]

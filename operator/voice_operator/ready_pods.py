@@ -1,8 +1,9 @@
 """Which pods could take a call this moment, which of them are spoken for, and who waits for one."""
 
 from voice_operator.agent_pods import AgentPod
-from voice_operator.calls import Call, order_line
+from voice_operator.calls import Call
 from voice_operator.picture import Picture
+from voice_operator.waiting_line import WaitingLine
 
 
 class ReadyPods:
@@ -16,7 +17,7 @@ class ReadyPods:
         self._picture = picture
         self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
         self.reserved: set[str] = set()  # uids of pods whose claim is under way
-        self._lines: dict[str, dict[str, Call]] = {}
+        self._lines: dict[str, WaitingLine] = {}
 
     def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether this pod can take a call and is not spoken for."""
@@ -26,13 +27,15 @@ class ReadyPods:
         """Returns the pool's ready pods."""
         return [pod for pod in self._picture.pods.by("warm-pool", pool) if self.is_ready(pod)]
 
-    def reserve(self, pool: str, template: str) -> AgentPod | None:
-        """Takes a pod off the shelf: an up-to-date one if there is one, the oldest of those."""
+    def reserve(self, pool: str, template: str, call: Call) -> AgentPod | None:
+        """Takes a pod off the shelf for this call, which waits no more: an up-to-date one, the oldest of those."""
         ready = self.list_ready(pool)
         if not ready:
             return None
         pod = min(ready, key=lambda pod: (pod.template != template, pod.created_at, pod.uid))
         self.reserved.add(pod.uid)
+        self._lines[pool].serve(call)
+        call.waiting_for = None
         return pod
 
     def release(self, pod: AgentPod) -> None:
@@ -44,18 +47,15 @@ class ReadyPods:
         if call.waiting_for != pool:
             self.leave_line(call)
             call.waiting_for = pool
-            self._lines.setdefault(pool, {})[call.uid] = call
+            self._lines.setdefault(pool, WaitingLine()).join(call)
         line = self._lines[pool]
         ready = len(self.list_ready(pool))
-        return ready >= len(line) or call in order_line(line.values())[:ready]
+        return ready >= len(line) or call in line.first(ready)
 
     def leave_line(self, call: Call) -> None:
         """Has a call wait no more."""
         if call.waiting_for is not None:
-            line = self._lines[call.waiting_for]
-            line.pop(call.uid, None)
-            if not line:
-                del self._lines[call.waiting_for]
+            self._lines[call.waiting_for].leave(call)
             call.waiting_for = None
 
     def count_waiting(self, pool: str) -> int:
@@ -65,8 +65,4 @@ class ReadyPods:
     def head_of_line(self, pool: str) -> list[Call]:
         """Returns the waiting calls for which there are ready pods."""
         line = self._lines.get(pool)
-        return order_line(line.values())[: len(self.list_ready(pool))] if line else []
-
-    def forget_pod(self, pod: AgentPod) -> None:
-        """Drops what is known of a pod that is gone or claimed."""
-        self.answering.discard(pod.uid)
+        return line.first(len(self.list_ready(pool))) if line else []

@@ -139,10 +139,9 @@ class Reconciler:
         rival = self._find_rival(session)
         available = False
         if self._stands_in_line(call, session, pods, serving, rival) and isinstance(serving, Serving):
-            available = self._ready.join_line(serving.pool.metadata.name, call)
-            call.waited = call.waited or not available
+            available = self._join_line(call, serving.pool.metadata.name)
         else:
-            self._ready.leave_line(call)
+            self._leave_line(call)
         return CallView(
             uid=uid,
             now=now,
@@ -173,6 +172,18 @@ class Reconciler:
             no_pod_timeout=self._no_pod_timeout,
             admission=self._settings.admission_limits,
         )
+
+    def _join_line(self, call: Call, pool: str) -> bool:
+        available = self._ready.join_line(pool, call)
+        if not available and not call.waited:
+            call.waited = True
+            self._queue.add(Key(Kind.POOL, pool))  # one more pod is wanted
+        return available
+
+    def _leave_line(self, call: Call) -> None:
+        if call.waiting_for:
+            self._queue.add(Key(Kind.POOL, call.waiting_for))  # one less
+            self._ready.leave_line(call)
 
     def find_session(self, uid: str) -> VoiceSession | None:
         """Returns the VoiceSession of this uid, or None."""
@@ -289,10 +300,9 @@ class Reconciler:
     async def _claim(self, call: Call, session: VoiceSession, view: CallView, attempt: int) -> None:
         assert isinstance(view.serving, Serving)  # noqa: S101 - a claim is decided for a serving pool only
         pool = view.serving.pool
-        pod = self._ready.reserve(pool.metadata.name, self._template_of(pool))
+        pod = self._ready.reserve(pool.metadata.name, self._template_of(pool), call)
         if pod is None:
             return
-        self._ready.leave_line(call)
         call.claiming = True
         try:
             raw = await self._kubernetes.patch_pod(pod.name, build_claim(pod, session, attempt, _now()))
@@ -519,7 +529,7 @@ class Reconciler:
     def _forget(self, call: Call) -> None:
         if call.link:
             call.link.cancel()
-        self._ready.leave_line(call)
+        self._leave_line(call)
         self._calls.forget(call.uid)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
+from conversations.write_key import load_conversation_key
 from voicesession.admission import AdmissionLimits
 from voicesession.pod_tokens import load_private_key, public_key_pem
 
@@ -54,13 +55,12 @@ class Keys:
     """The operator's secrets, read from their files once.
 
     Raises:
-        OSError: a file cannot be read.
-        ValueError: the signing key is no Ed25519 key, or the conversation key is shorter than 32 bytes.
+        OSError: the signing key cannot be read.
+        ValueError: it is no Ed25519 key.
+        ConversationKeyError: the conversation key cannot be read or is too short.
     """
 
     def __init__(self, settings: OperatorSettings) -> None:
         self.signing = load_private_key(settings.signing_key_file.read_text())
         self.public_pem = public_key_pem(self.signing)
-        self.conversation = settings.conversation_key_file.read_bytes().strip()
-        if len(self.conversation) < 32:
-            raise ValueError(f"{settings.conversation_key_file} must hold at least 32 bytes of random key")
+        self.conversation = load_conversation_key(settings.conversation_key_file)

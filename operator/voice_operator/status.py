@@ -73,10 +73,10 @@ def report_finished(
     conditions = session.status.conditions
     bound = find_condition(conditions, ConditionType.POD_BOUND)
     joined = find_condition(conditions, ConditionType.AGENT_JOINED)
-    if bound is None:
+    if bound is None or bound.status == "False":
         kind, text = (reason, message) if pod is None else (Reason.BOUND, f"Pod {pod.name} had the call.")
         conditions = _set(conditions, ConditionType.POD_BOUND, "True" if pod else "False", kind, text, now)
-    if joined is None:
+    if joined is None or joined.status == "False":
         conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", reason, message, now)
     conditions = _set(conditions, ConditionType.FINISHED, "True", reason, message, now)
     status = _report(session, conditions, reason, message)

@@ -100,6 +100,14 @@ class Kubelet:
             for stub in self.stubs.values():
                 await stub.stop()
 
+    async def set_ready(self, name: str, *, ready: bool) -> None:
+        """Tells that a pod is ready, or not any more."""
+        await self._tell(name, {"conditions": [_condition("Ready", ready)]})
+
+    def count_seen(self) -> int:
+        """Returns how many pods there ever were."""
+        return len(self._seen)
+
     def _look_at(self, raw: Raw) -> None:
         name, uid = raw["metadata"]["name"], raw["metadata"]["uid"]
         if name in self.lost:
