@@ -224,8 +224,18 @@ def test_pgbouncer_keeps_the_connection_limits() -> None:
     )
     assert settings["max_client_conn"] == "900"
     assert settings["server_reset_query_always"] == "1"
+
+
+@pytest.mark.parametrize(("wanted", "made"), [(30, 200), (180, 200), (181, 201)])
+def test_postgres_has_room_for_the_pool_and_for_people(wanted: int, made: int) -> None:
+    objects = render({"database": {"maxConnections": wanted}})
     arguments = find(objects, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert arguments == ["-c", "max_connections=61"]
+    assert arguments == ["-c", f"max_connections={made}"]
+
+
+def test_an_upgrade_of_the_chart_alone_restarts_nothing(defaults: list[Raw]) -> None:
+    for name, template in pod_templates(defaults):
+        assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys(), name
 
 
 def test_local_pods_reach_nothing_outside(defaults: list[Raw]) -> None:
