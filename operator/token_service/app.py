@@ -1,5 +1,6 @@
 """Puts the HTTP application together."""
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from token_service.middleware import BodyLimit, RequestContext
-from token_service.problems import install_problem_handlers
+from token_service.problems import CONTENT_TYPE, install_problem_handlers
 from token_service.service import Service
 from token_service.session_routes import build_session_router
 from token_service.token_routes import build_token_router
@@ -26,9 +27,21 @@ and the `requestId` under which the service's log has it.
 """
 
 
+class _Application(FastAPI):
+    """FastAPI, which by itself describes every answer as application/json."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Returns the OpenAPI description, with refusals as the problems that they are."""
+        if self.openapi_schema is None:
+            for path in super().openapi()["paths"].values():
+                for operation in path.values():
+                    _correct_refusals(operation["responses"])
+        return super().openapi()
+
+
 def build_app(service: Service) -> FastAPI:
     """Returns the application; `service` brings everything that outlives a request."""
-    app = FastAPI(
+    app = _Application(
         title="Voice agents: the front door",
         version="0.1.0",
         description=_DESCRIPTION,
@@ -55,6 +68,12 @@ def build_app(service: Service) -> FastAPI:
     )
     app.add_middleware(RequestContext, headers=build_headers(service.settings.livekit_public_url))
     return app
+
+
+def _correct_refusals(responses: dict[str, Any]) -> None:
+    for status, response in responses.items():
+        if status.startswith(("4", "5")):
+            response["content"] = {CONTENT_TYPE: response["content"]["application/json"]}
 
 
 async def _show_docs() -> HTMLResponse:

@@ -120,7 +120,7 @@ class LiveKit:
                 return None
             ticket = (claims.get("roomConfig") or {}).get("metadata", "")
             return Pass(grants["room"], claims["sub"], datetime.fromtimestamp(claims["exp"], UTC), ticket)
-        except (jwt.PyJWTError, ValueError, OverflowError):
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError):
             return None
 
     def read_webhook(self, body: bytes, authorization: str) -> RoomEvent | None:

@@ -61,6 +61,25 @@ class ProblemDetails(BaseModel):
     errors: list[InvalidField] | None = Field(default=None, description="The fields, where some are wrong.")
 
 
+_DESCRIPTIONS = {
+    400: "The body is not JSON.",
+    401: "No key or token, or an unknown one.",
+    403: "A field that callers may not choose.",
+    404: "There is no such call, or it is not yours.",
+    408: "The body did not arrive in time.",
+    409: "The room is in use, or the Idempotency-Key's call is over.",
+    413: "The body is too large.",
+    422: "A field is wrong, or names what does not exist.",
+    429: "No free place just now. `Retry-After` says when to try again.",
+    503: "LiveKit, Kubernetes or the database cannot be reached. Nothing was changed; `Retry-After` says when.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns the description of these refusals for the OpenAPI page."""
+    return {status: {"model": ProblemDetails, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
 def build_problem(problem: Problem, path: str, request_id: str, errors: Sequence[Any] = ()) -> Response:
     """Returns the answer for a refusal."""
     body: dict[str, Any] = {

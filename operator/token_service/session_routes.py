@@ -10,10 +10,9 @@ from conversations.pool import ConversationsUnavailableError
 from token_service.callers import read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import Pass
-from token_service.problems import Problem, unavailable
+from token_service.problems import Problem, refusals, unavailable
 from token_service.requests import CallState, Transcript, TranscriptItem
 from token_service.service import Service, now
-from token_service.token_routes import REFUSALS
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.conditions import Reason
 from voicesession.models import AgentProfileSpec, Phase, VoiceSession
@@ -41,9 +40,7 @@ _TRY_AGAIN = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, R
 
 def build_session_router(service: Service) -> APIRouter:
     """Returns the routes under `/api/sessions/{room}`."""
-    responses: dict[int | str, dict[str, Any]] = {status: REFUSALS[status] for status in (401, 422, 503)}
-    responses[404] = {"description": "There is no such call, or it is not yours.", **_content(REFUSALS[401])}
-    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=responses)
+    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=refusals(401, 404, 422, 503))
 
     @router.get("", response_model_exclude_none=True, summary="Where a call stands")
     async def read_state(room: str, request: Request) -> CallState:
@@ -206,10 +203,6 @@ def _build_item(item: Any) -> TranscriptItem:
         interrupted=item.interrupted,
         createdAt=item.created_at,
     )
-
-
-def _content(refusal: dict[str, Any]) -> dict[str, Any]:
-    return {"content": refusal["content"]}
 
 
 def _not_there() -> Problem:

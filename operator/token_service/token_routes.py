@@ -1,16 +1,17 @@
 """The front door: LiveKit's standard token endpoint, the older connection details, and what can be asked for."""
 
 import logging
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Header, Request
+from fastapi.openapi.models import Example
 
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
 from token_service.calls import WantedCall, decide_call, pick_pool, providers_of
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import LiveKitUnavailableError
-from token_service.problems import Problem, ProblemDetails, unavailable
+from token_service.problems import Problem, refusals, unavailable
 from token_service.requests import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
@@ -30,28 +31,35 @@ IdempotencyKey = Annotated[
         "for, it must hold 128 random bits: a UUID of version 4, or 22 characters of base64url."
     ),
 ]
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The body is not JSON."},
-    401: {"description": "No key, or an unknown one."},
-    403: {"description": "A field that callers may not choose."},
-    413: {"description": "The body is too large."},
-    422: {"description": "A field is wrong, or names what does not exist."},
-    429: {"description": "No free place just now. `Retry-After` says when to try again."},
-    503: {"description": "LiveKit or Kubernetes cannot be reached. Nothing was changed; `Retry-After` says when."},
+_EXAMPLES: dict[str, Example] = {
+    "nothing": {"summary": "The default agent", "value": {}},
+    "standard": {
+        "summary": "As LiveKit's clients send it",
+        "value": {
+            "participant_name": "Ada",
+            "room_config": {"agents": [{"agent_name": "restaurant", "metadata": '{"customer_name": "Ada"}'}]},
+        },
+    },
+    "ours": {
+        "summary": "By our own fields",
+        "value": {"profile": "restaurant", "is_local_mode": True, "variables": {"customer_name": "Ada"}},
+    },
 }
-for _refusal in REFUSALS.values():
-    _refusal["content"] = {"application/problem+json": {"schema": ProblemDetails.model_json_schema()}}
+RequestBody = Annotated[TokenRequest | None, Body(openapi_examples=_EXAMPLES)]
+
+
+_ASKING = refusals(400, 401, 403, 408, 413, 422, 429, 503)
 
 
 def build_token_router(service: Service) -> APIRouter:
     """Returns the routes by which calls are asked for."""
     router = APIRouter(prefix="/api", tags=["Calls"])
 
-    @router.post("/token", status_code=201, responses=REFUSALS, summary="LiveKit's standard token endpoint")
+    @router.post("/token", status_code=201, responses=_ASKING, summary="LiveKit's standard token endpoint")
     async def issue_token(
         request: Request,
         idempotency_key: IdempotencyKey = None,
-        body: Annotated[TokenRequest | None, Body()] = None,
+        body: RequestBody = None,
     ) -> TokenResponse:
         """Signs a token for a room of its own; nothing else happens until somebody connects with it.
 
@@ -66,11 +74,16 @@ def build_token_router(service: Service) -> APIRouter:
             server_url=service.settings.livekit_public_url, participant_token=_sign(service, wanted, ticket)
         )
 
-    @router.post("/connection-details", status_code=201, responses=REFUSALS, summary="A room and its agent, at once")
+    @router.post(
+        "/connection-details",
+        status_code=201,
+        responses=refusals(409) | _ASKING,
+        summary="A room and its agent, at once",
+    )
     async def open_call(
         request: Request,
         idempotency_key: IdempotencyKey = None,
-        body: Annotated[TokenRequest | None, Body()] = None,
+        body: RequestBody = None,
     ) -> ConnectionDetails:
         """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
         caller = service.authenticate(request)
@@ -89,7 +102,7 @@ def build_token_router(service: Service) -> APIRouter:
             participantToken=token,
         )
 
-    @router.get("/profiles", responses=_some(401, 503), summary="What can be asked for")
+    @router.get("/profiles", responses=refusals(401, 503), summary="What can be asked for")
     async def list_profiles(request: Request) -> Profiles:
         """Lists the public profiles, with what can be chosen of each."""
         service.authenticate(request)
@@ -97,10 +110,6 @@ def build_token_router(service: Service) -> APIRouter:
         return Profiles(profiles=_list_choices(service))
 
     return router
-
-
-def _some(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: REFUSALS[status] for status in statuses}
 
 
 def _decide(

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Request, Response
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError
 from token_service.livekit_api import LiveKitUnavailableError, RoomEvent, WebhookError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
-from token_service.problems import Problem, unavailable
+from token_service.problems import Problem, refusals, unavailable
 from token_service.service import Service, now
-from token_service.token_routes import REFUSALS
 from voicesession.admission import Admit, AlreadyServed, NotOurs, Refuse, RoomStart, decide_admission
 
 logger = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ def build_webhook_router(service: Service) -> APIRouter:
         "/livekit/webhook",
         status_code=200,
         response_class=Response,
-        responses={status: REFUSALS[status] for status in (401, 413, 503)},
+        responses=refusals(401, 408, 413, 503),
         summary="For LiveKit's server only",
     )
     async def receive_webhook(request: Request) -> Response:

@@ -142,6 +142,7 @@ async def running_front_door(
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
+        listener.listen(100)
         server = build_server(build_app(service), "127.0.0.1", 0)
         serving = asyncio.create_task(server.serve([listener]))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)))

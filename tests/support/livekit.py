@@ -71,8 +71,11 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 @contextmanager
-def running_livekit(empty_timeout: int = 300, departure_timeout: int = 20) -> Iterator[LiveKitServer]:
-    """Starts a server (about 1 s); ends it afterwards."""
+def running_livekit(
+    empty_timeout: int = 300, departure_timeout: int = 20, webhook_url: str | None = None
+) -> Iterator[LiveKitServer]:
+    """Starts a server (about 1 s), which tells `webhook_url` its events; ends it afterwards."""
+    webhook = f'webhook: {{api_key: {KEY}, urls: ["{webhook_url}"]}}\n' if webhook_url else ""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="vac-livekit-") as folder:
         config = Path(folder) / "livekit.yaml"
@@ -83,6 +86,7 @@ def running_livekit(empty_timeout: int = 300, departure_timeout: int = 20) -> It
             f" node_ip: {LOOPBACK}, enable_loopback_candidate: true}}\n"
             f"room: {{empty_timeout: {empty_timeout}, departure_timeout: {departure_timeout}}}\n"
             f"keys: {{{KEY}: {SECRET}}}\n"
+            f"{webhook}"
             f"logging: {{level: warn}}\n"
         )
         log = Path(folder) / "log"
