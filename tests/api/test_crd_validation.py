@@ -26,7 +26,7 @@ class Objects:
     """Creates, updates and reads our objects as a client does."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+        api = config.new_client_from_config(str(kubeconfig))
         self.kubeconfig = kubeconfig
         self.custom = client.CustomObjectsApi(api)
         client.CoreV1Api(api).create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE)))
