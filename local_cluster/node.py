@@ -25,6 +25,7 @@ from local_cluster.processes import ProgramSpec, SupervisorSpec
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CERTS_D = "/var/lib/node/certs.d"
+RESOLV_CONFS = (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf"))
 PODS_PER_NODE = 250
 MIB = 1024 * 1024
 HOST_RESERVE_MIB = 1024
@@ -253,8 +254,7 @@ def _memory_of_others_mib(nodes: int) -> int:
 
 def build_resolv_conf() -> str:
     """The host's name servers, without those that only answer on its own loopback."""
-    for candidate in ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"):
-        path = Path(candidate)
+    for path in RESOLV_CONFS:
         if path.exists():
             lines = path.read_text().splitlines()
             return "".join(f"{line}\n" for line in lines if not line.startswith(("nameserver 127.", "nameserver ::1")))

@@ -1,0 +1,119 @@
+"""What is decided before a cluster is touched: which one, how many nodes, which images under which tags."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local_cluster import host_network, images, node
+from local_cluster.__main__ import main
+from local_cluster.binaries import KUBERNETES, Program
+from local_cluster.errors import ClusterError
+from local_cluster.images import PAUSE_IMAGE, PROJECT_IMAGES, Image, reference, tag
+from local_cluster.provider import choose_provider, wanted_nodes
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("name", ["kind", "netns", "current"])
+def test_provider_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """CLUSTER names it."""
+    monkeypatch.setenv("CLUSTER", name)
+    assert choose_provider().name == name
+
+
+def test_unknown_provider_is_refused_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence and exit code 1, no traceback."""
+    monkeypatch.setenv("CLUSTER", "minikube")
+    assert main(["status"]) == 1
+    assert "Say CLUSTER=auto, kind, netns or current." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "4", "two", "-1"])
+def test_impossible_number_of_nodes_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """NODES is 1, 2 or 3."""
+    monkeypatch.setenv("NODES", text)
+    with pytest.raises(ClusterError, match="Say NODES=1, 2 or 3"):
+        wanted_nodes()
+
+
+@pytest.mark.parametrize("text", ["", "1"])
+def test_one_node_by_default(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """An empty variable, as make exports it, is none."""
+    monkeypatch.setenv("NODES", text)
+    assert wanted_nodes() == 1
+
+
+def test_unknown_image_is_refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is built."""
+    monkeypatch.setenv("CLUSTER", "netns")
+    assert main(["images", "agnet"]) == 1
+    assert "There is no image agnet. There are: operator, agent," in capsys.readouterr().err
+
+
+def test_used_address_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says which range, where, and what else to do."""
+    monkeypatch.setattr(host_network, "run", lambda *_: '[{"dst": "default"}, {"dst": "10.244.8.0/22", "dev": "wg0"}]')
+    with pytest.raises(ClusterError, match=r"10\.244\.8\.0/22 is in use here \(on wg0\).*CLUSTER=kind"):
+        host_network.check_free()
+
+
+def test_tag_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another word in a file, in the Dockerfile, or another base: another tag. The same content: the same tag."""
+    monkeypatch.setattr(images, "REPOSITORY", tmp_path)
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/a.py").write_text("a = 1\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    image = Image("x", tmp_path / "Dockerfile", paths=("code",))
+    first = tag(image, "base:1")
+
+    (tmp_path / "code/__pycache__").mkdir()
+    (tmp_path / "code/__pycache__/a.pyc").write_text("noise")
+    assert tag(image, "base:1") == first
+    tags = {first, tag(image, "base:2")}
+    (tmp_path / "code/a.py").write_text("a = 2\n")
+    tags.add(tag(image, "base:1"))
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nUSER 1\n")
+    tags.add(tag(image, "base:1"))
+    assert len(tags) == 4
+
+
+def test_every_chart_image_has_a_key_and_a_reference() -> None:
+    """The chart's values are generated from these."""
+    keys = {image.chart_key for image in PROJECT_IMAGES}
+    assert keys == {"operator", "agent", "localModels", "livekit", "postgres", "pgbouncer"}
+    assert reference(PAUSE_IMAGE).startswith("localhost:5000/voice-agent-operator/pause:")
+
+
+def test_program_key_follows_version_and_flags(tmp_path: Path) -> None:
+    """A new version or another flag is built anew, beside the old one."""
+    (tmp_path / "main.go").write_text("package main\n")
+    keys = {Program("x", version, source=tmp_path, linker_flags=flags).key() for version in "12" for flags in "ab"}
+    (tmp_path / "main.go").write_text("package main // changed\n")
+    keys.add(Program("x", "1", source=tmp_path, linker_flags="a").key())
+    assert len(keys) == 5
+    assert KUBERNETES.path("kubectl").parent == KUBERNETES.path("kubelet").parent
+
+
+def test_loopback_name_servers_are_kept_from_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that asks 127.0.0.53 asks itself."""
+    file = tmp_path / "resolv.conf"
+    file.write_text("search example\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.53\n")
+    monkeypatch.setattr(node, "RESOLV_CONFS", (tmp_path / "absent", file))
+    assert node.build_resolv_conf() == "search example\nnameserver 192.0.2.53\n"
+
+
+def test_setup_script_and_supervisor_stand_alone() -> None:
+    """Both run before or outside of our environment: plain sh, and a Python that imports nothing of ours."""
+    package = Path(images.__file__).parent
+    subprocess.run(["sh", "-n", package / "setup.sh"], check=True, timeout=10)
+    ends_for_want_of_a_spec = subprocess.run(
+        ["python3", "-I", package / "supervisor.py", "/nonexistent"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "FileNotFoundError" in ends_for_want_of_a_spec.stderr
