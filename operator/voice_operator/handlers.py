@@ -1,5 +1,7 @@
 """The index of what the operator listens to. Each registration hands over at once; nothing is decided here."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import kopf
@@ -69,3 +71,12 @@ def configure(settings: kopf.OperatorSettings) -> None:
     # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
     settings.watching.inactivity_timeout = 70
     settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = EndlessBackoff()
+
+
+class EndlessBackoff:
+    """Seconds between kopf's tries, without an end: giving up would end the operator during an outage it can outlive."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))

@@ -231,9 +231,11 @@ class OperatorCluster:
     settings: OperatorSettings
     _operators: list["RunningOperator"] = field(default_factory=list)
 
-    def start_operator(self, make_api: Callable[[KubernetesApi], KubernetesApi] | None = None) -> "RunningOperator":
+    def start_operator(
+        self, make_api: Callable[[KubernetesApi], KubernetesApi] | None = None, kubeconfig: Path | None = None
+    ) -> "RunningOperator":
         """Starts an operator in a thread of its own. `make_api` may put faults around its client."""
-        running = RunningOperator(self.settings, self.kubeconfig, make_api)
+        running = RunningOperator(self.settings, kubeconfig or self.kubeconfig, make_api)
         self._operators.append(running)
         running.start()
         return running
