@@ -34,6 +34,7 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
 
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
+    from voice_agent.rehearsal import rehearse  # noqa: PLC0415
     from voice_agent.server import PodServer  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 
@@ -47,6 +48,7 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
     app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
+    await rehearse()
     # What has been built stays: the collector need not walk it again during the call.
     gc.collect()
     gc.freeze()

@@ -56,7 +56,9 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     history = await call.history
     if history:
         await agent.update_chat_ctx(ChatContext([*history]), exclude_invalid_function_calls=False)
-    await session.start(agent, room=context.room, room_options=RoomOptions(close_on_disconnect=False))
+    # No session host: over it anyone in the room could follow tool calls, and drive the agent.
+    options = RoomOptions(close_on_disconnect=False)
+    await session.start(agent, room=context.room, room_options=options, session_host=False)
     if call.assignment.participant_identity:
         # Not by RoomOptions: RoomIO cannot be told before the room is connected.
         session.room_io.set_participant(call.assignment.participant_identity)

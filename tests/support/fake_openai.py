@@ -87,7 +87,11 @@ class FakeOpenAI:
         if refusal := self._refusal(request, "speech"):
             return refusal
         await asyncio.sleep(self.speech_pause)
-        return web.Response(body=build_tone(len(body["input"]) * SECONDS_PER_CHARACTER), content_type="audio/pcm")
+        return web.Response(
+            body=build_tone(len(body["input"]) * SECONDS_PER_CHARACTER),
+            content_type="audio/pcm",
+            headers={"x-request-id": "1"},
+        )
 
     async def _transcriptions(self, request: web.Request) -> web.StreamResponse:
         await request.post()
