@@ -1,5 +1,6 @@
 """The rule-based partner: what it answers to a conversation. Pure; it keeps nothing between two requests."""
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -86,6 +87,21 @@ def _said(messages: Sequence[Message]) -> list[str]:
     return [text for text in texts if text]
 
 
+def _told(messages: Sequence[Message]) -> list[str]:
+    """Returns what the customer said, to remember it: parts with no answer in between also as one sentence."""
+    told: list[str] = []
+    for role, run in itertools.groupby(messages, key=lambda message: message.role):
+        if role == "user":
+            parts = _said(list(run))
+            told += [_join(parts), *parts]
+    return told
+
+
+def _join(parts: Sequence[str]) -> str:
+    """Returns parts of a sentence as one: a recognizer ends each with a full stop."""
+    return " ".join([part.rstrip(" .,") for part in parts[:-1]] + list(parts[-1:]))
+
+
 def _last_said(messages: Sequence[Message]) -> str:
     said = _said(messages)
     return said[-1] if said else ""
@@ -93,15 +109,15 @@ def _last_said(messages: Sequence[Message]) -> str:
 
 def _answer(messages: Sequence[Message], offered: Sequence[Function]) -> Reply:
     said = _said(messages)
-    memory = remember(said)
+    memory = remember(_told(messages))
     if not said:
         return Say(_greet(memory))
     # A pause may have cut a sentence in two: without an answer in between, the parts may only make sense together.
-    parts = " ".join(_said(_tail(messages)))
-    for text in dict.fromkeys((said[-1], parts)):
+    parts = _said(_tail(messages))
+    for text in dict.fromkeys((said[-1], _join(parts))):
         if (reply := _apply_rules(text, messages, memory, offered)) is not None:
             return reply
-    return Say(f"You said: {as_sentence(parts)}")
+    return Say(f"You said: {as_sentence(' '.join(parts))}")
 
 
 def _apply_rules(text: str, messages: Sequence[Message], memory: Memory, offered: Sequence[Function]) -> Reply | None:
@@ -280,7 +296,7 @@ def _follow_instruction(instruction: str, messages: Sequence[Message]) -> str:
     livekit-agents puts `generate_reply(instructions=...)` there.
     """
     before = messages[: len(messages) - len(_tail(messages))]
-    memory = remember(_said(messages))
+    memory = remember(_told(messages))
     if len(messages) == 1:
         return _greet(memory)  # The agent's own instructions and nothing else: the call has just begun.
     if quoted := _WORDS_TO_SAY.search(instruction):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from livekit import rtc
-from livekit.agents import APIConnectOptions, APIStatusError, function_tool
+from livekit.agents import Agent, AgentSession, APIConnectOptions, APIStatusError, RunContext, function_tool
 from livekit.agents.llm import ChatContext, CollectedResponse, FunctionCall, FunctionCallOutput, Tool
+from livekit.agents.voice.run_result import RunResult
 from livekit.plugins import openai
 
 from demo.transcripts import word_error_rate
@@ -128,3 +129,52 @@ async def test_stt_of_a_customers_speech(base_url: str) -> None:
     frame = rtc.AudioFrame(pcm, SAMPLE_RATE, 1, len(pcm) // 2)
     event = await stt.recognize([frame], conn_options=ONE_TRY)
     assert word_error_rate([SENTENCE], [event.alternatives[0].text]) <= 0.15
+
+
+class Billing(Agent):
+    """The agent that is handed over to."""
+
+    def __init__(self) -> None:
+        super().__init__(instructions="You answer questions about bills.")
+
+    async def on_enter(self) -> None:
+        self.session.generate_reply(instructions='Say "This is billing."')
+
+
+class Reception(Agent):
+    """Greets, knows the weather, hands over: the shape that LiveKit teaches."""
+
+    def __init__(self) -> None:
+        super().__init__(instructions="You are a friendly receptionist.")
+
+    async def on_enter(self) -> None:
+        self.session.generate_reply(instructions="Greet the user and offer your assistance.")
+
+    @function_tool
+    async def lookup_weather(self, context: RunContext[None], location: str) -> str:
+        """Looks up weather information for a given location.
+
+        Args:
+            location: The location.
+        """
+        return f"It is sunny in {location}."
+
+    @function_tool
+    async def transfer_to_billing(self, context: RunContext[None]) -> Agent:
+        """Transfers the user to billing."""
+        return Billing()
+
+
+async def test_an_agent_with_tools_and_a_handoff(llm: openai.LLM) -> None:
+    async with AgentSession[None](llm=llm) as session:
+        greeting = await session.start(Reception(), capture_run=True)
+        greeting.expect.contains_message(role="assistant")
+        weather: RunResult[None] = await session.run(user_input="What's the weather in Paris?")
+        weather.expect.next_event().is_function_call(name="lookup_weather", arguments={"location": "Paris"})
+        weather.expect.next_event().is_function_call_output(output="It is sunny in Paris.")
+        told = weather.expect.next_event().is_message(role="assistant").event()
+        assert told.item.text_content == "It is sunny in Paris."
+        moved: RunResult[None] = await session.run(user_input="Please transfer me to billing.")
+        moved.expect.contains_agent_handoff(new_agent_type=Billing)
+        last = [item.text_content for item in session.history.items if item.type == "message"][-1]
+    assert last == "This is billing."

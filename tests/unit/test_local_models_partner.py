@@ -133,9 +133,24 @@ def test_the_assistants_own_words_are_not_the_customers() -> None:
     assert said(*conversation("Hello.", "My name is Bob.", "What is my name?")) == "You have not told me your name yet."
 
 
-def test_a_sentence_cut_by_a_pause_is_put_together() -> None:
-    first, second = Message(role="user", content="I would like to"), Message(role="user", content="order two pizzas.")
-    assert said(first, second) == "Very well, I order two pizzas."
+@pytest.mark.parametrize(
+    ("parts", "question", "answers"),
+    [
+        (("I would like to", "order two pizzas."), "What did I order?",
+         ("Very well, I order two pizzas.", "You ordered two pizzas.")),
+        (("My account number is.", "4711."), "What was my number?",
+         ("I have noted your account number: 4 7 1 1.", "Your number is 4 7 1 1.")),
+        (("The green bicycle.", "Behind the library."), "What did I order?",
+         ("You said: The green bicycle. Behind the library.", "You have not ordered anything yet.")),
+    ],
+)  # fmt: skip
+def test_a_sentence_cut_by_a_pause_is_put_together(
+    parts: tuple[str, ...], question: str, answers: tuple[str, str]
+) -> None:
+    messages = [Message(role="user", content=part) for part in parts]
+    assert said(*messages) == answers[0]
+    later = [Message(role="assistant", content=answers[0]), Message(role="user", content=question)]
+    assert said(*messages, *later) == answers[1]
 
 
 def test_content_may_come_in_parts() -> None:
