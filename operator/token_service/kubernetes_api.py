@@ -16,8 +16,8 @@ from voicesession.names import GROUP, VERSION, VOICE_SESSIONS
 Raw = dict[str, Any]
 
 _TIMEOUT_SECONDS = 5.0
-# The API server bookmarks an idle watch about once a minute; longer silence is a dead connection.
-_SILENCE_SECONDS = 90.0
+# A silent watch is dead, or there is nothing to tell: bookmarks come only while anything of the kind changes.
+_SILENCE_SECONDS = 60.0
 _WATCH_SECONDS = 300
 
 
@@ -107,11 +107,11 @@ class KubernetesApi:
         return await self._request("PATCH", self._path(VOICE_SESSIONS, name), patch, "application/merge-patch+json")
 
     async def watch_objects(self, plural: str, resource_version: str) -> AsyncIterator[Raw]:
-        """Yields watch events, bookmarks included, until the API server ends the watch.
+        """Yields watch events, bookmarks included, until the API server ends the watch or is silent for a minute.
 
         Raises:
             WatchExpiredError: the API server no longer knows this version.
-            KubernetesUnavailableError: the connection broke, or was silent for too long.
+            KubernetesUnavailableError: the connection broke.
         """
         query = {
             "watch": "true",
@@ -128,6 +128,8 @@ class KubernetesApi:
                     raise _to_error(response.status, f"watch {plural}: {_read_message(await response.read())}")
                 async for line in response.content:
                     yield _read_event(line)
+        except aiohttp.SocketTimeoutError:
+            return
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise KubernetesUnavailableError(f"watch {plural}: {type(error).__name__}: {error}") from error
 

@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 15.0
 
 
 class WatchedKind(Generic[T]):
-    """All objects of one kind by name. A full list comes at the start and with every new watch, every five minutes."""
+    """All objects of one kind by name. A full list comes with every new watch: after a silent minute, or every five."""
 
     def __init__(self, plural: str, parse: Callable[[Raw], T]) -> None:
         """Begins empty; `synced` is set by the first full list."""
