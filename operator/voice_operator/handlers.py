@@ -76,7 +76,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
 
 
 class EndlessBackoff:
-    """Seconds between kopf's tries, without an end: giving up would end the operator during an outage it can outlive."""
+    """Seconds between kopf's tries, for ever: giving up would end the operator in an outage that it can outlive."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
