@@ -11,11 +11,13 @@ from token_service.kubernetes_api import ConflictError, KubernetesUnavailableErr
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
 # A pool as most tests want it: one provider inside the cluster, one outside.
+_LOCAL = {"baseUrl": "http://local-models:8000/v1", "model": "small"}
+_CLOUD = {"model": "large"}
 POOL = {
     "image": "agent",
     "providers": [
-        {"name": "local", "local": True, "llm": {"model": "rules"}},
-        {"name": "openai", "llm": {"model": "gpt-4.1-mini"}},
+        {"name": "local", "local": True, "stt": _LOCAL, "llm": _LOCAL, "tts": _LOCAL},
+        {"name": "openai", "stt": _CLOUD, "llm": _CLOUD, "tts": _CLOUD},
     ],
 }
 
