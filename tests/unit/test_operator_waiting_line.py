@@ -1,0 +1,123 @@
+"""Order of arrival, fair among profiles; and which pod a call gets."""
+
+import pytest
+
+from tests.support.operator_objects import NOW, ago
+from voice_operator.calls import Call
+from voice_operator.picture import Picture
+from voice_operator.ready_pods import ReadyPods
+from voice_operator.waiting_line import WaitingLine
+
+pytestmark = pytest.mark.unit
+
+
+def call(name: str, arrival: int, profile: str = "default") -> Call:
+    return Call(name, arrival, NOW, name=name, profile=profile)
+
+
+def serve_all(line: WaitingLine) -> list[str]:
+    served = []
+    while len(line):
+        (first,) = line.first(1)
+        line.serve(first)
+        served.append(first.name)
+    return served
+
+
+def test_one_profiles_calls_are_served_in_order_of_arrival() -> None:
+    line = WaitingLine()
+    for number in range(3):
+        line.join(call(f"call-{number}", number))
+    assert serve_all(line) == ["call-0", "call-1", "call-2"]
+
+
+def test_a_flood_for_one_profile_delays_another_by_one_call() -> None:
+    line = WaitingLine()
+    for number in range(5):
+        line.join(call(f"flood-{number}", number, "flooded"))
+    line.join(call("quiet", 5, "quiet"))
+    assert serve_all(line)[:3] == ["flood-0", "quiet", "flood-1"]
+
+
+def test_a_quiet_profile_has_saved_up_nothing() -> None:
+    line = WaitingLine()
+    for number in range(6):
+        line.join(call(f"flood-{number}", number, "flooded"))
+    for _ in range(3):
+        line.serve(line.first(1)[0])
+    for number in range(3):
+        line.join(call(f"late-{number}", 10 + number, "late"))
+    assert serve_all(line) == ["late-0", "flood-3", "late-1", "flood-4", "late-2", "flood-5"]
+
+
+def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
+    line = WaitingLine()
+    unlucky, other = call("unlucky", 0), call("other", 1)
+    line.join(unlucky)
+    line.join(other)
+    line.serve(unlucky)
+    line.join(unlucky)
+    assert serve_all(line) == ["unlucky", "other"]
+
+
+# The shelf
+
+
+def put_pod(picture: Picture, name: str, *, ready: bool = True, template: str = "now", created: float = 60) -> None:
+    labels = {
+        "voiceagents.dev/pool": "default",
+        "voiceagents.dev/state": "warm",
+        "voiceagents.dev/template": template,
+    }
+    metadata = {
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": "1",
+        "creationTimestamp": ago(created).isoformat(),
+        "labels": labels,
+    }
+    condition = {"type": "Ready", "status": "True" if ready else "False"}
+    picture.pods.put({"metadata": metadata, "status": {"podIP": "10.0.0.1", "conditions": [condition]}})
+
+
+def test_an_up_to_date_pod_is_preferred_and_of_those_the_oldest() -> None:
+    picture = Picture()
+    put_pod(picture, "outdated", template="old", created=100)
+    put_pod(picture, "younger", created=10)
+    put_pod(picture, "older", created=50)
+    shelf = ReadyPods(picture)
+    taken = []
+    for number in range(4):
+        waiting = call(f"call-{number}", number)
+        shelf.join_line("default", waiting)
+        pod = shelf.reserve("default", "now", waiting)
+        taken.append(pod.name if pod else None)
+    assert taken == ["older", "younger", "outdated", None]
+
+
+def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
+    picture = Picture()
+    put_pod(picture, "one")
+    put_pod(picture, "starting", ready=False)
+    shelf = ReadyPods(picture)
+    first, second = call("first", 0), call("second", 1)
+    assert shelf.join_line("default", first)
+    assert not shelf.join_line("default", second)
+    shelf.answering.add("uid-starting")
+    assert shelf.join_line("default", second)
+    assert shelf.count_waiting("default") == 2
+    assert [each.name for each in shelf.head_of_line("default")] == ["first", "second"]
+
+
+def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
+    picture = Picture()
+    put_pod(picture, "one")
+    shelf = ReadyPods(picture)
+    first = call("first", 0)
+    shelf.join_line("default", first)
+    pod = shelf.reserve("default", "now", first)
+    assert pod is not None
+    assert shelf.list_ready("default") == []
+    assert shelf.count_waiting("default") == 0
+    shelf.release(pod)
+    assert [each.name for each in shelf.list_ready("default")] == ["one"]

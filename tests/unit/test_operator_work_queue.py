@@ -1,0 +1,137 @@
+"""The queue of keys: one worker a key, again after errors, once for many additions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from voice_operator.work_queue import WorkQueue
+
+pytestmark = pytest.mark.unit
+
+
+@asynccontextmanager
+async def running(
+    handle: Callable[[str], Awaitable[None]], backoff: float = 0.01, max_backoff: float = 0.05
+) -> AsyncIterator[WorkQueue[str]]:
+    queue: WorkQueue[str] = WorkQueue(handle, workers=4, backoff=backoff, max_backoff=max_backoff)
+    queue.start()
+    try:
+        yield queue
+    finally:
+        await queue.stop()
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+async def test_additions_before_a_key_is_handled_are_one() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+
+    async with running(handle) as queue:
+        for _ in range(5):
+            queue.add("a")
+        await reached(lambda: bool(handled))
+        await asyncio.sleep(0.02)
+    assert handled == ["a"]
+
+
+async def test_a_key_is_never_handled_twice_at_a_time_and_not_forgotten_meanwhile() -> None:
+    gate, busy, most, done = asyncio.Event(), 0, 0, 0
+
+    async def handle(_key: str) -> None:
+        nonlocal busy, most, done
+        busy += 1
+        most = max(most, busy)
+        await gate.wait()
+        busy -= 1
+        done += 1
+
+    async with running(handle) as queue:
+        queue.add("a")
+        await reached(lambda: busy == 1)
+        queue.add("a")
+        queue.add("a")
+        await asyncio.sleep(0.02)
+        gate.set()
+        await reached(lambda: done == 2)
+        await asyncio.sleep(0.02)
+    assert (most, done) == (1, 2)
+
+
+async def test_other_keys_do_not_wait_for_a_slow_one() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        if key == "slow":
+            await asyncio.sleep(60)
+        handled.append(key)
+
+    async with running(handle) as queue:
+        queue.add("slow")
+        queue.add("quick")
+        await reached(lambda: handled == ["quick"])
+
+
+async def test_an_error_is_retried_until_it_succeeds() -> None:
+    tries = 0
+
+    async def handle(_key: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 4:
+            raise ValueError("not yet")
+
+    async with running(handle) as queue:
+        queue.add("a")
+        await reached(lambda: tries == 4)
+        await asyncio.sleep(0.1)
+    assert tries == 4
+
+
+async def test_the_earliest_of_several_delays_counts() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+
+    async with running(handle) as queue:
+        queue.add_after("a", 60)
+        queue.add_after("a", 0.01)
+        queue.add_after("a", 60)
+        await reached(lambda: handled == ["a"])
+
+
+async def test_an_addition_makes_its_delay_superfluous() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+
+    async with running(handle) as queue:
+        queue.add_after("a", 0.05)
+        queue.add("a")
+        await asyncio.sleep(0.15)
+    assert handled == ["a"]
+
+
+async def test_stopping_ends_what_is_being_handled() -> None:
+    ended = asyncio.Event()
+
+    async def handle(_key: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async with running(handle) as queue:
+        queue.add("a")
+        await asyncio.sleep(0.02)
+    assert ended.is_set()
