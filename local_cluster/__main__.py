@@ -77,7 +77,11 @@ def _make_images(names: Sequence[str]) -> None:
     builder = choose_builder()
     references = build_and_push(images, builder, provider.registry, ensure_base(builder))
     provider.preload(references)
-    handout.write_images({str(image.chart_key): name for image, name in zip(images, references, strict=True)})
+    named = list(zip(images, references, strict=True))
+    handout.write_images(
+        everything={image.name: reference for image, reference in named},
+        values={image.chart_key: reference for image, reference in named if image.chart_key},
+    )
     for reference in references:
         say(reference)
     say(f"Helm values that name them: {handout.IMAGES_YAML}")

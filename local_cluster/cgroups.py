@@ -49,7 +49,13 @@ def _hand_down_controllers(root: Path, folder: Path) -> None:
     # Which of them v1 hierarchies hold already differs from machine to machine; only these are free to hand down.
     for parent in (root, folder):
         for controller in (parent / "cgroup.controllers").read_text().split():
-            (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+            try:
+                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+            except OSError as error:
+                raise ClusterError(
+                    f"The cgroup controller {controller} cannot be handed down from {parent} ({error.strerror}). That "
+                    "is so inside a container: use the machine itself, or CLUSTER=kind or CLUSTER=current."
+                ) from error
 
 
 def _remove_tree(folder: Path) -> bool:

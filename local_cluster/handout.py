@@ -29,13 +29,13 @@ def write_cluster(kubeconfig: Path) -> None:
             link.symlink_to(path)
 
 
-def write_images(references: Mapping[str, str]) -> None:
-    """Adds the images (by their chart key) to what is written down, for people and as helm values."""
-    known = json.loads(IMAGES_JSON.read_text()) if IMAGES_JSON.exists() else {}
-    known |= dict(references)
+def write_images(everything: Mapping[str, str], values: Mapping[str, str]) -> None:
+    """Adds the images to what is written down: `everything` by name for people and tests, `values` by the chart's keys."""
     HANDOUT.mkdir(exist_ok=True)
-    IMAGES_JSON.write_text(json.dumps(known, indent=2) + "\n")
-    IMAGES_YAML.write_text(yaml.safe_dump({"images": known}))
+    known = json.loads(IMAGES_JSON.read_text()) if IMAGES_JSON.exists() else {}
+    IMAGES_JSON.write_text(json.dumps({**known, **everything}, indent=2) + "\n")
+    chart = yaml.safe_load(IMAGES_YAML.read_text())["images"] if IMAGES_YAML.exists() else {}
+    IMAGES_YAML.write_text(yaml.safe_dump({"images": {**chart, **values}}))
 
 
 def remove_cluster() -> None:

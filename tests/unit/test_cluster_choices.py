@@ -1,5 +1,6 @@
 """What is decided before a cluster is touched: which one, how many nodes, which images under which tags."""
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,19 @@ def test_used_address_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_network, "run", lambda *_: '[{"dst": "default"}, {"dst": "10.244.8.0/22", "dev": "wg0"}]')
     with pytest.raises(ClusterError, match=r"10\.244\.8\.0/22 is in use here \(on wg0\).*CLUSTER=kind"):
         host_network.check_free()
+
+
+@pytest.mark.parametrize("listening_on", ["0.0.0.0", "127.0.0.1"])  # noqa: S104
+def test_used_port_is_named(monkeypatch: pytest.MonkeyPatch, listening_on: str) -> None:
+    """Also when its holder listens on every address, and the cluster's own does not exist yet."""
+    with socket.create_server((listening_on, 0)) as listener:
+        port = listener.getsockname()[1]
+        address = "127.0.0.1" if listening_on == "127.0.0.1" else "10.245.0.1"
+        monkeypatch.setattr(host_network, "PORTS", ((address, port),))
+        monkeypatch.setattr(host_network, "run", lambda *_: "[]")
+        with pytest.raises(ClusterError, match=f"Port {port} on {address} is in use: `ss -ltnp"):
+            host_network.check_free()
+    host_network.check_free()
 
 
 def test_tag_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
