@@ -2,18 +2,21 @@
 
 Runs as a process of its own, so that a test can kill it as a crash would. Commands and reports are JSON, one a line:
 
+    {"do": "join", "url": "ws://…", "token": "…"}  always the first
     {"do": "state", "value": "listening"}        sets lk.agent.state
     {"do": "say", "text": "…", "seconds": 1.5}   speaks tones, its words streamed as transcription beside them
     {"do": "mumble", "text": "…"}                as `say`, but neither sound nor words ever end
     {"do": "hear", "interim": ["…"], "text": "…"}  transcribes the customer: interim texts, then the final one
     {"do": "leave"}                              leaves the room cleanly and exits
 
-It reports `joined`, `chat` (a typed message) and `heard` (the customer became audible, or fell silent).
+It reports `ready` (imported, waiting), `joined`, `chat` (a typed message) and `heard` (the customer became audible, or
+fell silent).
 """
 
 import asyncio
 import json
 import math
+import secrets
 import struct
 import sys
 from typing import Any
@@ -27,12 +30,15 @@ FRAME_SAMPLES = SAMPLE_RATE // 50
 STATE_ATTRIBUTE = "lk.agent.state"
 # Silence between two sounds of the customer that is still the same sound.
 SILENT_FRAMES = 20
+CUSTOMER_SECONDS = 30.0
 
 
 def build_tone(start: int) -> bytes:
     """Returns 20 ms of something as loud and as uneven as speech, from sample `start` on."""
     samples = (
-        9000 * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE) * (0.55 + 0.45 * math.sin(2 * math.pi * 4 * i / SAMPLE_RATE))
+        9000
+        * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE)
+        * (0.55 + 0.45 * math.sin(2 * math.pi * 4 * i / SAMPLE_RATE))
         for i in range(start, start + FRAME_SAMPLES)
     )
     return struct.pack(f"<{FRAME_SAMPLES}h", *(int(sample) for sample in samples))
@@ -51,14 +57,21 @@ class ScriptedAgent:
         """Takes a room that is not connected yet."""
         self._room = room
         self._source = rtc.AudioSource(SAMPLE_RATE, 1, queue_size_ms=100)
+        # As livekit-agents does: no segment of a successor has the id of one of its predecessor's.
+        self._segment_prefix = secrets.token_hex(4)
         self._segments = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._customer_ready = asyncio.Event()
 
     async def join(self, server_url: str, token: str) -> None:
         """Connects, publishes its voice and reports `joined`."""
         self._room.on("track_subscribed", self._on_track)
         self._room.register_text_stream_handler("lk.chat", self._on_chat)
+        # Words that are sent to somebody who is still connecting are lost.
+        self._room.on("participant_active", lambda _: self._customer_ready.set())
         await self._room.connect(server_url, token)
+        if any(_is_active(participant) for participant in self._room.remote_participants.values()):
+            self._customer_ready.set()
         track = rtc.LocalAudioTrack.create_audio_track("voice", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await self._room.local_participant.publish_track(track, options)
@@ -67,6 +80,8 @@ class ScriptedAgent:
     async def obey(self, command: dict[str, Any]) -> None:
         """Does what one line of the standard input asks."""
         what = command["do"]
+        if what in {"say", "mumble", "hear"}:
+            await asyncio.wait_for(self._customer_ready.wait(), CUSTOMER_SECONDS)
         if what == "state":
             await self._room.local_participant.set_attributes({STATE_ATTRIBUTE: command["value"]})
         elif what == "say":
@@ -104,14 +119,14 @@ class ScriptedAgent:
             start += FRAME_SAMPLES
 
     async def _hear(self, texts: list[str]) -> None:
-        self._segments += 1
+        segment = self._new_segment()
         customer = next(iter(self._room.remote_participants))
         for place, text in enumerate(texts, start=1):
             writer = await self._room.local_participant.stream_text(
                 topic="lk.transcription",
                 sender_identity=customer,
                 attributes={
-                    "lk.segment_id": f"heard-{self._segments}",
+                    "lk.segment_id": segment,
                     "lk.transcription_final": "true" if place == len(texts) else "false",
                 },
             )
@@ -119,11 +134,14 @@ class ScriptedAgent:
             await writer.aclose()
             await asyncio.sleep(0.15)
 
-    async def _open_words(self) -> rtc.TextStreamWriter:
+    def _new_segment(self) -> str:
         self._segments += 1
+        return f"{self._segment_prefix}-{self._segments}"
+
+    async def _open_words(self) -> rtc.TextStreamWriter:
         return await self._room.local_participant.stream_text(
             topic="lk.transcription",
-            attributes={"lk.segment_id": f"said-{self._segments}", "lk.transcription_final": "false"},
+            attributes={"lk.segment_id": self._new_segment(), "lk.transcription_final": "false"},
         )
 
     async def _play(self, start: int) -> None:
@@ -159,19 +177,26 @@ class ScriptedAgent:
         task.add_done_callback(self._tasks.discard)
 
 
-async def main(server_url: str, token: str) -> None:
+def _is_active(participant: rtc.RemoteParticipant) -> bool:
+    return participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE
+
+
+async def main() -> None:
     """Joins, then obeys until told to leave or the standard input closes."""
     agent = ScriptedAgent(rtc.Room())
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    await agent.join(server_url, token)
+    report("ready")
     while line := await lines.readline():
         command = json.loads(line)
-        if command["do"] == "leave":
+        if command["do"] == "join":
+            await agent.join(command["url"], command["token"])
+        elif command["do"] == "leave":
             break
-        await agent.obey(command)
+        else:
+            await agent.obey(command)
     await agent.leave()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main())

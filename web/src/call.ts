@@ -1,0 +1,296 @@
+/** One call, from the click to its end: the only module that talks to LiveKit. */
+
+import {
+  DisconnectReason,
+  type LocalAudioTrack,
+  type Participant,
+  type RemoteParticipant,
+  type RemoteTrack,
+  Room,
+  RoomEvent,
+  type TextStreamReader,
+  Track,
+} from "livekit-client";
+
+import { AgentWatch } from "./agent_watch";
+import { type Line, type Speaker, withCut, withSegment, withTyped } from "./lines";
+import { mayOpenSilently, openMicrophone } from "./microphone";
+import {
+  CONNECTION_LOST,
+  connectProblem,
+  disconnectProblem,
+  noticeProblem,
+  type Problem,
+  ProblemError,
+  readNotice,
+} from "./problems";
+import { type Choices, fetchPass, type Pass } from "./service";
+import { Ear } from "./sound";
+import { type CallEvent, type CallState, next, START } from "./state";
+import { Stopwatch, type Timings } from "./timings";
+
+const AGENT_IDENTITY = "agent";
+const NOTICE_TOPIC = "voice-agent";
+const CHAT_TOPIC = "lk.chat";
+const WORDS_TOPIC = "lk.transcription";
+const LEVELS_MS = 40;
+const TICK_MS = 250;
+/** After the last sound, somebody is still speaking for this long: pauses between words do not flicker. */
+const AUDIBLE_HOLD_MS = 300;
+
+export interface CallOptions {
+  choices: Choices;
+  /** False for a customer who only types. */
+  microphone: boolean;
+}
+
+export interface Levels {
+  agent: number;
+  customer: number;
+}
+
+/** Whoever shows the call. Each is called with all there is, never with only what is new. */
+export interface CallObserver {
+  onState(state: CallState): void;
+  onLines(lines: readonly Line[]): void;
+  onLevels(levels: Levels): void;
+  /** The browser wants another click before it plays sound. */
+  onSilenced(silenced: boolean): void;
+  onEnd(): void;
+}
+
+export class Call {
+  /** The room and token, once there are some: to ask for the transcript afterwards. */
+  pass: Pass | undefined;
+  state: CallState = START;
+  lines: readonly Line[] = [];
+  hungUp = false;
+
+  private readonly room = new Room({ stopLocalTrackOnUnpublish: true });
+  private readonly stopwatch = new Stopwatch(performance.now());
+  private readonly aborter = new AbortController();
+  private readonly watch = new AgentWatch((alive) => this.onPulse(alive));
+  private readonly context = new AudioContext();
+  private readonly ears = { agent: new Ear(this.context), customer: new Ear(this.context) };
+  private readonly lastHeard: Record<Speaker, number> = { agent: -Infinity, customer: -Infinity };
+  private readonly timers: number[] = [];
+  private microphone: LocalAudioTrack | undefined;
+  private typed = 0;
+  private over = false;
+
+  constructor(
+    private readonly options: CallOptions,
+    private readonly observer: CallObserver,
+  ) {}
+
+  /** Runs the call up to its first second; everything after comes by events. Problems end it and are in its state. */
+  async start(): Promise<void> {
+    this.dispatch({ type: "clicked" });
+    this.listen();
+    try {
+      await this.open();
+    } catch (error) {
+      this.end(error instanceof ProblemError ? error.problem : connectProblem(error));
+    }
+  }
+
+  /** Ends the call because the customer wants it. */
+  hangUp(): void {
+    this.hungUp = true;
+    this.dispatch({ type: "hung-up" });
+  }
+
+  async setMuted(muted: boolean): Promise<void> {
+    await (muted ? this.microphone?.mute() : this.microphone?.unmute());
+    this.ears.customer.listenTo(muted ? undefined : this.microphone?.mediaStreamTrack);
+  }
+
+  async useMicrophone(deviceId: string): Promise<void> {
+    await this.microphone?.setDeviceId(deviceId || "default");
+    if (this.microphone?.isMuted === false) this.ears.customer.listenTo(this.microphone.mediaStreamTrack);
+  }
+
+  /** Sends a typed message; false where there is nobody to send it to. */
+  async type(text: string): Promise<boolean> {
+    if (this.state.stage !== "open") return false;
+    await this.room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    this.typed += 1;
+    this.stopwatch.customerTyped(performance.now());
+    this.setLines(withTyped(this.lines, `typed-${this.typed}`, text));
+    return true;
+  }
+
+  /** Plays sound after the click that the browser asked for. */
+  async allowSound(): Promise<void> {
+    await Promise.all([this.room.startAudio(), this.context.resume()]);
+  }
+
+  timings(): Timings {
+    return this.stopwatch.read(performance.now());
+  }
+
+  private async open(): Promise<void> {
+    const silently = !this.options.microphone || (await mayOpenSilently());
+    const microphone = this.options.microphone ? this.openMicrophone() : Promise.resolve();
+    // Where the customer is asked first, no agent waits for the answer, and a refusal takes none.
+    if (!silently) await microphone;
+    await Promise.all([microphone, this.join()]);
+    if (this.microphone !== undefined && !this.over) {
+      await this.room.localParticipant.publishTrack(this.microphone, { source: Track.Source.Microphone });
+    }
+  }
+
+  private async join(): Promise<void> {
+    const pass = await fetchPass(this.options.choices, this.aborter.signal);
+    if (this.over) return;
+    this.pass = pass;
+    this.stopwatch.reached("token", performance.now());
+    await this.room.connect(pass.serverUrl, pass.token);
+    this.stopwatch.reached("connected", performance.now());
+    const agent = this.room.remoteParticipants.get(AGENT_IDENTITY);
+    if (agent !== undefined) this.onAgent(agent);
+    this.dispatch({ type: "connected" });
+  }
+
+  private async openMicrophone(): Promise<void> {
+    this.microphone = await openMicrophone();
+    this.stopwatch.reached("microphone", performance.now());
+    if (this.over) this.microphone.stop();
+    else this.ears.customer.listenTo(this.microphone.mediaStreamTrack);
+  }
+
+  private listen(): void {
+    this.timers.push(
+      window.setInterval(() => this.measureLevels(), LEVELS_MS),
+      window.setInterval(() => this.dispatch({ type: "tick" }), TICK_MS),
+    );
+    this.room
+      .on(RoomEvent.ParticipantConnected, (participant) => this.onAgent(participant))
+      .on(RoomEvent.ParticipantDisconnected, (participant, reason) => this.onAgentGone(participant, reason))
+      .on(RoomEvent.ParticipantAttributesChanged, (_, participant) => this.onAttributes(participant))
+      .on(RoomEvent.TrackSubscribed, (track, _, participant) => this.onVoice(track, participant))
+      .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
+      .on(RoomEvent.DataReceived, (data, _participant, _kind, topic) => this.onData(data, topic))
+      .on(RoomEvent.SignalReconnecting, () => this.dispatch({ type: "connection", up: false }))
+      .on(RoomEvent.Reconnecting, () => this.dispatch({ type: "connection", up: false }))
+      .on(RoomEvent.Reconnected, () => this.dispatch({ type: "connection", up: true }))
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => this.observer.onSilenced(!this.room.canPlaybackAudio))
+      .on(RoomEvent.Disconnected, (reason) => this.onDisconnected(reason));
+    this.room.registerTextStreamHandler(WORDS_TOPIC, (reader, { identity }) => void this.read(reader, identity));
+  }
+
+  private onDisconnected(reason: DisconnectReason | undefined): void {
+    const problem = disconnectProblem(reason);
+    // Nothing was there to be lost yet: `connect` fails with this, and says why.
+    if (this.state.stage === "connecting" && problem === CONNECTION_LOST) return;
+    this.end(problem);
+  }
+
+  private onAgent(participant: Participant): void {
+    if (participant.identity !== AGENT_IDENTITY) return;
+    this.stopwatch.reached("agent", performance.now());
+    this.onAttributes(participant);
+  }
+
+  private onAttributes(participant: Participant): void {
+    if (participant.identity !== AGENT_IDENTITY) return;
+    const value = participant.attributes["lk.agent.state"];
+    this.dispatch({ type: "agent-state", value });
+    // An agent without a voice is there once it says what it does.
+    if (value !== undefined && value !== "" && this.state.agent === "awaited") this.dispatch({ type: "agent-present" });
+  }
+
+  private onVoice(track: RemoteTrack, participant: RemoteParticipant): void {
+    if (participant.identity !== AGENT_IDENTITY || track.kind !== Track.Kind.Audio) return;
+    document.body.append(track.attach());
+    this.ears.agent.listenTo(track.mediaStreamTrack);
+    this.watch.watch(track);
+    // A successor takes the identity over without a word of the first one leaving: its new voice is all that tells.
+    this.onAttributes(participant);
+    this.setLines(withCut(this.lines, "agent"));
+    this.dispatch({ type: "agent-present" });
+  }
+
+  private onAgentGone(participant: Participant, reason: DisconnectReason | undefined): void {
+    if (participant.identity !== AGENT_IDENTITY) return;
+    this.watch.stop();
+    this.ears.agent.listenTo(undefined);
+    this.dispatch({ type: reason === DisconnectReason.CLIENT_INITIATED ? "agent-left" : "agent-lost" });
+    if (this.state.agent === "lost") this.setLines(withCut(this.lines, "agent"));
+  }
+
+  private onPulse(alive: boolean): void {
+    if (!this.state.connected) return;
+    if (alive && this.state.agent === "lost") this.dispatch({ type: "agent-present" });
+    if (!alive && this.state.agent === "present") {
+      this.dispatch({ type: "agent-lost" });
+      this.setLines(withCut(this.lines, "agent"));
+    }
+  }
+
+  private onData(data: Uint8Array, topic: string | undefined): void {
+    const notice = topic === NOTICE_TOPIC ? readNotice(data) : undefined;
+    if (notice !== undefined) this.end(noticeProblem(notice));
+  }
+
+  private async read(reader: TextStreamReader, identity: string): Promise<void> {
+    const attributes = (): Record<string, string> => reader.info.attributes ?? {};
+    const who: Speaker = identity === this.room.localParticipant.identity ? "customer" : "agent";
+    const id = `${identity}/${attributes()["lk.segment_id"] ?? reader.info.id}`;
+    const isFinal = (): boolean => attributes()["lk.transcription_final"] === "true";
+    let text = "";
+    try {
+      for await (const chunk of reader) {
+        text += chunk;
+        this.setLines(withSegment(this.lines, { id, who, text, final: false }));
+      }
+      this.setLines(withSegment(this.lines, { id, who, text, final: isFinal() }));
+    } catch {
+      this.setLines(withCut(this.lines, who)); // the speaker was lost in the middle of it
+    }
+  }
+
+  private measureLevels(): void {
+    const now = performance.now();
+    const levels = { agent: this.ears.agent.level(), customer: this.ears.customer.level() };
+    if (levels.agent > 0) this.stopwatch.agentHeard(now);
+    if (levels.customer > 0 && this.state.stage === "open") this.stopwatch.customerHeard(now);
+    for (const who of ["agent", "customer"] as const) {
+      if (levels[who] > 0) this.lastHeard[who] = now;
+      this.dispatch({ type: "audible", who, audible: now - this.lastHeard[who] < AUDIBLE_HOLD_MS });
+    }
+    this.observer.onLevels(levels);
+  }
+
+  private setLines(lines: readonly Line[]): void {
+    if (lines === this.lines) return;
+    this.lines = lines;
+    this.observer.onLines(lines);
+  }
+
+  private dispatch(event: CallEvent): void {
+    const before = this.state;
+    this.state = next(before, event, performance.now());
+    if (this.state === before) return;
+    if (this.state.stage === "ended") this.close();
+    this.observer.onState(this.state);
+    if (this.state.stage === "ended") this.observer.onEnd();
+  }
+
+  private end(problem: Problem | undefined): void {
+    this.dispatch({ type: "ended", problem });
+  }
+
+  /** Gives everything back, whatever the call had opened by then. */
+  private close(): void {
+    this.over = true;
+    this.stopwatch.ended(performance.now());
+    this.lines = withCut(withCut(this.lines, "agent"), "customer");
+    this.aborter.abort();
+    this.watch.stop();
+    this.timers.forEach((timer) => window.clearInterval(timer));
+    this.microphone?.stop();
+    void this.room.disconnect();
+    void this.context.close();
+  }
+}

@@ -1,0 +1,90 @@
+import { ConnectionError, DisconnectReason } from "livekit-client";
+import { describe, expect, it } from "vitest";
+
+import {
+  connectProblem,
+  disconnectProblem,
+  failureProblem,
+  microphoneProblem,
+  noticeProblem,
+  readNotice,
+  tokenProblem,
+} from "./problems";
+
+/** What livekit-client throws when the token endpoint answers with `status`. */
+function refusal(status: number, body: unknown): Error {
+  const text = typeof body === "string" ? body : JSON.stringify(body);
+  return new Error(`Error generating token from endpoint /api/token: received ${status} / ${text}`);
+}
+
+function named(name: string): Error {
+  return Object.assign(new Error("…"), { name });
+}
+
+function encode(body: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(body));
+}
+
+describe("problems", () => {
+  it.each([
+    ["NotAllowedError", "microphone-refused"],
+    ["NotFoundError", "microphone-missing"],
+    ["NotReadableError", "microphone-busy"],
+    ["TypeError", "browser-too-old"],
+  ])("of a microphone: %s", (name, code) => {
+    expect(microphoneProblem(named(name)).code).toBe(code);
+  });
+
+  it("of a service that does not answer", () => {
+    expect(tokenProblem(new TypeError("Failed to fetch")).code).toBe("service-unreachable");
+    expect(tokenProblem(named("TimeoutError")).code).toBe("service-unreachable");
+  });
+
+  it("of a full service, with the time to try again", () => {
+    expect(tokenProblem(refusal(429, { retryAfterSeconds: 12 }))).toMatchObject({ code: "full", retryAfterSeconds: 12 });
+    expect(tokenProblem(refusal(429, "busy")).retryAfterSeconds).toBeUndefined();
+    expect(tokenProblem(refusal(503, { retryAfterSeconds: 2 }))).toMatchObject({
+      code: "service-unreachable",
+      retryAfterSeconds: 2,
+    });
+  });
+
+  it("of a refusal in the service's own words, over several lines too", () => {
+    expect(tokenProblem(refusal(422, { detail: "there is no\nprofile x" })).advice).toBe("There is no\nprofile x.");
+    expect(tokenProblem(refusal(401, {})).code).toBe("key-needed");
+    expect(tokenProblem(refusal(500, "<html>")).code).toBe("service-unreachable");
+  });
+
+  it("of a voice connection", () => {
+    expect(connectProblem(ConnectionError.notAllowed("no", 401)).code).toBe("service-refused");
+    expect(connectProblem(ConnectionError.serverUnreachable("away")).code).toBe("service-unreachable");
+    expect(connectProblem(new Error("?")).code).toBe("service-unreachable");
+  });
+
+  it("of a room that gets no agent", () => {
+    const full = readNotice(encode({ type: "no-capacity", reason: "NoCapacity", retryAfterSeconds: 20 }));
+    expect(full && noticeProblem(full)).toMatchObject({ code: "full", retryAfterSeconds: 20 });
+    const expired = readNotice(encode({ type: "refused", reason: "ticket-expired", message: "too old" }));
+    expect(expired && noticeProblem(expired)).toMatchObject({ code: "service-refused", advice: "Too old. Start again." });
+  });
+
+  it("are not read out of other data", () => {
+    expect(readNotice(encode({ type: "weather" }))).toBeUndefined();
+    expect(readNotice(new TextEncoder().encode("hello"))).toBeUndefined();
+    expect(readNotice(encode(null))).toBeUndefined();
+  });
+
+  it("of a call that failed by the service's account", () => {
+    expect(failureProblem("AgentCrashed", undefined, true).code).toBe("agent-lost");
+    expect(failureProblem("NoCapacity", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
+    expect(failureProblem("profile-full", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
+    expect(failureProblem("ticket-expired", undefined, false).code).toBe("service-refused");
+  });
+
+  it("of the end of a room", () => {
+    expect(disconnectProblem(DisconnectReason.CLIENT_INITIATED)).toBeUndefined();
+    expect(disconnectProblem(DisconnectReason.ROOM_DELETED)).toBeUndefined();
+    expect(disconnectProblem(DisconnectReason.DUPLICATE_IDENTITY)?.code).toBe("opened-elsewhere");
+    expect(disconnectProblem(undefined)?.code).toBe("connection-lost");
+  });
+});

@@ -1,0 +1,36 @@
+import { describe, expect, it } from "vitest";
+
+import { next, START } from "./state";
+import { announcementOf, clockReading, duration, wordsOf, wordsOfEnd } from "./words";
+
+describe("words", () => {
+  it("name who is called", () => {
+    expect(wordsOf(START, 0, "Ada", false).headline).toBe("Talk with Ada");
+  });
+
+  it("count down while the agent is lost, and never below zero", () => {
+    const present = next(next(START, { type: "clicked" }, 0), { type: "agent-present" }, 0);
+    const lost = next(next(present, { type: "connected" }, 0), { type: "agent-lost" }, 1000);
+    expect(wordsOf(lost, 6000, "Ada", false).hint).toContain("15 s left");
+    expect(wordsOf(lost, 99_000, "Ada", false).hint).toContain("0 s left");
+  });
+
+  it("say why a call ended, also for reasons they do not know", () => {
+    expect(wordsOfEnd("max_duration", false)).toContain("longest time");
+    expect(wordsOfEnd("something_new", false)).toBe("The agent hung up.");
+    expect(wordsOfEnd("idle", true)).toBe("You hung up.");
+  });
+
+  it("announce what cannot be heard", () => {
+    expect(announcementOf("connecting", "speaking")).toBe("Connected. You can speak now.");
+    expect(announcementOf("listening", "thinking")).toBeUndefined();
+    expect(announcementOf("lost", "lost")).toBeUndefined();
+    expect(announcementOf("lost", "listening")).toBe("The agent is back.");
+  });
+
+  it("tell times", () => {
+    expect(duration(340)).toBe("340 ms");
+    expect(duration(1250)).toBe("1.3 s");
+    expect(clockReading(67_500)).toBe("1:07");
+  });
+});
