@@ -30,7 +30,7 @@ def write_cluster(kubeconfig: Path) -> None:
 
 
 def write_images(everything: Mapping[str, str], values: Mapping[str, str]) -> None:
-    """Adds the images to what is written down: `everything` by name for people and tests, `values` by the chart's keys."""
+    """Adds the images to what is written down: `everything` by name, `values` by the chart's keys."""
     HANDOUT.mkdir(exist_ok=True)
     known = json.loads(IMAGES_JSON.read_text()) if IMAGES_JSON.exists() else {}
     IMAGES_JSON.write_text(json.dumps({**known, **everything}, indent=2) + "\n")

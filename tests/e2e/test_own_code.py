@@ -1,4 +1,4 @@
-"""A team's own livekit-agents code, unedited: the same file as an entrypoint (rung 2) and as an Agent class (rung 1)."""
+"""A team's own livekit-agents code, unedited: one file as an entrypoint (rung 2) and as an Agent class (rung 1)."""
 
 import json
 from collections.abc import Callable, Iterator
