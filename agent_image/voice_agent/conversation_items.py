@@ -93,8 +93,16 @@ def _message_row(message: ChatMessage) -> Row:
 
 
 def _call_row(call: FunctionCall) -> Row:
-    tool = {"name": call.name, "callId": call.call_id, "arguments": _storable(call.arguments)}
+    tool = {"name": call.name, "callId": call.call_id, "arguments": _parse_arguments(_storable(call.arguments))}
     return _row(call.id, "tool_call", call.created_at, role="assistant", tool=tool)
+
+
+def _parse_arguments(arguments: str) -> Any:
+    """Returns the arguments as JSON; as they are where the model did not write any."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def _result_row(call: FunctionCall, output: FunctionCallOutput) -> Row:

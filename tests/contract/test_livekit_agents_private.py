@@ -1,0 +1,210 @@
+"""What our job context relies on in livekit-agents beyond its public interface: a new version has to pass here."""
+
+import asyncio
+import inspect
+import logging
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
+from livekit.agents.llm import ChatContext
+
+from tests.support.agent_pod import REPOSITORY
+from voice_agent.job_context import (
+    CallContext,
+    NoLiveKitSecretError,
+    build_job_info,
+    build_job_process,
+    forget_recorded_events,
+    restore_history,
+)
+from voice_agent.lean_imports import DEFERRED
+
+pytestmark = pytest.mark.contract
+
+
+class Noted:
+    """What the context's hooks have been told."""
+
+    def __init__(self) -> None:
+        self.sessions: list[AgentSession[Any]] = []
+        self.shutdowns: list[str] = []
+        self.deletions = 0
+
+    def delete(self) -> None:
+        self.deletions += 1
+
+
+def build_context(noted: Noted) -> CallContext:
+    info = build_job_info(
+        job_id="AJ_1", room="room-1", room_sid="RM_1", metadata='{"a": 1}', url="ws://x", token="t", worker_id="pod-1"
+    )
+    return CallContext(
+        process=build_job_process(),
+        info=info,
+        room=rtc.Room(),
+        on_session=noted.sessions.append,
+        on_shutdown=noted.shutdowns.append,
+        on_delete_room=noted.delete,
+    )
+
+
+def test_the_version_is_the_one_that_was_read() -> None:
+    assert version("livekit-agents") == "1.8.9"
+
+
+def test_the_private_constructor() -> None:
+    parameters = inspect.signature(JobContext.__init__).parameters
+    assert list(parameters) == ["self", "proc", "info", "room", "on_connect", "on_shutdown", "inference_executor"]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for name, parameter in parameters.items() if name != "self")
+
+
+async def test_what_the_code_sees() -> None:
+    context = build_context(Noted())
+    context.enter()
+    assert get_job_context() is context
+    assert context.job.metadata == '{"a": 1}'
+    assert context.job.room.name == "room-1"
+    assert context.proc.userdata == {}
+    assert context.worker_id == "pod-1"
+    assert not context.is_fake_job()
+    await context.clean_up()
+
+
+async def test_the_primary_session_is_told_as_it_starts() -> None:
+    noted = Noted()
+    context = build_context(noted)
+    context.enter()
+    states: list[str] = []
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    second: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+
+    def watch(started: AgentSession[Any]) -> None:
+        noted.sessions.append(started)
+        started.on("agent_state_changed", lambda event: states.append(event.new_state))
+
+    context._on_session = watch
+    await session.start(Agent(instructions="x"))
+    await second.start(Agent(instructions="x"))
+    assert noted.sessions == [session]
+    assert context.primary is session
+    assert context.primary_session is session
+    assert states == ["listening"]
+    await session.aclose()
+    await second.aclose()
+    await context.clean_up()
+
+
+async def test_recorded_events_can_be_forgotten() -> None:
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    await session.start(Agent(instructions="x"))
+    assert session._recorded_events
+    forget_recorded_events(session)
+    assert session._recorded_events == []
+    await session.aclose()
+
+
+async def test_history_goes_before_what_a_running_agent_knows() -> None:
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    await session.start(Agent(instructions="be kind"))
+    earlier = ChatContext.empty()
+    earlier.add_message(role="user", content="My name is Ada.", created_at=1.0)
+    await restore_history(session, earlier.items)
+    messages = session.current_agent.chat_ctx.messages()
+    assert [(message.role, message.text_content) for message in messages] == [
+        ("system", "be kind"),
+        ("user", "My name is Ada."),
+    ]
+    assert [message.text_content for message in session.history.messages()] == ["My name is Ada."]
+    await session.aclose()
+
+
+async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> None:
+    noted = Noted()
+    context = build_context(noted)
+    told: list[str] = []
+
+    async def with_reason(reason: str) -> None:
+        told.append(reason)
+
+    async def without() -> None:
+        told.append("called")
+
+    async def failing() -> None:
+        raise RuntimeError("broken")
+
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    for callback in (with_reason, without, failing, slow):
+        context.add_shutdown_callback(callback)
+    context.shutdown(reason="done")
+    assert noted.shutdowns == ["done"]
+    with caplog.at_level(logging.WARNING):
+        await context.run_shutdown_callbacks("idle", timeout=0.2)
+    assert told == ["idle", "called"]
+    assert "a shutdown callback failed" in caplog.text
+    assert "was cancelled" in caplog.text
+
+
+async def test_there_is_no_livekit_secret() -> None:
+    noted = Noted()
+    context = build_context(noted)
+    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.shutdown\(\)"):
+        _ = context.api
+    assert isinstance(await context.delete_room(), api.DeleteRoomResponse)
+    assert noted.deletions == 1
+    with pytest.raises(NoLiveKitSecretError, match="only ask for its own room"):
+        context.delete_room("another")
+
+
+def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
+    server = AgentServer()
+
+    async def over(_: JobContext) -> None: ...
+
+    @server.rtc_session(on_session_end=over)
+    async def entrypoint(_: JobContext) -> None: ...
+
+    assert server._entrypoint_fnc is entrypoint
+    assert server._session_end_fnc is over
+
+
+def run_python(text: str) -> str:
+    paths = [str(REPOSITORY / path) for path in ("operator", "agent_image")]
+    program = (
+        f"import sys; sys.path[:0] = {paths!r}\nfrom voice_agent import lean_imports\nlean_imports.install()\n{text}"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_deferred_packages_stay_deferred_until_they_are_used() -> None:
+    printed = run_python(
+        "import livekit.agents, livekit.plugins.openai\n"
+        "print(sorted(name for name in lean_imports.DEFERRED if lean_imports.is_deferred(name)))\n"
+        "from livekit.plugins import openai\n"
+        "print(openai.realtime.RealtimeModel.__name__, openai.responses.LLM.__name__)\n"
+        "print(openai.tools.WebSearch.__name__)\n"
+        "from openai.types.beta.realtime import session\n"
+        "from openai.types.responses import Response\n"
+        "import openai.types.realtime as types\n"
+        "print(Response.__name__, types.RealtimeResponse.__name__)\n"
+        "print([name for name in lean_imports.DEFERRED if lean_imports.is_deferred(name)])\n"
+    )
+    deferred, plugin, tool, types, left = printed.splitlines()
+    assert deferred == str(sorted(DEFERRED))
+    assert (plugin, tool) == ("RealtimeModel LLM", "WebSearch")
+    assert types == "Response RealtimeResponse"
+    assert left in ("[]", "['openai.types.beta']")
+
+
+def test_the_silero_plugin_loads() -> None:
+    assert run_python("from voice_agent.models import _load_silero\nprint(type(_load_silero()).__module__)") == (
+        "livekit.plugins.silero.vad\n"
+    )

@@ -1,0 +1,114 @@
+"""When a call ends and why: every clock, alone and against the others."""
+
+import pytest
+from livekit import rtc
+
+from voice_agent.endings import CallFacts, decide_end, decide_room_end, next_deadline
+from voicesession.models import EffectiveLimits, EndReason
+
+pytestmark = pytest.mark.unit
+
+LIMITS = EffectiveLimits(
+    max_duration_seconds=100, join_timeout_seconds=10, idle_timeout_seconds=30, reconnect_grace_seconds=15
+)
+
+
+def call_with_customer(at: float = 5.0) -> CallFacts:
+    facts = CallFacts(joined_at=0.0, last_activity_at=0.0)
+    facts.customer_came(at)
+    return facts
+
+
+def test_nothing_runs_before_the_agent_has_joined() -> None:
+    assert next_deadline(CallFacts(), LIMITS) is None
+    assert decide_end(CallFacts(), LIMITS, 1e9) is None
+
+
+@pytest.mark.parametrize(("now", "reason"), [(9.9, None), (10.0, EndReason.NEVER_JOINED)])
+def test_a_customer_who_never_comes(now: float, reason: EndReason | None) -> None:
+    facts = CallFacts(joined_at=0.0)
+    assert decide_end(facts, LIMITS, now) is reason
+    assert next_deadline(facts, LIMITS) == 10.0
+
+
+@pytest.mark.parametrize(("now", "reason"), [(34.9, None), (35.0, EndReason.IDLE)])
+def test_a_silent_customer(now: float, reason: EndReason | None) -> None:
+    assert decide_end(call_with_customer(), LIMITS, now) is reason
+
+
+@pytest.mark.parametrize("busy", [{"customer_speaks": True}, {"agent_busy": True}])
+def test_nobody_is_idle_while_somebody_speaks(busy: dict[str, bool]) -> None:
+    facts = call_with_customer()
+    for name, value in busy.items():
+        setattr(facts, name, value)
+    assert decide_end(facts, LIMITS, 99.0) is None
+    assert decide_end(facts, LIMITS, 100.0) is EndReason.MAX_DURATION
+
+
+def test_the_longest_call() -> None:
+    facts = call_with_customer()
+    facts.last_activity_at = 99.0
+    assert decide_end(facts, LIMITS, 99.9) is None
+    assert decide_end(facts, LIMITS, 100.0) is EndReason.MAX_DURATION
+
+
+def test_the_longest_call_counts_from_the_first_attempt() -> None:
+    facts = call_with_customer()
+    facts.started_at = -80.0
+    assert decide_end(facts, LIMITS, 20.0) is EndReason.MAX_DURATION
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends_at"),
+    [
+        (rtc.DisconnectReason.CLIENT_INITIATED, 20.0),
+        (rtc.DisconnectReason.USER_REJECTED, 20.0),
+        (rtc.DisconnectReason.PARTICIPANT_REMOVED, 20.0),
+        (rtc.DisconnectReason.CONNECTION_TIMEOUT, 35.0),
+        (rtc.DisconnectReason.SIGNAL_CLOSE, 35.0),
+        (rtc.DisconnectReason.DUPLICATE_IDENTITY, 35.0),
+        (None, 35.0),
+    ],
+)
+def test_grace_is_for_lost_connections(reason: "rtc.DisconnectReason.ValueType | None", ends_at: float) -> None:
+    facts = call_with_customer()
+    facts.customer_left(20.0, reason)
+    assert next_deadline(facts, LIMITS) == ends_at
+    assert decide_end(facts, LIMITS, ends_at - 0.1) is None
+    assert decide_end(facts, LIMITS, ends_at) is EndReason.PARTICIPANT_LEFT
+
+
+def test_a_customer_who_comes_back_in_time() -> None:
+    facts = call_with_customer()
+    facts.customer_left(20.0, rtc.DisconnectReason.CONNECTION_TIMEOUT)
+    facts.customer_came(30.0)
+    assert decide_end(facts, LIMITS, 59.9) is None
+    assert decide_end(facts, LIMITS, 60.0) is EndReason.IDLE
+
+
+def test_an_absent_customer_is_not_idle() -> None:
+    facts = call_with_customer()
+    facts.customer_left(34.0, rtc.DisconnectReason.CONNECTION_TIMEOUT)
+    assert decide_end(facts, LIMITS, 40.0) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (rtc.DisconnectReason.DUPLICATE_IDENTITY, EndReason.SUPERSEDED),
+        (rtc.DisconnectReason.ROOM_DELETED, EndReason.ROOM_CLOSED),
+        (rtc.DisconnectReason.ROOM_CLOSED, EndReason.ROOM_CLOSED),
+        (rtc.DisconnectReason.PARTICIPANT_REMOVED, EndReason.ROOM_CLOSED),
+        (rtc.DisconnectReason.SERVER_SHUTDOWN, EndReason.ERROR),
+        (rtc.DisconnectReason.SIGNAL_CLOSE, EndReason.ERROR),
+        (None, EndReason.ERROR),
+    ],
+)
+def test_what_the_agents_own_disconnection_means(
+    reason: "rtc.DisconnectReason.ValueType | None", expected: EndReason
+) -> None:
+    assert decide_room_end(reason).reason is expected
+
+
+def test_a_lost_livekit_is_named() -> None:
+    assert "server_shutdown" in decide_room_end(rtc.DisconnectReason.SERVER_SHUTDOWN).message

@@ -1,0 +1,74 @@
+"""The pod's event stream: replayed to whoever comes, with heartbeats, ended once."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from voice_agent import event_stream
+from voice_agent.event_stream import EventStream
+from voicesession.assignment import Accepted, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
+from voicesession.models import EndReason
+
+pytestmark = pytest.mark.unit
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def build_stream() -> EventStream:
+    return EventStream(lambda: Heartbeat(at=NOW, agent_state="listening", unwritten_items=2))
+
+
+async def read_all(stream: EventStream) -> list[Any]:
+    return [parse_pod_event(line) async for line in stream.read()]
+
+
+async def test_a_late_reader_gets_everything_from_the_beginning() -> None:
+    stream = build_stream()
+    stream.emit(Accepted(at=NOW))
+    early = asyncio.create_task(read_all(stream))
+    await asyncio.sleep(0)
+    stream.emit(RoomDeletionRequested(at=NOW))
+    stream.emit(CallEnded(at=NOW, reason=EndReason.IDLE))
+    stream.close()
+    kinds = ["accepted", "room-deletion-requested", "ended"]
+    assert [event.type for event in await early] == kinds
+    assert [event.type for event in await read_all(stream)] == kinds
+
+
+async def test_heartbeats_fill_the_silence_and_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.01)
+    stream = build_stream()
+    stream.emit(Accepted(at=NOW))
+    lines = stream.read()
+    assert [json.loads(await anext(lines))["type"] for _ in range(3)] == ["accepted", "heartbeat", "heartbeat"]
+    stream.close()
+    await lines.aclose()
+    assert [event.type for event in await read_all(stream)] == ["accepted"]
+
+
+async def test_the_wire_is_camel_case() -> None:
+    stream = build_stream()
+    stream.emit(Heartbeat(at=NOW, agent_state="listening", unwritten_items=2))
+    stream.close()
+    (line,) = [line async for line in stream.read()]
+    assert json.loads(line) == {
+        "type": "heartbeat",
+        "at": "2026-01-01T00:00:00Z",
+        "agentState": "listening",
+        "unwrittenItems": 2,
+    }
+
+
+async def test_waiting_for_readers() -> None:
+    stream = build_stream()
+    await stream.wait_until_read(1)
+    reader = asyncio.create_task(read_all(stream))
+    await asyncio.sleep(0)
+    await stream.wait_until_read(0.01)
+    assert not reader.done()
+    stream.close()
+    await stream.wait_until_read(1)
+    assert await reader == []

@@ -1,0 +1,65 @@
+"""The pod's environment: what is read, and how a wrong one is told."""
+
+import json
+
+import pytest
+
+from voice_agent.settings import SettingsError, read_settings
+
+pytestmark = pytest.mark.unit
+
+PROVIDER = {"name": "local", "llm": {"baseUrl": "http://models:8000/v1", "model": "rules"}}
+RIGHT = {
+    "POD_UID": "uid-1",
+    "POD_NAME": "default-abc",
+    "OPERATOR_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----",
+    "AGENT_PROVIDERS": json.dumps([PROVIDER]),
+}
+
+
+def test_the_operators_environment_is_enough() -> None:
+    settings = read_settings({**RIGHT, "UNRELATED": "x"})
+    assert settings.agent_code == ""
+    assert settings.agent_vad == "native"
+    assert settings.agent_port == 8081
+    assert settings.database_url is None
+    assert [provider.name for provider in settings.agent_providers] == ["local"]
+    assert settings.agent_providers[0].llm is not None
+    assert settings.agent_providers[0].llm.base_url == "http://models:8000/v1"
+
+
+def test_an_empty_database_url_is_none() -> None:
+    assert read_settings({**RIGHT, "DATABASE_URL": ""}).database_url is None
+
+
+def test_the_database_url_does_not_show() -> None:
+    settings = read_settings({**RIGHT, "DATABASE_URL": "postgresql://voice_agent:hunter2@db/voice"})
+    assert "hunter2" not in repr(settings)
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value().endswith("@db/voice")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"AGENT_VAD": "loud"}, "AGENT_VAD"),
+        ({"AGENT_PROVIDERS": "not json"}, "AGENT_PROVIDERS"),
+        ({"AGENT_PROVIDERS": '[{"llm": {"model": "m"}}]'}, "AGENT_PROVIDERS.0.NAME"),
+        ({"AGENT_PROVIDERS": json.dumps([PROVIDER, PROVIDER])}, "twice"),
+        ({"AGENT_LOG_LEVEL": "verbose"}, "AGENT_LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_variable_is_named(changed: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        read_settings({**RIGHT, **changed})
+
+
+def test_a_missing_variable_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"POD_UID: Field required"):
+        read_settings({name: value for name, value in RIGHT.items() if name != "POD_UID"})
+
+
+def test_a_wrong_value_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as raised:
+        read_settings({**RIGHT, "AGENT_PROVIDERS": "a-secret-by-mistake"})
+    assert "a-secret-by-mistake" not in str(raised.value)
