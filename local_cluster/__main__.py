@@ -92,7 +92,10 @@ def _chosen_images(names: Sequence[str]) -> list[Image]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ClusterError(f"There is no image {unknown[0]}. There are: {', '.join(known)}.")
-    return [known[name] for name in names or known]
+    wanted = set(names or known)
+    if any(known[name].on_agent for name in wanted):
+        wanted.add("agent")
+    return [image for image in PROJECT_IMAGES if image.name in wanted]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 from local_cluster.commands import run, succeeds
-from local_cluster.layout import STATE, cache_folder
+from local_cluster.layout import HOST_ADDRESS, REGISTRY_NAME, REGISTRY_PORT, STATE, cache_folder
 
 BUILD_SECONDS = 1800.0
+# Where images that are built on other images of ours find those, when the store has lost them.
+_REGISTRY = f"{HOST_ADDRESS}:{REGISTRY_PORT}"
 # It ends when we are killed, and its mounts are its own and end with it.
 _LEASHED = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -51,7 +53,13 @@ class Buildah:
         config = home / "containers.conf"
         # Else it makes a folder for its lock below /etc.
         config.write_text(f'[network]\nnetwork_config_dir = "{home / "network"}"\n')
-        self._environment = {**os.environ, "CONTAINERS_CONF": str(config)}
+        registries = home / "registries.conf"
+        registries.write_text(f'[[registry]]\nprefix = "{REGISTRY_NAME}"\nlocation = "{_REGISTRY}"\ninsecure = true\n')
+        self._environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(config),
+            "CONTAINERS_REGISTRIES_CONF": str(registries),
+        }
         self._store = [f"--root={home / 'store'}", f"--runroot={STATE / 'buildah'}", "--storage-driver=overlay"]
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
