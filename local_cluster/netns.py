@@ -127,6 +127,8 @@ class NetnsProvider:
 
     def _complete(self, running: int, nodes: int) -> None:
         """Brings a cluster that is up to what was asked for: more nodes, or stopped ones started."""
+        if _audit_wanted() and not control_plane.AUDIT_LOG.exists():
+            raise ClusterError("AUDIT=1 counts when the cluster is made: `make cluster-down cluster AUDIT=1`.")
         stopped = [number for number in range(1, running + 1) if not _is_alive(number)]
         if not stopped and nodes <= running:
             say(f"The cluster is up already, with {running} node(s).")
@@ -156,8 +158,8 @@ class NetnsProvider:
         write_kubeconfig(_ADMIN_KUBECONFIG, server=API_URL, authority=authority.certificate, identity=admin)
         with step("starting the control plane"):
             host_network.set_up(nodes)
-            audit = os.environ.get("AUDIT") == "1"
-            processes.write_spec(control_plane.NAME, control_plane.build(authority, admin, audit=audit))
+            spec = control_plane.build(authority, admin, audit=_audit_wanted())
+            processes.write_spec(control_plane.NAME, spec)
             processes.start(control_plane.NAME)
             registry.wait_until_ready(self.registry)
         build_and_push([PAUSE_IMAGE, COREDNS_IMAGE], Buildah(), self.registry)
@@ -226,6 +228,10 @@ class NetnsProvider:
 
 _KUBECTL = (KUBERNETES.path("kubectl"), f"--kubeconfig={_ADMIN_KUBECONFIG}")
 _PULL = ["ctr", "--namespace=k8s.io", "images", "pull", f"--hosts-dir={node.CERTS_D}"]
+
+
+def _audit_wanted() -> bool:
+    return os.environ.get("AUDIT") == "1"
 
 
 def _is_alive(number: int) -> bool:
