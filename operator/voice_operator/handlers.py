@@ -7,10 +7,11 @@ from typing import Any
 import kopf
 
 from voice_operator.app import PODS, Operator
+from voice_operator.kopf_storage import NoDiffBase, NoProgress
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 
 
-@kopf.on.startup()
+@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)
 async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
     """Starts the operator; the watches begin when this returns."""
     configure(settings)
@@ -67,6 +68,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     """Keeps kopf to watching: no Events, no annotations, no finalizers, no look at other kinds."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.watching.label_selectors["", "v1", PODS] = POOL_LABEL
     # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
     settings.watching.inactivity_timeout = 70

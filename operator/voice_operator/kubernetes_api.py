@@ -73,6 +73,8 @@ class KubernetesApi:
         else:
             config.load_incluster_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = 0  # no limit of our own: the API server has its own fairness
+        # aiohttp would look for proxies and a .netrc in a thread before each request.
+        configuration.client_session_kwargs = {"trust_env": False}
         return cls(client.ApiClient(configuration), namespace)
 
     async def close(self) -> None:
