@@ -7,6 +7,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _GRACE_SECONDS = 10
+# Longer than proxies and clients keep an idle connection, so that they close it and never write into a closed one.
+_KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
@@ -29,5 +31,6 @@ def build_server(app: ASGIApp, host: str, port: int) -> Server:
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )
     return Server(config)

@@ -139,7 +139,8 @@ async def running_front_door(
         service = Service(configured, cluster, cache, livekit, build_authenticator(configured), transcripts)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
-        listener = socket.socket()
+        # With the protocol named, asyncio sends without delay.
+        listener = socket.socket(proto=socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         listener.listen(100)
