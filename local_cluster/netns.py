@@ -35,6 +35,7 @@ from local_cluster.pki import Authority, write_kubeconfig
 from local_cluster.progress import say, step
 
 READY_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
 NEEDED_MEMORY_MIB = 2048
 NEEDED_PROGRAMS = (
     "containerd",
@@ -179,8 +180,14 @@ class NetnsProvider:
 
     def _running_nodes(self) -> int:
         """How many nodes the running cluster has; 0 when there is none, or when it is not whole."""
-        if not _RECORD.exists() or control_plane.NAME not in processes.running_names() or not self._api_ready():
+        if not _RECORD.exists() or control_plane.NAME not in processes.running_names():
             return 0
+        # A busy machine answers late; that is no reason to take its cluster for a ruin.
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self._api_ready():
+            if time.monotonic() > deadline:
+                return 0
+            time.sleep(0.5)
         return int(json.loads(_RECORD.read_text())["nodes"])
 
     def _api_ready(self) -> bool:
