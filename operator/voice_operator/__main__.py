@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import kopf
+import uvloop
 from aiohttp import web
 from pydantic import ValidationError
 
@@ -51,7 +52,8 @@ def main() -> None:
     except ValidationError as error:
         sys.exit(f"The environment is not complete; see docs/contracts.md.\n{error}")
     configure_logging(settings.log_level)
-    asyncio.run(_open_and_run(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_open_and_run(settings))
 
 
 async def _open_and_run(settings: OperatorSettings) -> None:
