@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from conversations.reader import TranscriptReader
 from token_service.app import build_app
-from token_service.callers import build_authenticator
+from token_service.callers import Authenticator, build_authenticator
 from token_service.health import build_health_app
 from token_service.kubernetes_api import KubernetesApi
 from token_service.livekit_api import LiveKit
@@ -28,15 +28,13 @@ _DRAIN_SECONDS = 3.0
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: TokenServiceSettings) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
+async def running_service(
+    settings: TokenServiceSettings, authenticator: Authenticator
+) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
     """Opens what the service works with, follows the cluster's objects, and closes everything at the end.
 
     Yields the service and the task that follows the objects, which never ends by itself.
-
-    Raises:
-        ValueError, OSError: the API keys file cannot be used.
     """
-    authenticator = build_authenticator(settings)
     async with contextlib.AsyncExitStack() as stack:
         cluster = await KubernetesApi.connect(settings.namespace, settings.kubeconfig)
         stack.push_async_callback(cluster.close)
@@ -54,12 +52,12 @@ async def running_service(settings: TokenServiceSettings) -> AsyncIterator[tuple
         yield Service(settings, cluster, cache, livekit, authenticator, transcripts), following
 
 
-async def serve(settings: TokenServiceSettings) -> None:
+async def serve(settings: TokenServiceSettings, authenticator: Authenticator) -> None:
     """Serves until SIGTERM or SIGINT, then ends in good order."""
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    async with running_service(settings) as (service, following):
+    async with running_service(settings, authenticator) as (service, following):
         public = build_server(build_app(service), settings.host, settings.port)
         health = build_server(
             build_health_app(lambda: service.cache.synced and not ending.is_set()), settings.host, settings.health_port
@@ -89,10 +87,14 @@ def main() -> None:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
         raise SystemExit(f"token_service: {wrong}") from None
     configure_logging(settings.log_level)
+    try:
+        authenticator = build_authenticator(settings)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"token_service: API_KEYS_FILE cannot be used: {error}") from None
     # What was imported stays: looking through it for garbage would hold up every request for a quarter of a second.
     gc.freeze()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(serve(settings))
+        runner.run(serve(settings, authenticator))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
