@@ -17,7 +17,7 @@ from voicesession.names import API_VERSION
 
 pytestmark = pytest.mark.e2e
 
-SENTENCES = ("What is on the menu?", "Please add a funghi pizza.", "Please finish the order.")
+SENTENCES = ("What is on the menu?", "Please add the pizza called salami.", "Please finish the order.")
 
 
 @contextmanager
