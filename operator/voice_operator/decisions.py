@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from voice_operator.agent_pods import AgentPod, Trouble
-from voice_operator.picture import is_finished
 from voice_operator.references import Problem, Serving
 from voice_operator.status import (
     report_finished,
@@ -19,7 +18,7 @@ from voice_operator.status import (
     report_starting,
     report_waiting,
 )
-from voicesession.admission import AdmissionLimits
+from voicesession.admission import AdmissionLimits, is_finished
 from voicesession.assignment import CallEnded, Joined
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import EffectiveLimits, EndReason, StartType, VoiceSession, VoiceSessionStatus
@@ -347,10 +346,8 @@ def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
     match link.state:
         case LinkState.DEAD:
             return _decide_dead(view, session, pod, link)
-        case LinkState.REFUSED:
-            return _dismiss_or_finish(view, session, pod)
-        case LinkState.SILENT:
-            return _decide_silent(view, session, pod, link)
+        case LinkState.REFUSED | LinkState.SILENT:
+            return _decide_unheard(view, session, pod, link)
         case LinkState.CONNECTING | LinkState.FOLLOWING:
             return _decide_alive(view, session, pod, link)
 
@@ -384,7 +381,8 @@ def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: Lin
     return Rest(patience) if view.now < patience else _dismiss_or_finish(view, session, pod)
 
 
-def _decide_silent(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
+def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
+    """A pod that is silent, or that refuses us (our key is not what it was), may be in its call all right."""
     if not _was_accepted(view, session) or view.agent_absent:
         return _dismiss_or_finish(view, session, pod)
     ask_at = view.asked_livekit_at + ASK_LIVEKIT_EVERY if view.asked_livekit_at else link.since

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from voice_operator.agent_pods import AgentPod, read_pod
-from voicesession.conditions import ConditionType, find_condition
+from voicesession.admission import is_finished
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 
 log = logging.getLogger(__name__)
@@ -138,12 +138,6 @@ class Store(Generic[T]):
                 bucket.pop(name, None)
                 if not bucket:
                     del self._indexes[index][key]
-
-
-def is_finished(session: VoiceSession) -> bool:
-    """Tells whether the books of this call are closed."""
-    finished = find_condition(session.status.conditions, ConditionType.FINISHED)
-    return finished is not None and finished.status == "True"
 
 
 def _live_profile(session: VoiceSession) -> str | None:

@@ -39,14 +39,15 @@ from voice_operator.kubernetes_api import (
 )
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS, JOINED_SECONDS, PODS_LOST, SESSIONS_FINISHED
-from voice_operator.picture import Picture, is_finished
+from voice_operator.picture import Picture
 from voice_operator.pod_client import PodClient, PodLink, PodRequestError
 from voice_operator.ready_pods import ReadyPods
 from voice_operator.references import Problem, Serving, resolve_serving
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
+from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
-from voicesession.models import AgentPool, EndReason, VoiceSession, VoiceSessionStatus
+from voicesession.models import AgentPool, EndReason, Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 from voicesession.tickets import new_ticket
 
@@ -196,6 +197,9 @@ class Reconciler:
         call.room_sid = session.status.room_sid or session.spec.room_sid
         call.claims = session.status.attempts or 0
         call.room_closed = is_finished(session)
+        if session.status.phase is Phase.FAILED and session.status.attempts:
+            # The process that finished it may have died before it closed the books; doing it twice changes nothing.
+            self._close_books(call.uid, session.status.end_reason or EndReason.ERROR)
         bound = find_condition(session.status.conditions, ConditionType.POD_BOUND)
         has_pods = self._picture.pods.count("session", call.uid) > 0
         call.admitted = has_pods or (bound is not None and bound.status == "True")

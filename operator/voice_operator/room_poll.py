@@ -7,9 +7,18 @@ from datetime import UTC, datetime, timedelta
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.metrics import ROOMS_POLLED
-from voice_operator.picture import Picture, is_finished
+from voice_operator.picture import Picture
 from voice_operator.settings import OperatorSettings
-from voicesession.admission import Admission, Admit, AlreadyServed, NotOurs, Refuse, RoomStart, decide_admission
+from voicesession.admission import (
+    Admission,
+    Admit,
+    AlreadyServed,
+    NotOurs,
+    Refuse,
+    RoomStart,
+    decide_admission,
+    is_finished,
+)
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,9 @@
 """A call from its VoiceSession to its end, as a real API server sees it."""
 
 import asyncio
+import re
 import secrets
+import subprocess
 from collections.abc import Awaitable
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from livekit import api
 from pydantic import SecretStr
 
+from local_cluster.binaries import KUBERNETES
 from tests.support.conversations import AgentsConversation, ConversationsDatabase
 from tests.support.livekit import LiveKitServer
 from tests.support.operator_cluster import OperatorCluster, eventually
@@ -268,7 +271,7 @@ async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: Oper
     await cluster.wait_for_warm()
     await asyncio.sleep(6)  # until the pool's and profile's first statuses are written
     client = made[0]
-    before = len(client.requests)
+    before, server_before = len(client.requests), _session_writes(cluster)
     active = await _begin(cluster)
     await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
 
@@ -285,6 +288,15 @@ async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: Oper
     assert len(session_writes) <= 6, session_writes
     assert len(events) <= 2
     assert len(pool_writes) <= 4  # at most every 5 s each
+    # By the API server's own count, kopf's client included: created by us; joined, ended, deleted by the operator.
+    assert _session_writes(cluster) - server_before == 4
+
+
+def _session_writes(cluster: OperatorCluster) -> int:
+    command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(cluster.kubeconfig), "get", "--raw", "/metrics"]
+    metrics = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    counts = re.findall(r'^apiserver_request_total{(.*resource="voicesessions".*)} (\d+)', metrics, re.MULTILINE)
+    return sum(int(count) for labels, count in counts if re.search('verb="(POST|PUT|PATCH|APPLY|DELETE)"', labels))
 
 
 async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.operator_cluster import OperatorCluster, eventually, is_claim
+from tests.support.operator_cluster import OperatorCluster, eventually, is_claim, is_warm_and_ready
 from voice_operator.agent_pods import read_pod
 from voice_operator.assignments import build_claim
 from voice_operator.kubernetes_api import ConflictError, KubernetesUnavailableError, Raw
@@ -370,3 +371,30 @@ async def test_the_pod_of_a_call_that_was_deleted_while_no_operator_ran_is_ended
         return cluster.stub_of(active).exited is not None
 
     await eventually(ended)
+
+
+async def test_a_call_goes_on_under_an_operator_whose_key_its_pod_does_not_know(
+    cluster: OperatorCluster, tmp_path: Path
+) -> None:
+    await _set_up(cluster, 2)
+    operator = cluster.start_operator()
+    waiting = {pod["metadata"]["uid"] for pod in await cluster.wait_for_warm(2)}
+    cluster.kubelet.pod_script.really_joins = True
+    await cluster.create_session("call", room=f"room-{cluster.namespace}")
+    active = await cluster.wait_for_phase("call", "Active")
+    await operator.stop()
+    cluster.use_another_key(tmp_path / "another.pem")
+    cluster.start_operator()
+
+    async def renewed() -> bool:
+        pods = [pod for pod in await cluster.pods() if is_warm_and_ready(pod)]
+        return len(pods) == 2 and not waiting & {pod["metadata"]["uid"] for pod in pods}
+
+    await eventually(renewed)  # idle pods cannot be given a call any more, so they are replaced
+    stub = cluster.stub_of(active)
+    assert stub.refused_tokens
+    still = await cluster.session("call")
+    assert still is not None
+    assert still.status.phase == "Active"
+    await stub.finish(EndReason.PARTICIPANT_LEFT)
+    await cluster.wait_for_phase("call", "Ended")

@@ -81,7 +81,7 @@ class Kubelet:
         self.lost: set[str] = set()  # names of pods whose node is gone: nothing is told of them any more
         self._api = api
         self._namespace = namespace
-        self._public_key = public_key
+        self.public_key = public_key
         self._seen: set[str] = set()
         self._ending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,7 +135,7 @@ class Kubelet:
             await self._tell_exit(name, script.exits)
             return
         number = next(_ADDRESSES)
-        stub = StubPod(f"127.77.{number >> 8 & 255}.{number & 255}", uid, name, self._public_key, self.pod_script)
+        stub = StubPod(f"127.77.{number >> 8 & 255}.{number & 255}", uid, name, self.public_key, self.pod_script)
         stub.on_exit = lambda exit: self._tell_exit(name, exit)  # noqa: A006
         self.stubs[name] = stub
         await stub.start()
@@ -270,6 +270,12 @@ class OperatorCluster:
             [sys.executable, "-m", "voice_operator"],
             env={**os.environ, **environment, "KUBECONFIG": str(kubeconfig or self.kubeconfig), "LOG_LEVEL": "DEBUG"},
         )
+
+    def use_another_key(self, path: Path) -> None:
+        """Has the next operator sign with a new key; pods that begin from now on know it."""
+        write_signing_key(path)
+        self.settings = self.settings.model_copy(update={"signing_key_file": path})
+        self.kubelet.public_key = Keys(self.settings).public_pem
 
     async def stop_operators(self) -> None:
         """Stops all operators in threads."""
@@ -407,8 +413,7 @@ async def operator_cluster(
 ) -> AsyncIterator[OperatorCluster]:
     """Makes a namespace with a kubelet; ends everything in it afterwards."""
     namespace = f"test-{secrets.token_hex(4)}"
-    key = Ed25519PrivateKey.generate()
-    (folder / "signing.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_signing_key(folder / "signing.pem")
     (folder / "conversation.key").write_text(secrets.token_hex(32))
     made = OperatorSettings(
         **{
@@ -436,6 +441,12 @@ async def operator_cluster(
         results = await asyncio.gather(task, return_exceptions=True)
         await api.close()
         raise_real_errors(results)
+
+
+def write_signing_key(path: Path) -> None:
+    """Writes a new signing key of an operator."""
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 async def create_namespace(api: KubernetesApi, namespace: str) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from voice_operator.agent_pods import AgentPod
-from voicesession.conditions import ConditionType, Reason, with_condition
+from voicesession.conditions import ConditionType, Reason, derive_phase, with_condition
 from voicesession.models import AgentPool, AgentProfile, Condition, VoiceSession
 from voicesession.names import CLAIMED, WARM
 
@@ -53,7 +53,7 @@ def make_session(
                 "deletion_timestamp": fields.get("deleted_at"),
             },
             "spec": {"room": "room", **spec},
-            "status": {"conditions": conditions or [], **status},
+            "status": {"conditions": conditions or [], "phase": derive_phase(conditions or [], 1), **status},
         }
     )
 

@@ -344,6 +344,13 @@ def test_silence_is_a_suspicion_that_livekit_settles() -> None:
     assert "node-1" in (step.status.message or "")
 
 
+def test_a_pod_that_refuses_the_next_operator_keeps_its_call_while_it_is_in_the_room() -> None:
+    refused = link(LinkState.REFUSED, accepted=False)
+    assert decide_call(active(link=refused)) == AskLiveKit()
+    assert decide_call(active(link=refused, asked_livekit_at=ago(1))) == Rest(ago(-2))
+    assert finish(decide_call(active(link=refused, agent_absent=True))).status.phase is Phase.FAILED
+
+
 def test_a_pod_that_vanished_had_a_call() -> None:
     step = finish(decide_call(active(pods=[], link=None, accepted=True)))
     assert (step.status.phase, step.died) == (Phase.FAILED, True)
