@@ -74,7 +74,7 @@ async def test_an_unreachable_service(stage: Stage, page: TalkPage) -> None:
     assert "Check your internet connection" in words
     await page.picture("unreachable")
     await stage.listen()
-    await page.button("Start again").click()
+    await page.button("Try again").click()
     await until_talking(page, stage)
     await expect(page.notice).to_be_hidden()
 
@@ -94,7 +94,7 @@ async def test_a_full_profile_says_when_to_try_again(stage: Stage, page: TalkPag
     await expect(page.notice).to_contain_text("Try again in 2")
     await page.picture("full")
     stage.refusal = None
-    await page.button("Start again").click()
+    await page.button("Try again").click()
     await until_talking(page, stage)
 
 

@@ -53,7 +53,7 @@ async def test_every_state_of_a_call(livekit: LiveKitServer, tmp_path: Path) -> 
         ]
         async with open_page(browser, stage.base_url) as page:
             await expect(page.headline).to_have_text("Talk with Ada")
-            await page.picture("start")
+            await page.picture("start", all_looks=True)
             await page.start()
             await page.until_look("connecting")
             agent = await stage.until_agent()
@@ -75,7 +75,7 @@ async def see_a_turn(page: TalkPage, agent: AgentProcess) -> None:
     await page.until_look("speaking")
     await page.until_line("agent", "Hello, this is")
     await expect(page.tab.locator('#lines li[data-state="open"]')).to_be_visible()
-    await page.picture("speaking")
+    await page.picture("speaking", all_looks=True)
 
     await agent.tell("state", value="listening")
     await page.until_look("listening")
@@ -125,4 +125,4 @@ async def see_transcript(page: TalkPage) -> None:
     assert await page.lines() == written
     await expect(page.tab.locator("#milestones")).to_contain_text("First word heard")
     await expect(page.tab.locator("#hint")).to_have_text("You hung up.")
-    await page.picture("ended")
+    await page.picture("ended", all_looks=True)

@@ -119,17 +119,26 @@ class TalkPage:
         found = await items.evaluate_all("all => all.map(li => [li.dataset.who, li.querySelector('.text').innerText])")
         return [(str(who), str(text)) for who, text in found]
 
-    async def picture(self, name: str) -> None:
-        """Takes pictures for the docs where PAGE_IMAGES names a folder: desktop and phone, light and dark."""
+    async def picture(self, name: str, *, all_looks: bool = False) -> None:
+        """Takes pictures for the docs where PAGE_IMAGES names a folder.
+
+        Desktop in light and phone in dark; with `all_looks` the other two as well.
+        """
         folder = os.environ.get(IMAGES_VARIABLE)
         if folder is None:
             return
-        for width, size in (("desktop", DESKTOP), ("phone", PHONE)):
-            await self.tab.set_viewport_size(size)
-            for scheme in ("light", "dark"):
-                await self.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-                await self.tab.wait_for_timeout(250)
-                _write_small(await self.tab.screenshot(), Path(folder) / f"page-{name}-{width}-{scheme}.png")
+        for width, scheme, wanted in (
+            ("desktop", "light", True),
+            ("desktop", "dark", all_looks),
+            ("phone", "light", all_looks),
+            ("phone", "dark", True),
+        ):
+            if not wanted:
+                continue
+            await self.tab.set_viewport_size(PHONE if width == "phone" else DESKTOP)
+            await self.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            await self.tab.wait_for_timeout(300)
+            _write_small(await self.tab.screenshot(), Path(folder) / f"page-{name}-{width}-{scheme}.png")
         await self.tab.set_viewport_size(DESKTOP)
 
 

@@ -9,7 +9,7 @@ import { failureProblem, NOT_ACCEPTED } from "./problems";
 import { fetchProfiles, fetchStatus, fetchTranscript, type CallStatus, type Pass } from "./service";
 import { type CallState, lookOf, START } from "./state";
 import { type Actions, Page } from "./view";
-import { wordsOf, wordsOfEnd } from "./words";
+import { didStart, wordsOf, wordsOfEnd } from "./words";
 
 const CLOCK_MS = 250;
 /** The agent still writes its last words when the customer has left. */
@@ -29,7 +29,10 @@ const actions: Actions = {
     page.showLocal(choices.localMode);
     page.showMuted(false, microphone);
     page.showView("call");
-    call = new Call({ choices, microphone }, observerOf(() => call));
+    call = new Call(
+      { choices, microphone },
+      observerOf(() => call),
+    );
     void call.start().then(showMicrophones);
   },
   hangUp: () => call?.hangUp(),
@@ -81,7 +84,7 @@ async function showEnd(ended: Call): Promise<void> {
   page.showTimings(ended.pass === undefined ? undefined : ended.timings());
   page.showLines(ended.lines);
   page.showWordsNote(ended.lines.length > 0 ? "As it was heard here" : "", "Transcript");
-  page.showView("after");
+  page.showView("after", didStart(ended.state) ? "Start again" : "Try again");
   if (ended.pass === undefined) return;
 
   const status = await waitForBooks(ended.pass, isShown);

@@ -41,7 +41,10 @@ describe("problems", () => {
   });
 
   it("of a full service, with the time to try again", () => {
-    expect(tokenProblem(refusal(429, { retryAfterSeconds: 12 }))).toMatchObject({ code: "full", retryAfterSeconds: 12 });
+    expect(tokenProblem(refusal(429, { retryAfterSeconds: 12 }))).toMatchObject({
+      code: "full",
+      retryAfterSeconds: 12,
+    });
     expect(tokenProblem(refusal(429, "busy")).retryAfterSeconds).toBeUndefined();
     expect(tokenProblem(refusal(503, { retryAfterSeconds: 2 }))).toMatchObject({
       code: "service-unreachable",
@@ -65,7 +68,10 @@ describe("problems", () => {
     const full = readNotice(encode({ type: "no-capacity", reason: "NoCapacity", retryAfterSeconds: 20 }));
     expect(full && noticeProblem(full)).toMatchObject({ code: "full", retryAfterSeconds: 20 });
     const expired = readNotice(encode({ type: "refused", reason: "ticket-expired", message: "too old" }));
-    expect(expired && noticeProblem(expired)).toMatchObject({ code: "service-refused", advice: "Too old. Start again." });
+    expect(expired && noticeProblem(expired)).toMatchObject({
+      code: "service-refused",
+      advice: "Too old. Start again.",
+    });
   });
 
   it("are not read out of other data", () => {

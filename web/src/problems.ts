@@ -107,7 +107,8 @@ export function connectProblem(error: unknown): Problem {
   return {
     code: "service-unreachable",
     title: "The call could not be connected",
-    advice: "The service answers, but the voice connection does not. A firewall or VPN may be in its way; try another network.",
+    advice:
+      "The service answers, but the voice connection does not. A firewall or VPN may be in its way; try another network.",
   };
 }
 
@@ -142,7 +143,11 @@ export function noticeProblem(notice: RoomNotice): Problem {
 const CAPACITY_REASONS = new Set(["NoCapacity", "Unschedulable", "LimitReached", "QuotaExceeded", "ImagePullFailed"]);
 
 /** The problem of a call that failed by the service's own account; `talked`: the agent had been there. */
-export function failureProblem(reason: string | undefined, retryAfterSeconds: number | undefined, talked: boolean): Problem {
+export function failureProblem(
+  reason: string | undefined,
+  retryAfterSeconds: number | undefined,
+  talked: boolean,
+): Problem {
   if (talked) return AGENT_LOST;
   if (reason !== undefined && CAPACITY_REASONS.has(reason)) return withRetry(FULL, retryAfterSeconds);
   return retryAfterSeconds === undefined ? NOT_ACCEPTED : withRetry(FULL, retryAfterSeconds);
@@ -200,7 +205,7 @@ export const AGENT_MISSING: Problem = {
 export const AGENT_LOST: Problem = {
   code: "agent-lost",
   title: "The agent was lost and did not come back",
-  advice: "What was said until then is kept below. Start again to speak with another agent.",
+  advice: "What was said until then is still here. Start again to speak with another agent.",
 };
 
 export const CONNECTION_LOST: Problem = {

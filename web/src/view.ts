@@ -47,7 +47,7 @@ export class Page {
     this.listen();
   }
 
-  showView(view: View): void {
+  showView(view: View, startLabel = "Start talking"): void {
     this.root.dataset.view = view;
     show("choices", view !== "call");
     show("controls", view === "call");
@@ -57,7 +57,7 @@ export class Page {
     show("foot", view === "start");
     show("clock", view === "call");
     element("options", HTMLDetailsElement).open = view === "start";
-    element("start", HTMLButtonElement).textContent = view === "after" ? "Start again" : "Start talking";
+    element("start", HTMLButtonElement).textContent = startLabel;
     // The button that was pressed is gone: the focus would be lost with it.
     if (view !== "start") element("headline", HTMLElement).focus({ preventScroll: true });
   }
@@ -300,7 +300,9 @@ function answersOf(answers: readonly number[]): Node[] {
   );
   const title = document.createElement("p");
   title.textContent =
-    answers.length === 1 ? "From your last word to the answer" : `From your last word to the answer, typically ${duration(middle)}`;
+    answers.length === 1
+      ? "From your last word to the answer"
+      : `From your last word to the answer, typically ${duration(middle)}`;
   return [title, list];
 }
 

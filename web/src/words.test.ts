@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 
+import { CONNECTION_LOST } from "./problems";
 import { next, START } from "./state";
 import { announcementOf, clockReading, duration, wordsOf, wordsOfEnd } from "./words";
 
@@ -13,6 +14,15 @@ describe("words", () => {
     const lost = next(next(present, { type: "connected" }, 0), { type: "agent-lost" }, 1000);
     expect(wordsOf(lost, 6000, "Ada", false).hint).toContain("15 s left");
     expect(wordsOf(lost, 99_000, "Ada", false).hint).toContain("0 s left");
+  });
+
+  it("do not call it a call before somebody answered", () => {
+    const clicked = next(START, { type: "clicked" }, 0);
+    const full = next(clicked, { type: "ended", problem: CONNECTION_LOST }, 100);
+    expect(wordsOf(full, 100, "Ada", false).headline).toBe("The call did not start");
+    const answered = next(next(clicked, { type: "connected" }, 50), { type: "agent-present" }, 60);
+    const lost = next(answered, { type: "ended", problem: CONNECTION_LOST }, 100);
+    expect(wordsOf(lost, 100, "Ada", false).headline).toBe("Call ended");
   });
 
   it("say why a call ended, also for reasons they do not know", () => {

@@ -23,7 +23,7 @@ export function wordsOf(state: CallState, now: number, agentName: string, muted:
   if (look === "start") {
     return { headline: `Talk with ${agentName}`, hint: "Press start and speak as you would on the phone." };
   }
-  if (look === "ended") return { headline: "Call ended", hint: "" };
+  if (look === "ended") return { headline: didStart(state) ? "Call ended" : "The call did not start", hint: "" };
   if (look === "lost") {
     const left = Math.max(0, Math.ceil((AGENT_PATIENCE_MS - (now - state.agentSince)) / 1000));
     return {
@@ -35,6 +35,11 @@ export function wordsOf(state: CallState, now: number, agentName: string, muted:
     return { headline: "You are muted", hint: "Unmute to be heard, or type a message." };
   }
   return WORDS[look];
+}
+
+/** Returns whether an ended call ever was one: somebody answered it. */
+export function didStart(state: CallState): boolean {
+  return state.problem === undefined || state.agent !== "awaited";
 }
 
 const END_REASONS: Record<string, string> = {
