@@ -178,15 +178,22 @@ async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> Non
     body = build_voice_session(ticket.voice_session or "", room.name, room.sid, ticket, wanted.variables)
     try:
         service.cache.sessions.put(await service.cluster.create_session(body))
-    except ConflictError as error:
-        # The same key, at the same time: the same room, unless its call is over already.
-        raw = await service.cluster.get_session(body["metadata"]["name"])
-        if raw["spec"].get("roomSid") != room.sid:
-            await _delete_room(service, room.name)
-            raise _used_up() from error
+    except ConflictError:
+        await _check_same_call(service, body["metadata"]["name"], room)
     except (KubernetesError, KubernetesUnavailableError) as error:
         await _delete_room(service, room.name)
         raise _kubernetes_away(error) from error
+
+
+async def _check_same_call(service: Service, name: str, room: RoomStart) -> None:
+    # The same key at the same time is the same room. Another start of the room: its first call is over.
+    try:
+        raw = await service.cluster.get_session(name)
+    except (KubernetesError, KubernetesUnavailableError) as error:
+        raise _kubernetes_away(error) from error
+    if raw["spec"].get("roomSid") != room.sid:
+        await _delete_room(service, room.name)
+        raise _used_up()
 
 
 def _check_new(room: RoomStart, ticket: CallTicket) -> None:
