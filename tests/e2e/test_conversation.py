@@ -64,6 +64,9 @@ async def test_customers_at_once_never_cross(release: Release, front_door: str, 
         {sentence: speak(sentence) for sentence in (f"Hello, my name is {name}.", topic)}
         for name, topic, _ in customers
     ]
+    # As many wait as will come: how a shortage is handled is another test's business.
+    release.kubectl("scale", "agentpool/default", f"--replicas={count}")
+    release.wait_until_ready(Step("warm pods"), timeout=120)
     connections = [ask_for_connection(front_door) for _ in customers]
     conversations = await asyncio.gather(*(hold(c, s) for c, s in zip(connections, scripts, strict=True)))
 
