@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 
 import aiohttp
-import yaml
+from kubernetes import client, config
 from livekit import api, rtc
 
 from benchmarks.report import Progress, percentile, print_result, print_table
@@ -97,11 +97,13 @@ class Sessions:
 
 def admin_connection() -> tuple[str, ssl.SSLContext]:
     """Returns the API server's address and a TLS context with the administrator's certificate."""
-    config = yaml.safe_load(kubeconfig_path().read_text())
-    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    context = ssl.create_default_context(cafile=cluster["certificate-authority"])
-    context.load_cert_chain(user["client-certificate"], user["client-key"])
-    return cluster["server"], context
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig_path()), client_configuration=configuration)
+    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file is None:
+        raise RuntimeError(f"{kubeconfig_path()} has no client certificate; this benchmark signs in with one")
+    context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    return configuration.host, context
 
 
 async def hand_over_once(rooms: Rooms, sessions: Sessions, measured: Measured) -> None:
