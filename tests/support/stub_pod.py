@@ -72,6 +72,7 @@ class StubPod:
     on_exit: Callable[[Exit], Awaitable[None]] | None = None
     assignment: Assignment | None = None
     assignments: int = 0  # accepted ones; a second one with the same key is not counted
+    posts: int = 0  # of assignments, whatever became of them
     prepared: list[Preparation] = field(default_factory=list)
     end_requests: list[EndRequest] = field(default_factory=list)
     refused_tokens: int = 0
@@ -173,6 +174,7 @@ class StubPod:
         if self.script.die_on_assignment:
             self._later(self.crash())
             await asyncio.sleep(60)
+        self.posts += 1
         body = await self._authorized(request, Purpose.ASSIGNMENT)
         if self.script.refuse_with:
             return _problem(self.script.refuse_with, "the script says so")
