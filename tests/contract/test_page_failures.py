@@ -140,13 +140,6 @@ async def test_a_room_refused_before_the_browser_was_in_it(stage: Stage, page: T
     assert "Try again in" in await page.until_problem("full")
 
 
-async def test_an_agent_that_never_comes(stage: Stage, page: TalkPage) -> None:
-    stage.script = None
-    stage.status = {"phase": "Pending"}
-    await page.start()
-    assert "the call never began" in await page.until_problem("agent-missing", PATIENCE_MILLIS)
-
-
 async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> None:
     await page.start()
     agent = await until_talking(page, stage)
