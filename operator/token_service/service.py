@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi import Request
 
+from conversations.reader import TranscriptItem
 from token_service.callers import Authenticator, Caller, read_bearer
 from token_service.kubernetes_api import Cluster
 from token_service.livekit_api import LiveKit
@@ -20,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 class TranscriptSource(Protocol):
-    """Reads transcripts; `conversations.reader.TranscriptReader` is one."""
+    """Reads transcripts; `conversations.reader.TranscriptReader` is one, and says what it raises."""
 
-    async def read_transcript(self, session_id: str) -> Sequence[Any]:
+    async def read_transcript(self, session_id: str) -> Sequence[TranscriptItem]:
         """Returns the items of a conversation in order."""
 
 

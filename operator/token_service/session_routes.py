@@ -2,12 +2,12 @@
 
 import logging
 from datetime import timedelta
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from conversations.pool import ConversationsUnavailableError
-from token_service.callers import read_bearer
+from conversations.reader import TranscriptItem as ConversationItem
+from token_service.callers import BEARER, read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import Pass
 from token_service.problems import Problem, refusals, unavailable
@@ -40,7 +40,8 @@ _TRY_AGAIN = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, R
 
 def build_session_router(service: Service) -> APIRouter:
     """Returns the routes under `/api/sessions/{room}`."""
-    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=refusals(401, 404, 422, 503))
+    responses = refusals(401, 404, 422, 503)
+    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=responses, dependencies=[BEARER])
 
     @router.get("", response_model_exclude_none=True, summary="Where a call stands")
     async def read_state(room: str, request: Request) -> CallState:
@@ -195,7 +196,7 @@ def _message_of(reason: str | None, phase: Phase | None) -> str | None:
     return _FAILED if phase == Phase.FAILED else None
 
 
-def _build_item(item: Any) -> TranscriptItem:
+def _build_item(item: ConversationItem) -> TranscriptItem:
     return TranscriptItem(
         kind=item.kind,
         role=item.role,

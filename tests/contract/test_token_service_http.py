@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -16,6 +15,7 @@ import jwt
 import pytest
 
 from conversations.pool import ConversationsUnavailableError
+from conversations.reader import TranscriptItem
 from tests.support.fake_cluster import FakeCluster
 from tests.support.front_door import (
     PUBLIC_URL,
@@ -354,10 +354,10 @@ class Transcripts:
     """Transcripts by VoiceSession uid."""
 
     def __init__(self) -> None:
-        self.items: dict[str, list[Any]] = {}
+        self.items: dict[str, list[TranscriptItem]] = {}
         self.away = False
 
-    async def read_transcript(self, session_id: str) -> list[Any]:
+    async def read_transcript(self, session_id: str) -> list[TranscriptItem]:
         if self.away:
             raise ConversationsUnavailableError("down, at postgres://secret")
         return self.items.get(session_id, [])
@@ -478,8 +478,10 @@ async def test_the_transcript_is_for_its_participant(
     token, room = await start_call(call_door, cluster, phase="Active")
     (session,) = cluster.sessions.values()
     at = datetime(2030, 1, 1, tzinfo=UTC)
-    item = {"kind": "message", "role": "user", "content": "hello", "interrupted": False, "created_at": at}
-    transcripts.items[session["metadata"]["uid"]] = [SimpleNamespace(**item)]
+    item = TranscriptItem(
+        item_id="i", position=1, attempt=1, kind="message", role="user", content="hello", created_at=at
+    )
+    transcripts.items[session["metadata"]["uid"]] = [item]
     answer = await call_door.call("GET", f"/api/sessions/{room}/transcript", bearer=token)
     assert answer.body == {
         "items": [
