@@ -253,6 +253,15 @@ def choose_pod(pods: Sequence[AgentPod]) -> AgentPod | None:
     return min(pods, key=lambda pod: (-pod.attempt, pod.deleting, pod.claimed_at or epoch, pod.uid))
 
 
+def room_rank(session: VoiceSession, *, bound: bool) -> tuple[bool, datetime, str]:
+    """Returns by what calls for the same room are ordered; the least has it.
+
+    Who has a pod stays; else the oldest. Creation times are whole seconds, so the uid may have to decide.
+    """
+    metadata = session.metadata
+    return (not bound, metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC), metadata.uid)
+
+
 # Without a pod
 
 

@@ -27,6 +27,7 @@ from voice_operator.decisions import (
     WriteStatus,
     choose_pod,
     decide_call,
+    room_rank,
 )
 from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
@@ -236,11 +237,10 @@ class Reconciler:
         return None
 
     def _room_rank(self, session: VoiceSession) -> tuple[bool, datetime, str]:
-        """Who has an agent stays; else the oldest. Creation times are whole seconds, so a uid may have to decide."""
         uid = session.metadata.uid
         call = self._calls.get(uid)
-        bound = self._picture.pods.count("session", uid) > 0 or bool(call and call.claiming)
-        return (not bound, session.metadata.creation_timestamp or _now(), uid)
+        has_pod = self._picture.pods.count("session", uid) > 0
+        return room_rank(session, bound=has_pod or bool(call and call.claiming))
 
     def _find_limit(self, session: VoiceSession, serving: Serving | Problem | None) -> Problem | None:
         """Returns which limit the call would exceed if it began now."""

@@ -39,6 +39,7 @@ from voice_operator.decisions import (
     Step,
     WriteStatus,
     decide_call,
+    room_rank,
 )
 from voice_operator.references import Problem, Serving
 from voicesession.admission import AdmissionLimits
@@ -220,6 +221,16 @@ def test_pods_that_do_not_accept_are_not_tried_for_ever() -> None:
     step = finish(decide_call(view(claims=3, pod_available=True, link=link(detail="It answered 409."))))
     assert step.status.reason == "AssignmentFailed"
     assert "It answered 409." in (step.status.message or "")
+
+
+def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_the_least_uid() -> None:
+    bound = make_session("bound", uid="9")
+    old = make_session("old", uid="8").model_copy(
+        update={"metadata": make_session(uid="8").metadata.model_copy(update={"creation_timestamp": ago(1)})}
+    )
+    first, second = make_session("first", uid="1"), make_session("second", uid="2")
+    ranked = sorted([(room_rank(each, bound=each is bound), each.metadata.uid) for each in (second, first, old, bound)])
+    assert [uid for _, uid in ranked] == ["9", "8", "1", "2"]
 
 
 # With a pod
