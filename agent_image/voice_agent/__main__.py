@@ -10,6 +10,7 @@ from voice_agent import lean_imports
 from voice_agent.logs import JsonFormatter, configure_logs
 from voice_agent.settings import AgentSettings, SettingsError, read_settings
 from voice_agent.termination import CODE_IMPORT_FAILED, leave, write_termination_message
+from voicesession.assignment import Assignment
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
 os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
@@ -25,6 +26,12 @@ def main() -> None:
         sys.exit(1)
     logs = configure_logs(settings.agent_log_level)
     asyncio.run(run(settings, logs))
+
+
+def note_assignment(logs: JsonFormatter, assignment: Assignment) -> None:
+    """Makes every log line name the call, and hide its tokens."""
+    logs.context.update(session=assignment.session_id)
+    logs.secrets.update({assignment.room_token, assignment.write_token})
 
 
 async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
@@ -43,7 +50,7 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
     except CodeLoadError as error:
         write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
         leave(1)
-    pod = Pod(workshop, leave, lambda session_id: logs.context.update(session=session_id))
+    pod = Pod(workshop, leave, lambda assignment: note_assignment(logs, assignment))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)
     app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)

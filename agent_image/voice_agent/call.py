@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
@@ -38,7 +39,7 @@ from voice_agent.conversation_items import (
     restore_items,
 )
 from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
-from voice_agent.endings import WITH_GOODBYE, CallFacts, Ending, decide_end, decide_room_end, next_deadline
+from voice_agent.endings import CallFacts, Ending, decide_end, decide_room_end, next_deadline
 from voice_agent.event_stream import EventStream
 from voice_agent.job_context import CallContext, CallRoom, build_job_info, forget_recorded_events, restore_history
 from voice_agent.profile_agent import ProfileCall, build_spoken_key, fill_in, run_profile_agent
@@ -51,6 +52,7 @@ JOIN_SECONDS = 20.0
 HISTORY_SECONDS = 3.0
 GOODBYE_SECONDS = 8.0
 APOLOGY_SECONDS = 12.0
+CUSTOMER_SECONDS = 20.0
 CLOSE_SECONDS = 5.0
 CALLBACK_SECONDS = 5.0
 DISCONNECT_SECONDS = 3.0
@@ -84,6 +86,8 @@ class Call:
         self._customer_identity = assignment.participant_identity
         self._customer_joined = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._hurried = asyncio.Event()
+        self._cannot_join = False
         self._trouble = ""
         self._log = ConversationLog(
             workshop.settings.database_url.get_secret_value() if workshop.settings.database_url else None,
@@ -96,25 +100,27 @@ class Call:
         self._question_latencies: dict[str, int] = {}
         self._usage_counted: dict[str, int] = {}
 
-    def end(self, reason: EndReason, message: str = "") -> None:
+    def end(self, reason: EndReason, message: str = "", *, by_code: bool = False) -> None:
         """Ends the call. The first reason holds; a shutdown also hastens an end that is going on."""
         if reason is EndReason.SHUTDOWN:
+            self._hurried.set()
             self._log.hurry(FLUSH_SECONDS_ON_SHUTDOWN)
         if not self._ending.done():
-            self._ending.set_result(Ending(reason, message))
+            self._ending.set_result(Ending(reason, message, by_code))
 
     async def run(self) -> Ending:
         """Holds the call; returns why it ended, when its books are written."""
         self._watch_room()
         code = self._workshop.code
+        # Before the connection: what it starts runs in this context too.
+        context = self._context = self._build_context()
+        context.enter()
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
         else:
             self._room.begin_to_connect(self._assignment.livekit_url, self._assignment.room_token)
             # Let the request out before anything else is built.
             await asyncio.sleep(0)
-        context = self._context = self._build_context()
-        context.enter()
         work = asyncio.create_task(self._run_agent(context, code), name="the agent's code")
         watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
         ending = await self._ending
@@ -143,7 +149,7 @@ class Call:
             info=info,
             room=self._room,
             on_session=self._watch_session,
-            on_shutdown=lambda reason: self.end(EndReason.ENDED_BY_REQUEST, f"the agent's code: {reason}"),
+            on_shutdown=lambda reason: self.end(EndReason.ENDED_BY_REQUEST, reason, by_code=True),
             on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=datetime.now(UTC))),
         )
 
@@ -166,7 +172,10 @@ class Call:
                     ),
                 )
         except rtc.ConnectError as error:
-            self.end(EndReason.ERROR, f"LiveKit refused the agent or could not be reached: {error.message}")
+            self._cannot_join = True
+            self.end(
+                EndReason.ERROR, f"LiveKit refused the agent or could not be reached: {hide_tokens(error.message)}"
+            )
         except Exception as error:
             _log.exception("the agent's code failed")
             self.end(EndReason.ERROR, f"the agent's code failed: {type(error).__name__}")
@@ -246,6 +255,7 @@ class Call:
             if self._facts.joined_at is None:
                 deadline = self._assigned_at + JOIN_SECONDS
                 if deadline <= now:
+                    self._cannot_join = True
                     self.end(EndReason.ERROR, f"the agent did not join the room within {JOIN_SECONDS:.0f} s")
                     return
             with contextlib.suppress(TimeoutError):
@@ -295,12 +305,12 @@ class Call:
             self._touch()
 
     def _on_error(self, event: ErrorEvent) -> None:
-        if getattr(event.error, "recoverable", False):
+        is_hopeless = find_status(event) in _HOPELESS
+        if getattr(event.error, "recoverable", False) and not is_hopeless:
             return
-        status = getattr(getattr(event.error, "error", None), "status_code", None)
         self._trouble = describe_trouble(event, self._provider.name)
         _log.error("%s", self._trouble)
-        if status in _HOPELESS:
+        if is_hopeless:
             self.end(EndReason.ERROR, self._trouble)
 
     def _on_close(self, event: CloseEvent) -> None:
@@ -309,7 +319,7 @@ class Call:
         elif event.reason is CloseReason.PARTICIPANT_DISCONNECTED:
             self.end(EndReason.PARTICIPANT_LEFT)
         else:
-            self.end(EndReason.ENDED_BY_REQUEST, "the agent's code ended the conversation")
+            self.end(EndReason.ENDED_BY_REQUEST, "the agent's code ended the conversation", by_code=True)
 
     def _touch(self) -> None:
         self._facts.last_activity_at = time.monotonic()
@@ -338,14 +348,13 @@ class Call:
     async def _finish(self, context: CallContext, work: asyncio.Task[None], ending: Ending) -> Ending:
         """Says what is still to be said, and puts everything away; each step has its deadline."""
         session = context.primary
-        customer_hears = self._facts.customer_present and self._room.isconnected()
-        if ending.reason in WITH_GOODBYE and customer_hears and session is not None:
+        if ending.wants_goodbye and self._customer_hears and session is not None:
             await within(GOODBYE_SECONDS, self._say_goodbye(session), "goodbye")
         usage = build_usage(session) if session is not None else {}
         if session is not None:
             await within(CLOSE_SECONDS, session.aclose(), "closing the agent session")
             usage = build_usage(session)
-        if ending.reason is EndReason.ERROR and customer_hears:
+        if ending.reason is EndReason.ERROR and await self._customer_to_apologize_to(context):
             await within(APOLOGY_SECONDS, self._apologize(session), "apology")
         work.cancel()
         await asyncio.wait({work, *self._tasks}, timeout=CLOSE_SECONDS)
@@ -353,10 +362,28 @@ class Call:
         if isinstance(code, EntrypointCode) and code.on_session_end is not None:
             await within(CALLBACK_SECONDS, code.on_session_end(context), "on_session_end")
         await within(DISCONNECT_SECONDS, self._room.disconnect(), "leaving the room")
-        await context.run_shutdown_callbacks(ending.message or ending.reason.value, CALLBACK_SECONDS)
+        told = ending.message if ending.by_code else ending.reason.value
+        await context.run_shutdown_callbacks(told, CALLBACK_SECONDS)
         ending = await self._write_end(replace(ending, usage=usage))
         await within(CLOSE_SECONDS, context.clean_up(), "cleaning up")
         return ending
+
+    @property
+    def _customer_hears(self) -> bool:
+        return self._facts.customer_present and self._room.isconnected()
+
+    async def _customer_to_apologize_to(self, context: CallContext) -> bool:
+        """Waits a while for a customer who is still to come; returns whether there is one to apologize to."""
+        if self._cannot_join or self._facts.customer_left_at is not None:
+            return False
+        # Code that failed before it joined has left the customer alone in the room.
+        await within(JOIN_SECONDS, context.connect(), "joining to apologize")
+        waits = [asyncio.create_task(event.wait()) for event in (self._customer_joined, self._hurried)]
+        timeout = min(CUSTOMER_SECONDS, self._assignment.limits.join_timeout_seconds)
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        return self._customer_hears
 
     async def _say_goodbye(self, session: AgentSession[Any]) -> None:
         profile = self._assignment.profile
@@ -392,11 +419,11 @@ class Call:
     async def _write_end(self, ending: Ending) -> Ending:
         if self._facts.joined_at is None:
             return ending
-        timeout = FLUSH_SECONDS_ON_SHUTDOWN if ending.reason is EndReason.SHUTDOWN else FLUSH_SECONDS
+        timeout = FLUSH_SECONDS_ON_SHUTDOWN if self._hurried.is_set() else FLUSH_SECONDS
         end = ConversationEnd(ending.reason.value, datetime.now(UTC), ending.usage)
         if await self._log.finish(end, timeout) or not self._log.unwritten:
             return ending
-        lost = f"{self._log.unwritten} items of the conversation could not be written"
+        lost = f"items of the conversation that could not be written: {self._log.unwritten}"
         return replace(ending, message=f"{ending.message}; {lost}" if ending.message else lost)
 
     def _build_heartbeat(self) -> Heartbeat:
@@ -422,6 +449,11 @@ async def within(seconds: float, work: Any, what: str) -> None:
         _log.warning("%s took longer than %.0f s and was given up", what, seconds)
     except Exception:
         _log.exception("%s failed", what)
+
+
+def hide_tokens(text: str) -> str:
+    """Returns the text without the JWTs in it: LiveKit quotes the one that it refuses."""
+    return re.sub(r"eyJ[\w-]+\.[\w-]+\.[\w-]*", "***", text)
 
 
 def build_start(assignment: Assignment) -> ConversationStart:
@@ -455,8 +487,15 @@ def build_job_metadata(assignment: Assignment) -> str:
 def describe_trouble(event: ErrorEvent, provider: str) -> str:
     """Returns which provider failed at what, and how; neither words nor keys."""
     part = _PARTS.get(getattr(event.error, "type", ""), "model")
-    error = getattr(event.error, "error", event.error)
-    status = getattr(error, "status_code", None)
-    if status is not None and status > 0:
+    if status := find_status(event):
         return f"provider {provider!r} answered {status} to a {part} request"
+    error = getattr(event.error, "error", event.error)
     return f"provider {provider!r} failed at a {part} request: {type(error).__name__}"
+
+
+def find_status(event: ErrorEvent) -> int | None:
+    """Returns the HTTP status with which the provider answered, or None where it did not get that far."""
+    error = getattr(event.error, "error", event.error)
+    # A realtime model's refused handshake is the cause of the error that is told.
+    statuses = (getattr(error, "status_code", None), getattr(getattr(error, "__cause__", None), "status", None))
+    return next((status for status in statuses if isinstance(status, int) and status > 0), None)

@@ -73,7 +73,7 @@ class ConversationLog:
         self._position = start.attempt * POSITIONS_PER_ATTEMPT
         self._end: ConversationEnd | None = None
         self._wanted = asyncio.Event()
-        self._done = asyncio.Event()
+        self._done = False
         self._task: asyncio.Task[None] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._started = False
@@ -89,7 +89,7 @@ class ConversationLog:
         """Starts to write, in the background; the conversation's row first."""
         if self._url is None:
             _log.warning("there is no DATABASE_URL: this conversation is not kept")
-            self._done.set()
+            self._done = True
             return
         self._wanted.set()
         self._task = asyncio.create_task(self._write_until_done(), name="conversation log")
@@ -126,13 +126,13 @@ class ConversationLog:
         self._end = end
         self._finish_by = time.monotonic() + timeout
         self._wanted.set()
-        while self._task is not None and not self._done.is_set() and (left := self._finish_by - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._done.wait(), min(left, 0.5))
+        while self._task is not None and not self._task.done() and (left := self._finish_by - time.monotonic()) > 0:
+            # In short steps: `hurry` may bring the deadline forward.
+            await asyncio.wait({self._task}, timeout=min(left, 0.5))
         await self.aclose()
         if self.unwritten:
-            _log.error("%d items of the conversation could not be written", self.unwritten)
-        return self._done.is_set() and not self.unwritten
+            _log.error("items of the conversation that could not be written: %d", self.unwritten)
+        return self._done and not self.unwritten
 
     def hurry(self, timeout: float) -> None:
         """Leaves a `finish` that is going on, or comes, at most this many seconds more."""
@@ -143,12 +143,14 @@ class ConversationLog:
         """Stops writing and disconnects."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            (result,) = await asyncio.gather(self._task, return_exceptions=True)
+            if isinstance(result, Exception):
+                _log.error("the writer of the conversation failed", exc_info=result)
         await self._disconnect()
 
     async def _write_until_done(self) -> None:
         failures = 0
-        while not self._done.is_set():
+        while not self._done:
             await self._wanted.wait()
             self._wanted.clear()
             try:
@@ -188,7 +190,7 @@ class ConversationLog:
                 "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
                 (*self._who(), end.reason, end.ended_at, Jsonb(dict(end.usage))),
             )
-            self._done.set()
+            self._done = True
 
     async def _append(self, connection: psycopg.AsyncConnection[Any], rows: list[Row]) -> None:
         try:

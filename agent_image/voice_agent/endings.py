@@ -6,8 +6,8 @@ from livekit import rtc
 
 from voicesession.models import EffectiveLimits, EndReason
 
-# Ends that the customer lives through, so that a goodbye is due.
-WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN}
+# Ends that come upon the customer, so that a goodbye is due.
+_WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN}
 
 # The customer will not come back by itself: hung up, declined, or was put out.
 _LEFT_FOR_GOOD = {
@@ -24,11 +24,17 @@ _ROOM_IS_GONE = {
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a call ended, once and for all."""
+    """Why a call ended, once and for all. `by_code`: the agent's code ended it, in its own words."""
 
     reason: EndReason
     message: str = ""
+    by_code: bool = False
     usage: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def wants_goodbye(self) -> bool:
+        """Whether the profile's goodbye is to be said; code that ends a call says its own."""
+        return self.reason in _WITH_GOODBYE and not self.by_code
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 from livekit import local_inference
-from livekit.agents import NOT_GIVEN, llm, stt, tts, vad
+from livekit.agents import NOT_GIVEN, APIConnectOptions, llm, stt, tts, vad
 from livekit.plugins import openai
 from openai import AsyncClient
 
@@ -16,6 +16,8 @@ from voicesession.models import ModelChoices, Provider
 
 # Local servers want no key, and the client library wants some.
 NO_KEY = "none"
+# A customer waits for no fourth try of a model.
+PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
 _OPENAI = "https://api.openai.com/v1"
 
 
@@ -150,6 +152,7 @@ class ModelShelf:
             voice=choices.voice or part.voice,
             base_url=part.base_url or _OPENAI,
             api_key=self.read_key(provider),
+            conn_options=PATIENCE,
         )
 
     def _client(self, provider: Provider, base_url: str | None) -> AsyncClient:

@@ -33,12 +33,12 @@ class Pod:
     """One pod's life: it takes exactly one assignment."""
 
     def __init__(
-        self, workshop: Workshop, leave: Callable[[int], None], set_log_context: Callable[[str], None]
+        self, workshop: Workshop, leave: Callable[[int], None], on_assigned: Callable[[Assignment], None]
     ) -> None:
-        """`leave` ends the process; `set_log_context` is told whose call it is."""
+        """`leave` ends the process; `on_assigned` is told of the call, so that logs can name it and hide its tokens."""
         self._workshop = workshop
         self._leave = leave
-        self._set_log_context = set_log_context
+        self._on_assigned = on_assigned
         self._call: Call | None = None
         self._key: tuple[str, int] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Pod:
     def _take(self, assignment: Assignment) -> EventStream:
         provider = self._workshop.shelf.provider(assignment.provider)
         self._workshop.spoken.stop()
-        self._set_log_context(assignment.session_id)
+        self._on_assigned(assignment)
         self._call = Call(assignment, provider, self._workshop)
         self._key = assignment.key()
         self._call.events.emit(Accepted(at=datetime.now(UTC)))

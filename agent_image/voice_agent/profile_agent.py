@@ -11,7 +11,6 @@ from livekit.agents import (
     NOT_GIVEN,
     Agent,
     AgentSession,
-    APIConnectOptions,
     ChatContext,
     JobContext,
     TurnHandlingOptions,
@@ -22,13 +21,11 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import RoomOptions
 
 from voice_agent.code_loader import AgentCode, ProfileCode
-from voice_agent.models import CallModels, ModelShelf
+from voice_agent.models import PATIENCE, CallModels, ModelShelf
 from voice_agent.spoken_cache import SpokenCache, build_frames
 from voicesession.assignment import Assignment, Greeting
 from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
 
-# A customer waits for no third try of a model.
-_PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
 _MCP_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
@@ -78,9 +75,9 @@ def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[d
         turn_handling=build_turn_handling(profile.turn_taking, is_realtime=models.is_realtime),
         userdata=dict(call.assignment.variables),
         conn_options=SessionConnectOptions(
-            stt_conn_options=_PATIENCE,
-            llm_conn_options=_PATIENCE,
-            tts_conn_options=_PATIENCE,
+            stt_conn_options=PATIENCE,
+            llm_conn_options=PATIENCE,
+            tts_conn_options=PATIENCE,
             max_unrecoverable_errors=1,
         ),
         # The idle limit is ours, and nobody waits for a last transcript when the call is over.

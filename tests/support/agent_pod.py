@@ -92,11 +92,12 @@ class AgentPod:
         self.url = f"http://127.0.0.1:{port}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._whole_log: str | None = None
 
     @property
     def log(self) -> str:
         """What it has written to its standard error so far."""
-        return (self.folder / "log").read_text()
+        return self._whole_log if self._whole_log is not None else (self.folder / "log").read_text()
 
     def termination(self) -> TerminationMessage:
         """What it left for Kubernetes."""
@@ -165,6 +166,7 @@ class AgentPod:
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
+        self._whole_log = self.log
 
     def _follow(self, answer: aiohttp.ClientResponse) -> Follower:
         assert answer.status == 200, answer.status
@@ -227,6 +229,8 @@ async def running_pod(
             yield pod
         finally:
             await pod.aclose()
+            # Shown by pytest where the test fails.
+            sys.stdout.write(pod.log)
 
 
 def to_body(model: Any) -> bytes:
