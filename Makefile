@@ -65,8 +65,9 @@ venv: .venv/.installed ## The Python environment, from the lock file
 .venv/.installed: requirements.lock pyproject.toml | setup
 	@[ -x $(PYTHON) ] || python3 -m venv .venv
 	@echo "Installing the Python packages of requirements.lock into .venv"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@.venv/bin/uv pip install --quiet --python $(PYTHON) --require-hashes -r requirements.lock
+	@.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	@touch $@
 
 lock: setup ## Write all lock files anew from pyproject.toml
