@@ -112,15 +112,11 @@ class Call:
         """Holds the call; returns why it ended, when its books are written."""
         self._watch_room()
         code = self._workshop.code
-        # Before the connection: what it starts runs in this context too.
+        # Before the connection, so that what the room starts runs in this context too.
         context = self._context = self._build_context()
         context.enter()
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
-        else:
-            self._room.begin_to_connect(self._assignment.livekit_url, self._assignment.room_token)
-            # Let the request out before anything else is built.
-            await asyncio.sleep(0)
         work = asyncio.create_task(self._run_agent(context, code), name="the agent's code")
         watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
         ending = await self._ending
@@ -167,7 +163,7 @@ class Call:
                         provider=self._provider,
                         shelf=self._workshop.shelf,
                         spoken=self._workshop.spoken,
-                        history=self._load_history(),
+                        load_history=self._load_history,
                         customer_joined=self._customer_joined,
                     ),
                 )

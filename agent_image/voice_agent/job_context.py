@@ -26,7 +26,7 @@ class NoLiveKitSecretError(RuntimeError):
 
 
 class CallRoom(rtc.Room):
-    """A room that may begin to connect before anyone awaits it, and says when it is connected."""
+    """A room that says when it is connected, and how long that took."""
 
     def __init__(self, name: str, on_connected: Callable[[], None]) -> None:
         """`on_connected` is called at the moment `Room.connect` returns."""
@@ -34,23 +34,16 @@ class CallRoom(rtc.Room):
         # As LiveKit's own runner does: the name is known before the connection.
         self._info.name = name
         self._on_connected = on_connected
-        self._early: asyncio.Task[None] | None = None
         self.connect_millis = 0
 
-    def begin_to_connect(self, url: str, token: str) -> None:
-        """Starts connecting; a later `connect` only waits for it."""
-        self._early = asyncio.create_task(self._connect(url, token, rtc.RoomOptions()), name="early connect")
-
     async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
-        """Connects, or waits for the connection that has begun."""
-        if self._early is not None:
-            await self._early
-        else:
-            await self._connect(url, token, options or rtc.RoomOptions())
+        """Connects.
 
-    async def _connect(self, url: str, token: str, options: rtc.RoomOptions) -> None:
+        Raises:
+            livekit.rtc.ConnectError: LiveKit refused, or could not be reached.
+        """
         began = time.monotonic()
-        await super().connect(url, token, options)
+        await super().connect(url, token, options or rtc.RoomOptions())
         self.connect_millis = round(1000 * (time.monotonic() - began))
         self._on_connected()
 
@@ -98,16 +91,9 @@ class CallContext(JobContext):
         return self._primary
 
     @property
-    def api(self) -> NoReturn:
-        """Refuses: pods hold no LiveKit secret.
-
-        Raises:
-            NoLiveKitSecretError: always.
-        """
-        raise NoLiveKitSecretError(
-            "ctx.api needs LiveKit's API secret, which agent pods do not hold. To end the call use ctx.shutdown() or "
-            "ctx.delete_room(); do other work with LiveKit's API in a service of your own."
-        )
+    def api(self) -> "ApiWithoutSecret":  # type: ignore[override]
+        """What can be had of LiveKit's API without its secret: `room.delete_room` for this call's own room."""
+        return ApiWithoutSecret(self)
 
     def delete_room(self, room_name: str | None = None) -> "asyncio.Future[livekit_api.DeleteRoomResponse]":
         """Asks the operator to delete this call's room.
@@ -115,7 +101,7 @@ class CallContext(JobContext):
         Raises:
             NoLiveKitSecretError: another room is named.
         """
-        if room_name not in {None, "", self.room.name}:
+        if room_name not in {None, "", self.job.room.name}:
             raise NoLiveKitSecretError(f"this pod can only ask for its own room to be deleted, not for {room_name!r}")
         self._on_delete_room()
         done: asyncio.Future[livekit_api.DeleteRoomResponse] = asyncio.get_running_loop().create_future()
@@ -149,6 +135,35 @@ class CallContext(JobContext):
         await asyncio.gather(*pending, return_exceptions=True)
         await self._on_cleanup()
         await http_context._close_http_ctx()  # noqa: SLF001
+
+
+class ApiWithoutSecret:
+    """Stands for LiveKit's server API: deletes the call's own room, and refuses everything else by a clear error."""
+
+    def __init__(self, context: CallContext) -> None:
+        """Takes the context that can ask the operator."""
+        self.room = _RoomApiWithoutSecret(context)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NoLiveKitSecretError(_needs_secret(f"ctx.api.{name}"))
+
+
+class _RoomApiWithoutSecret:
+    def __init__(self, context: CallContext) -> None:
+        self._context = context
+
+    async def delete_room(self, request: livekit_api.DeleteRoomRequest) -> livekit_api.DeleteRoomResponse:
+        return await self._context.delete_room(request.room)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NoLiveKitSecretError(_needs_secret(f"ctx.api.room.{name}"))
+
+
+def _needs_secret(what: str) -> str:
+    return (
+        f"{what} needs LiveKit's API secret, which agent pods do not hold. To end the call use ctx.shutdown() or "
+        "ctx.delete_room(); do other work with LiveKit's API in a service of your own."
+    )
 
 
 class _NoInference:

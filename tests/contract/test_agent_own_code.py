@@ -164,9 +164,10 @@ async def test_code_that_wants_its_room_deleted(livekit: LiveKitServer, fake: Fa
     body = """
 await begin(ctx)
 await ctx.wait_for_participant()
-await ctx.delete_room()
+from livekit import api
+await ctx.api.room.delete_room(api.DeleteRoomRequest(room=ctx.room.name))
 try:
-    ctx.api
+    ctx.api.sip
 except RuntimeError as error:
     print(error, flush=True)
 """
@@ -175,7 +176,7 @@ except RuntimeError as error:
         follower = await pod.assign(build_assignment(livekit, room))
         async with joined_room(livekit.url, livekit.customer_token(room)):
             await follower.wait_for(RoomDeletionRequested)
-        assert "ctx.api needs LiveKit's API secret" in pod.log
+        assert "ctx.api.sip needs LiveKit's API secret" in pod.log
 
 
 async def apology_heard(customer: Customer) -> None:

@@ -154,10 +154,13 @@ async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> N
 async def test_there_is_no_livekit_secret() -> None:
     noted = Noted()
     context = build_context(noted)
-    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.shutdown\(\)"):
-        _ = context.api
+    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.sip needs .* use ctx\.shutdown\(\)"):
+        _ = context.api.sip
+    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.room\.list_rooms needs"):
+        await context.api.room.list_rooms(api.ListRoomsRequest())
     assert isinstance(await context.delete_room(), api.DeleteRoomResponse)
-    assert noted.deletions == 1
+    assert isinstance(await context.api.room.delete_room(api.DeleteRoomRequest(room="room-1")), api.DeleteRoomResponse)
+    assert noted.deletions == 2
     with pytest.raises(NoLiveKitSecretError, match="only ask for its own room"):
         context.delete_room("another")
 
