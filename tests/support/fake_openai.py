@@ -1,4 +1,4 @@
-"""A tiny OpenAI for tests: speech, transcription, chat and realtime; answers as told and remembers what it was asked."""
+"""A tiny OpenAI for tests: speech, transcription, chat, realtime; answers as told, remembers what it was asked."""
 
 import asyncio
 import base64
