@@ -143,7 +143,7 @@ async def test_a_room_refused_before_the_browser_was_in_it(stage: Stage, page: T
 async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> None:
     await page.start()
     agent = await until_talking(page, stage)
-    await stage.keep_spare()
+    await stage.keep_spare_ready()
     await agent.kill()
     await page.until_look("lost")
     await expect(page.tab.locator("#hint")).to_contain_text("takes over")
@@ -161,7 +161,7 @@ async def test_an_agent_replaced_at_once(stage: Stage, page: TalkPage) -> None:
     agent = await until_talking(page, stage)
     await agent.tell("mumble", text="I was about to")
     await page.until_line("agent", "I was about to")
-    await stage.keep_spare()
+    await stage.keep_spare_ready()
     await agent.kill()
     successor = await stage.send_agent(stage.rooms[-1])
     await successor.tell("say", text="As I said.")

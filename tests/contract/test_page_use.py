@@ -11,7 +11,7 @@ from playwright.async_api import Browser, expect
 
 from tests.support.browser import PHONE, TalkPage, build_murmur, chromium, open_page, write_wav
 from tests.support.livekit import LiveKitServer, running_livekit
-from tests.support.page_stage import ROOT, AgentProcess, Stage, opened_stage
+from tests.support.page_stage import ROOT, AgentProcess, Refusal, Stage, opened_stage
 
 pytestmark = pytest.mark.contract
 
@@ -183,6 +183,11 @@ async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: Ta
 async def test_nothing_is_wrong_by_the_rules_of_accessibility(stage: Stage, page: TalkPage) -> None:
     stage.transcript = [{"role": "assistant", "content": "Hello.", "interrupted": True, "kind": "message"}]
     await check_rules(page)
+    stage.refusal = Refusal(429, {"retryAfterSeconds": 30})
+    await page.start()
+    await page.until_problem("full")
+    await check_rules(page)
+    stage.refusal = None
     await page.start()
     await until_talking(page, stage)
     await check_rules(page)

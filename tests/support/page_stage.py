@@ -143,10 +143,15 @@ class Stage:
         return agent
 
     async def keep_spare(self) -> None:
-        """Has an agent wait, so that the next one comes at once."""
+        """Has an agent start already, so that the next one comes sooner."""
         if self._spare is None:
             self._spare = await AgentProcess.start()
-            await self._spare.until("ready")
+
+    async def keep_spare_ready(self) -> None:
+        """Has an agent wait, so that the next one comes at once."""
+        await self.keep_spare()
+        assert self._spare is not None
+        await self._spare.until("ready")
 
     async def delete_room(self, room: str) -> None:
         """Closes a room, as the operator does when its call is over."""
@@ -173,7 +178,7 @@ class Stage:
             )
 
     async def open(self) -> None:
-        """Starts serving on localhost, with one agent waiting."""
+        """Starts serving on localhost, and an agent."""
         self._runner = web.AppRunner(self._app())
         await self._runner.setup()
         await self.listen()
@@ -275,7 +280,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def opened_stage(livekit: LiveKitServer) -> AsyncIterator[Stage]:
-    """Yields a stage that serves the built page on localhost, with one agent waiting."""
+    """Yields a stage that serves the built page on localhost, with an agent about to be ready."""
     if not (BUILT_PAGE / "index.html").exists():
         raise RuntimeError("the page is not built: run `make web`")
     stage = Stage(livekit)

@@ -200,7 +200,6 @@ export class Page {
   }
 
   private showRows(rows: readonly { id: string; who: string; text: string; state: string; note: string }[]): void {
-    const atEnd = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 60;
     for (const { id, who, text, state, note } of rows) {
       let item = this.shown.get(id);
       if (item === undefined) {
@@ -213,7 +212,6 @@ export class Page {
       update(item.querySelector(".note"), note);
     }
     show("conversation", rows.length > 0 || this.root.dataset.view === "call");
-    if (atEnd) this.log.scrollTop = this.log.scrollHeight;
   }
 
   /** Makes room for another conversation. */
