@@ -19,13 +19,13 @@ from pathlib import Path
 
 import jwt
 from livekit import api, rtc
-from tests.support.livekit import running_livekit
 
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.front_door import call_service
 from demo.memory import read_pod_memory
 from demo.progress import Step
 from demo.release import ROOT, Release
+from tests.support.livekit import KEY, SECRET, running_livekit
 
 PEER_PREFIX = "peer-"
 Door = Callable[[], Awaitable[tuple[str, str]]]  # returns server URL and token
@@ -170,11 +170,11 @@ async def compare(release: Release, count: int) -> dict[str, object]:
     models = f"http://{release.local_models_address()}/v1"
     with running_livekit() as peer_livekit:
         ours_api = api.LiveKitAPI(f"http://{release.livekit_address()}", key, secret)
-        peer_api = api.LiveKitAPI(peer_livekit.http_url, peer_livekit.api_key, peer_livekit.api_secret)
+        peer_api = peer_livekit.client()
         async with ours_api, peer_api:
             ours = Side("ours", our_door(f"http://{release.token_service_address()}"), ours_api)
-            peer = Side("peer", peer_door(peer_livekit.url, peer_livekit.api_key, peer_livekit.api_secret), peer_api)
-            credentials = (peer_livekit.url, peer_livekit.api_key, peer_livekit.api_secret, models)
+            peer = Side("peer", peer_door(peer_livekit.url, KEY, SECRET), peer_api)
+            credentials = (peer_livekit.url, KEY, SECRET, models)
             async with running_worker(*credentials, idle=3):
                 our_times, peer_times = await race(ours, peer, count)
             async with running_worker(*credentials, idle=10) as pid:
