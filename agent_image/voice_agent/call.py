@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import re
 import time
 from collections.abc import Coroutine, Sequence
@@ -50,14 +51,16 @@ from voicesession.models import EndReason, Provider
 
 JOIN_SECONDS = 20.0
 HISTORY_SECONDS = 3.0
-GOODBYE_SECONDS = 8.0
+GOODBYE_SECONDS = 6.0
 APOLOGY_SECONDS = 12.0
 CUSTOMER_SECONDS = 20.0
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 4.0
 CALLBACK_SECONDS = 5.0
+ENTRYPOINT_SECONDS = 1.0
 DISCONNECT_SECONDS = 3.0
 FLUSH_SECONDS = 75.0
-FLUSH_SECONDS_ON_SHUTDOWN = 8.0
+# Kubernetes kills a pod 15 s after it told it to stop.
+SHUTDOWN_SECONDS = 12.0
 
 # A provider that answers so will answer so again.
 _HOPELESS = {401, 403, 404}
@@ -87,6 +90,7 @@ class Call:
         self._customer_joined = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
+        self._leave_by = math.inf
         self._cannot_join = False
         self._trouble = ""
         self._log = ConversationLog(
@@ -103,8 +107,9 @@ class Call:
     def end(self, reason: EndReason, message: str = "", *, by_code: bool = False) -> None:
         """Ends the call. The first reason holds; a shutdown also hastens an end that is going on."""
         if reason is EndReason.SHUTDOWN:
+            self._leave_by = min(self._leave_by, time.monotonic() + SHUTDOWN_SECONDS)
             self._hurried.set()
-            self._log.hurry(FLUSH_SECONDS_ON_SHUTDOWN)
+            self._log.hurry(SHUTDOWN_SECONDS)
         if not self._ending.done():
             self._ending.set_result(Ending(reason, message, by_code))
 
@@ -285,11 +290,14 @@ class Call:
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self._facts.agent_busy = event.new_state in {"thinking", "speaking"}
         self._touch()
-        if self._context is not None and self._context.primary is not None:
-            forget_recorded_events(self._context.primary)
-            is_entrypoint = isinstance(self._workshop.code, EntrypointCode)
-            if event.old_state == "initializing" and is_entrypoint and self._assignment.attempt > 1:
-                self._start(self._restore_entrypoint_history(self._context.primary))
+        session = self._context.primary if self._context is not None else None
+        if session is None:
+            return
+        if not isinstance(self._workshop.code, EntrypointCode):
+            # An entrypoint may want them for its session report.
+            forget_recorded_events(session)
+        elif event.old_state == "initializing" and self._assignment.attempt > 1:
+            self._start(self._restore_entrypoint_history(session))
 
     def _on_customer_state(self, event: UserStateChangedEvent) -> None:
         self._facts.customer_speaks = event.new_state == "speaking"
@@ -345,24 +353,30 @@ class Call:
         """Says what is still to be said, and puts everything away; each step has its deadline."""
         session = context.primary
         if ending.wants_goodbye and self._customer_hears and session is not None:
-            await within(GOODBYE_SECONDS, self._say_goodbye(session), "goodbye")
-        usage = build_usage(session) if session is not None else {}
+            await within(self._time_for(GOODBYE_SECONDS), self._say_goodbye(session), "goodbye")
         if session is not None:
-            await within(CLOSE_SECONDS, session.aclose(), "closing the agent session")
-            usage = build_usage(session)
+            await within(self._time_for(CLOSE_SECONDS), session.aclose(), "closing the agent session")
+        usage = build_usage(session) if session is not None else {}
         if ending.reason is EndReason.ERROR and await self._customer_to_apologize_to(context):
-            await within(APOLOGY_SECONDS, self._apologize(session), "apology")
-        work.cancel()
-        await asyncio.wait({work, *self._tasks}, timeout=CLOSE_SECONDS)
+            await within(self._time_for(APOLOGY_SECONDS), self._apologize(session), "apology")
         code = self._workshop.code
+        if isinstance(code, EntrypointCode):
+            # It may have something to do after its session; ours never has.
+            await asyncio.wait({work}, timeout=self._time_for(ENTRYPOINT_SECONDS))
+        work.cancel()
+        await asyncio.wait({work, *self._tasks}, timeout=self._time_for(CLOSE_SECONDS))
         if isinstance(code, EntrypointCode) and code.on_session_end is not None:
-            await within(CALLBACK_SECONDS, code.on_session_end(context), "on_session_end")
-        await within(DISCONNECT_SECONDS, self._room.disconnect(), "leaving the room")
+            await within(self._time_for(CALLBACK_SECONDS), code.on_session_end(context), "on_session_end")
+        await within(self._time_for(DISCONNECT_SECONDS), self._room.disconnect(), "leaving the room")
         told = ending.message if ending.by_code else ending.reason.value
-        await context.run_shutdown_callbacks(told, CALLBACK_SECONDS)
+        await context.run_shutdown_callbacks(told, self._time_for(CALLBACK_SECONDS))
         ending = await self._write_end(replace(ending, usage=usage))
-        await within(CLOSE_SECONDS, context.clean_up(), "cleaning up")
+        await within(self._time_for(CLOSE_SECONDS), context.clean_up(), "cleaning up")
         return ending
+
+    def _time_for(self, seconds: float) -> float:
+        """Returns how long a step of the end may take: less when the pod is about to be killed."""
+        return max(1.0, min(seconds, self._leave_by - time.monotonic()))
 
     @property
     def _customer_hears(self) -> bool:
@@ -373,7 +387,7 @@ class Call:
         if self._cannot_join or self._facts.customer_left_at is not None:
             return False
         # Code that failed before it joined has left the customer alone in the room.
-        await within(JOIN_SECONDS, context.connect(), "joining to apologize")
+        await within(self._time_for(JOIN_SECONDS), context.connect(), "joining to apologize")
         waits = [asyncio.create_task(event.wait()) for event in (self._customer_joined, self._hurried)]
         timeout = min(CUSTOMER_SECONDS, self._assignment.limits.join_timeout_seconds)
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -415,9 +429,8 @@ class Call:
     async def _write_end(self, ending: Ending) -> Ending:
         if self._facts.joined_at is None:
             return ending
-        timeout = FLUSH_SECONDS_ON_SHUTDOWN if self._hurried.is_set() else FLUSH_SECONDS
         end = ConversationEnd(ending.reason.value, datetime.now(UTC), ending.usage)
-        if await self._log.finish(end, timeout) or not self._log.unwritten:
+        if await self._log.finish(end, self._time_for(FLUSH_SECONDS)) or not self._log.unwritten:
             return ending
         lost = f"items of the conversation that could not be written: {self._log.unwritten}"
         return replace(ending, message=f"{ending.message}; {lost}" if ending.message else lost)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, field_validator, model_validator
 
 from voicesession.models import Provider
 from voicesession.names import AGENT_PORT
@@ -34,6 +34,11 @@ class AgentSettings(BaseModel):
     agent_port: int = AGENT_PORT
     provider_keys_folder: Path = Path("/etc/voice-agent/providers")
     termination_log: Path = Path("/dev/termination-log")
+
+    @field_validator("agent_log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        return level.upper() if isinstance(level, str) else level
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "AgentSettings":

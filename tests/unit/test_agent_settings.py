@@ -28,6 +28,10 @@ def test_the_operators_environment_is_enough() -> None:
     assert settings.agent_providers[0].llm.base_url == "http://models:8000/v1"
 
 
+def test_a_log_level_in_small_letters() -> None:
+    assert read_settings({**RIGHT, "AGENT_LOG_LEVEL": "debug"}).agent_log_level == "DEBUG"
+
+
 def test_an_empty_database_url_is_none() -> None:
     assert read_settings({**RIGHT, "DATABASE_URL": ""}).database_url is None
 
