@@ -1,4 +1,4 @@
-"""What an agent pod holds and costs: memory from its cgroup, no tokens of Kubernetes, no secret of LiveKit."""
+"""What an agent pod holds and costs: memory from its cgroup, no token of Kubernetes, no secret of LiveKit."""
 
 import asyncio
 from collections.abc import Callable
