@@ -38,6 +38,7 @@ class Call:
     room_made_at: datetime | None = None
     room_closed: bool = False
     livekit_error: str | None = None
+    pods_read: bool = False
     agent_absent: bool = False
     asked_livekit_at: datetime | None = None
     end_asked_at: datetime | None = None

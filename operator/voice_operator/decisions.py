@@ -90,6 +90,7 @@ class CallView:
     trouble: Trouble | None = None  # why its pool's pods do not start
     claims: int = 0  # pods that it had
     accepted: bool = False  # one of them accepted the call
+    pods_read: bool = False  # afresh, since its agent seemed to be gone
     agent_absent: bool = False  # LiveKit sees no agent in the room
     asked_livekit_at: datetime | None = None
     end_asked_at: datetime | None = None
@@ -158,6 +159,11 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPods:
+    """Read all pods of the call: the picture may lack one that another operator claimed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Connect:
     """Give the call to its pod, or go on following it: to the pod both are the same."""
 
@@ -216,6 +222,7 @@ Step = (
     | MakeRoom
     | Claim
     | ReadBack
+    | ReadPods
     | Connect
     | AskLiveKit
     | AskEnd
@@ -234,7 +241,7 @@ def decide_call(view: CallView) -> Step:
         return _decide_gone(view)
     if is_finished(session):
         return _decide_finished(view, session)
-    pod = choose_pod(view.pods)
+    pod = choose_pod(view.pods, ended=_ended_pod(view))
     surplus = tuple(other for other in view.pods if other.live and pod and other.uid != pod.uid)
     if surplus:
         return Dismiss(surplus, EndReason.SUPERSEDED)
@@ -245,12 +252,22 @@ def decide_call(view: CallView) -> Step:
     return _decide_bound(view, session, pod)
 
 
-def choose_pod(pods: Sequence[AgentPod]) -> AgentPod | None:
-    """Returns the one pod that has the call: of the highest attempt, of the oldest claim, not being deleted."""
-    if not pods:
-        return None
+def choose_pod(pods: Sequence[AgentPod], ended: str | None = None) -> AgentPod | None:
+    """Returns the one pod that has the call: of the highest attempt, then of the oldest claim.
+
+    One that is over has it only if there is no other. `ended`: uid of a pod that said so before its kubelet did.
+    """
     epoch = datetime.min.replace(tzinfo=UTC)
-    return min(pods, key=lambda pod: (-pod.attempt, pod.deleting, pod.claimed_at or epoch, pod.uid))
+
+    def rank(pod: AgentPod) -> tuple[bool, int, bool, datetime, str]:
+        is_over = pod.exit is not None or pod.uid == ended
+        return (is_over, -pod.attempt, pod.deleting, pod.claimed_at or epoch, pod.uid)
+
+    return min(pods, key=rank, default=None)
+
+
+def _ended_pod(view: CallView) -> str | None:
+    return view.link.pod_uid if view.link and view.link.ended else None
 
 
 def room_rank(session: VoiceSession, *, bound: bool) -> tuple[bool, datetime, str]:
@@ -449,11 +466,15 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     reason = {EndReason.ERROR: Reason.AGENT_ERROR, EndReason.SUPERSEDED: Reason.SUPERSEDED}.get(
         end_reason, Reason.CALL_ENDED
     )
+    if end_reason is EndReason.SUPERSEDED and not view.pods_read:
+        return ReadPods()
     text = message or f"The call ended: {end_reason.value}."
     return Finish(report_finished(session, reason, text, end_reason, view.now, pod, view.room))
 
 
 def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
+    if not view.pods_read:
+        return ReadPods()
     reason, message = judge_death(pod, view.link)
     status = report_finished(session, reason, message, EndReason.ERROR, view.now, pod, view.room)
     return Finish(status, died=True)

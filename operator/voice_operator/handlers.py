@@ -74,6 +74,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
     settings.watching.inactivity_timeout = 70
     settings.watching.connect_timeout = 5
+    settings.watching.chunk_size = 250
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = EndlessBackoff()
 

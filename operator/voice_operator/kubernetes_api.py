@@ -12,13 +12,14 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from voice_operator.metrics import API_REQUESTS
-from voicesession.names import GROUP, POOL_LABEL, VERSION
+from voicesession.names import GROUP, POOL_LABEL, SESSION_LABEL, VERSION
 
 Raw = dict[str, Any]
 
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 _TIMEOUT_SECONDS = 10.0
+_PAGE = 250
 
 
 class KubernetesError(Exception):
@@ -99,6 +100,10 @@ class KubernetesApi:
         """Returns all agent pods and the list's resource version."""
         return await self._list(self._core("pods"), labelSelector=POOL_LABEL)
 
+    async def list_pods_of(self, session_uid: str) -> list[Raw]:
+        """Returns the pods that this VoiceSession has claimed."""
+        return (await self._list(self._core("pods"), labelSelector=f"{SESSION_LABEL}={session_uid}"))[0]
+
     async def get_pod(self, name: str) -> Raw:
         """Returns a Pod as the API server holds it now."""
         return await self.request("GET", self._core("pods", name))
@@ -166,9 +171,15 @@ class KubernetesApi:
         return "/".join((f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}", *parts))
 
     async def _list(self, path: str, **query: str) -> tuple[list[Raw], int]:
-        # No resourceVersion: the newest state, not a cache's.
-        listed = await self.request("GET", f"{path}?{urlencode(query)}" if query else path)
-        return listed["items"], int(listed["metadata"]["resourceVersion"])
+        # No resourceVersion: the newest state, not a cache's. In pages, so that reading one never holds up the others.
+        items: list[Raw] = []
+        query = {**query, "limit": str(_PAGE)}
+        while True:
+            page = await self.request("GET", f"{path}?{urlencode(query)}")
+            items += page["items"]
+            if not page["metadata"].get("continue"):
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = page["metadata"]["continue"]
 
     async def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Raw:
         """Sends one request and returns the answer; the methods above say what there is to ask for.

@@ -38,7 +38,7 @@ class Store(Generic[T]):
         self,
         parse: Callable[[RawObject], T],
         indexes: Mapping[str, Callable[[T], str | None]] | None = None,
-        on_change: Callable[[T | None, T | None], None] = lambda _before, _after: None,
+        on_change: Callable[[T | None, T | None], object] = lambda _before, _after: None,
     ) -> None:
         """`on_change` is told the value before and after; None where there is none."""
         self._parse = parse
@@ -171,7 +171,7 @@ class Picture:
             read_pod,
             {
                 "pool": lambda pod: pod.pool,
-                "warm-pool": lambda pod: pod.pool if pod.warm else None,
+                "starting-pool": lambda pod: pod.pool if pod.warm and not pod.ready else None,
                 "session": lambda pod: pod.session,
             },
         )

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # A status is for people: no more often than this, in seconds.
 STATUS_INTERVAL = 5.0
+# Deciding on thousands of pods takes milliseconds: rest for ten times as long before the next time.
+REST_FACTOR = 10
 # While calls wait, a starting pod is asked this often whether it is ready, in seconds.
 PROBE_INTERVAL = 0.05
 
@@ -53,6 +55,7 @@ class _Pool:
     template: str = ""
     counted: set[str] = field(default_factory=set)  # uids of failed pods that were counted
     status_written_at: float = float("-inf")
+    rests_until: float = float("-inf")
 
 
 class PoolReconciler:
@@ -111,9 +114,15 @@ class PoolReconciler:
             self._forget(name)
             return
         held = self._pools.setdefault(name, _Pool())
+        now = time.monotonic()
+        if now < held.rests_until:
+            self._queue.add_after(Key(Kind.POOL, name), held.rests_until - now)
+            return
         self._count_failures(pool, held)
         step = decide_pool(self._observe(pool))
         held.memory = step.memory
+        finished = time.monotonic()
+        held.rests_until = finished + REST_FACTOR * (finished - now)
         await self._act(pool, held, step)
         if self._ready.count_waiting(name):
             self._probe_starting(name)
@@ -198,7 +207,7 @@ class PoolReconciler:
         if held is None or held.uid != pod.uid or held.claimed or pod.uid in self._ready.reserved:
             return
         # Off the shelf, so that no call claims a pod that is about to go.
-        self._ready.reserved.add(pod.uid)
+        self._ready.reserve(pod)
         try:
             # Only as we see it: another operator may have claimed it meanwhile.
             raw = await self._kubernetes.delete_pod(pod.name, pod.uid, pod.resource_version)
@@ -212,13 +221,13 @@ class PoolReconciler:
             else:
                 self._picture.pods.remove(pod.name, pod.uid)
         finally:
-            self._ready.reserved.discard(pod.uid)
+            self._ready.release(pod)
 
     # Cold starts
 
     def _probe_starting(self, pool: str) -> None:
         """Asks starting pods themselves: the kubelet would ask once a second only, and tell later still."""
-        for pod in self._picture.pods.by("warm-pool", pool):
+        for pod in self._picture.pods.by("starting-pool", pool):
             if pod.ip and not pod.ready and pod.uid not in self._ready.answering and pod.uid not in self._probes:
                 self._probes[pod.uid] = asyncio.create_task(self._probe(pod), name=f"probe-{pod.name}")
 
@@ -227,7 +236,7 @@ class PoolReconciler:
         try:
             while time.monotonic() < deadline and self._is_worth_probing(pod):
                 if await self._pods.is_ready(pod):
-                    self._ready.answering.add(pod.uid)
+                    self._ready.answered(pod)
                     for call in self._ready.head_of_line(pod.pool):
                         self._queue.add(Key(Kind.CALL, call.uid))
                     return

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from voice_operator.agent_pods import AgentPod, Trouble, code_import_failure, find_trouble
 from voicesession.conditions import ConditionType, Reason, with_condition
@@ -31,7 +32,7 @@ class PoolMemory:
     creation_error: Trouble | None = None  # the API server's refusal of the last creation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PoolView:
     """Everything that a decision about one pool depends on."""
 
@@ -48,17 +49,17 @@ class PoolView:
         """Tells whether this pod could take a call."""
         return pod.warm and (pod.ready or pod.uid in self.answering)
 
-    @property
+    @cached_property
     def warm(self) -> list[AgentPod]:
         """Returns the pods that wait, or will wait, for a call."""
         return [pod for pod in self.pods if pod.warm and pod.uid not in self.reserved]
 
-    @property
+    @cached_property
     def in_use(self) -> int:
         """Returns how many pods have a call."""
         return sum(1 for pod in self.pods if pod.uid in self.reserved or (pod.claimed and pod.live))
 
-    @property
+    @cached_property
     def failed(self) -> list[AgentPod]:
         """Returns the pods that ended before they had a call, newest first."""
         ended = [pod for pod in self.pods if not pod.claimed and pod.exit and not pod.deleting]
@@ -79,10 +80,10 @@ def decide_pool(view: PoolView) -> PoolStep:
     """Returns how many pods to create, and which to delete."""
     memory = _remember(view)
     wanted = target(view.pool.spec.warm, view.in_use, view.waiting)
-    current = [pod for pod in view.warm if pod.template == view.template]
-    outdated = [pod for pod in view.warm if pod.template != view.template]
     broken = [pod for pod in view.warm if _is_broken(view, pod)]
-    healthy = [pod for pod in current if pod not in broken]
+    gone = {pod.uid for pod in broken}
+    healthy = [pod for pod in view.warm if pod.template == view.template and pod.uid not in gone]
+    outdated = [pod for pod in view.warm if pod.template != view.template and pod.uid not in gone]
 
     retry_at = next_creation_at(memory)
     create = 0
@@ -93,8 +94,8 @@ def decide_pool(view: PoolView) -> PoolStep:
             create = min(create, 1)  # one more try; the rest when it is ready
 
     surplus, memory = _decide_surplus(view, healthy, wanted, memory)
-    replaced = _decide_rolling(view, [pod for pod in outdated if pod not in broken], healthy, wanted)
-    failed = _decide_failed(view, current)
+    replaced = _decide_rolling(view, outdated, healthy, wanted)
+    failed = _decide_failed(view, healthy)
     again = [retry_at] if retry_at and view.now < retry_at else []
     again += _deadlines(view, memory)
     return PoolStep(

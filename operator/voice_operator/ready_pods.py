@@ -10,37 +10,75 @@ class ReadyPods:
     """The shelf of ready pods and the line before it, for each pool.
 
     A pod is taken off before its claim is sent, so that two calls of this operator never try for the same one. That
-    two operators do not get the same one is the claim's own business.
+    two operators do not get the same one is the claim's own business. Nothing here grows with the number of pods but
+    the shelf itself: thousands may wait.
     """
 
     def __init__(self, picture: Picture) -> None:
         self._picture = picture
         self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
-        self.reserved: set[str] = set()  # uids of pods whose claim is under way
+        self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
+        self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
         self._lines: dict[str, WaitingLine] = {}
+
+    # Pods
+
+    def update(self, before: AgentPod | None, after: AgentPod | None) -> bool:
+        """Takes in a change of a pod; tells whether it has become ready by it."""
+        pod = after or before
+        if pod is None:
+            return False
+        shelf = self._shelves.setdefault(pod.pool, {})
+        if after is None or not after.warm:
+            self.answering.discard(pod.uid)
+        if after is None or not self.is_ready(after):
+            shelf.pop(pod.uid, None)
+            return False
+        new = pod.uid not in shelf
+        shelf[pod.uid] = after
+        return new
+
+    def answered(self, pod: AgentPod) -> None:
+        """Takes in that a starting pod says it is ready."""
+        self.answering.add(pod.uid)
+        self._look_again(pod)
 
     def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether this pod can take a call and is not spoken for."""
         return pod.warm and pod.uid not in self.reserved and (pod.ready or pod.uid in self.answering)
 
     def list_ready(self, pool: str) -> list[AgentPod]:
-        """Returns the pool's ready pods."""
-        return [pod for pod in self._picture.pods.by("warm-pool", pool) if self.is_ready(pod)]
+        """Returns the pool's ready pods, the one that has been ready the longest first."""
+        return list(self._shelves.get(pool, {}).values())
 
-    def reserve(self, pool: str, template: str, call: Call) -> AgentPod | None:
-        """Takes a pod off the shelf for this call, which waits no more: an up-to-date one, the oldest of those."""
-        ready = self.list_ready(pool)
-        if not ready:
+    def reserve_for(self, call: Call, pool: str, template: str) -> AgentPod | None:
+        """Takes a pod off the shelf for this call, which waits no more: an up-to-date one if there is one."""
+        shelf = self._shelves.get(pool)
+        if not shelf:
             return None
-        pod = min(ready, key=lambda pod: (pod.template != template, pod.created_at, pod.uid))
-        self.reserved.add(pod.uid)
+        up_to_date = (pod for pod in shelf.values() if pod.template == template)
+        pod = next(up_to_date, None) or next(iter(shelf.values()))
+        self.reserve(pod)
         self._lines[pool].serve(call)
         call.waiting_for = None
         return pod
 
+    def reserve(self, pod: AgentPod) -> None:
+        """Takes this pod off the shelf until it is released."""
+        self.reserved.add(pod.uid)
+        self._shelves.get(pod.pool, {}).pop(pod.uid, None)
+
     def release(self, pod: AgentPod) -> None:
         """Puts a pod back; what the picture says of it by now decides whether it is on the shelf again."""
         self.reserved.discard(pod.uid)
+        self._look_again(pod)
+
+    def _look_again(self, pod: AgentPod) -> None:
+        held = self._picture.pods.get(pod.name)
+        if held and held.uid == pod.uid:
+            self.update(None, held)
+
+    # Calls
 
     def join_line(self, pool: str, call: Call) -> bool:
         """Has a call wait for a pod of this pool, and tells whether there is one for it already."""
@@ -49,7 +87,7 @@ class ReadyPods:
             call.waiting_for = pool
             self._lines.setdefault(pool, WaitingLine()).join(call)
         line = self._lines[pool]
-        ready = len(self.list_ready(pool))
+        ready = len(self._shelves.get(pool, ()))
         return ready >= len(line) or call in line.first(ready)
 
     def leave_line(self, call: Call) -> None:
@@ -65,4 +103,4 @@ class ReadyPods:
     def head_of_line(self, pool: str) -> list[Call]:
         """Returns the waiting calls for which there are ready pods."""
         line = self._lines.get(pool)
-        return line.first(len(self.list_ready(pool))) if line else []
+        return line.first(len(self._shelves.get(pool, ()))) if line else []

@@ -8,6 +8,7 @@ from voice_operator.agent_pods import AgentPod, Trouble
 from voice_operator.assignments import build_assignment, build_claim, mint_room_token, own_room_name
 from voice_operator.calls import Call, Calls
 from voice_operator.decisions import (
+    WORTH_TELLING,
     Admit,
     AskEnd,
     AskLiveKit,
@@ -22,6 +23,7 @@ from voice_operator.decisions import (
     Forget,
     MakeRoom,
     ReadBack,
+    ReadPods,
     Rest,
     Step,
     WriteStatus,
@@ -129,7 +131,7 @@ class Reconciler:
         if session and not call.name:
             self._recall(call, session)
         pods = self._picture.pods.by("session", uid)
-        pod = choose_pod(pods)
+        pod = choose_pod(pods, ended=call.link.pod.uid if call.link and call.link.view.ended else None)
         if pod:
             call.last_pod = pod
             call.claims = max(call.claims, pod.attempt)
@@ -165,9 +167,10 @@ class Reconciler:
             doubtful_claim=call.doubtful_claim,
             pod_available=available,
             waited=call.waited,
-            trouble=self._trouble_of(serving.pool) if call.waiting_for and isinstance(serving, Serving) else None,
+            trouble=self._find_trouble(call, serving, now),
             claims=call.claims,
             accepted=call.accepted,
+            pods_read=call.pods_read,
             agent_absent=call.agent_absent,
             asked_livekit_at=call.asked_livekit_at,
             end_asked_at=call.end_asked_at,
@@ -242,6 +245,12 @@ class Reconciler:
         has_pod = self._picture.pods.count("session", uid) > 0
         return room_rank(session, bound=has_pod or bool(call and call.claiming))
 
+    def _find_trouble(self, call: Call, serving: Serving | Problem | None, now: datetime) -> Trouble | None:
+        """Returns why the pool of a call that has waited for a while does not come up."""
+        if call.waiting_for is None or not isinstance(serving, Serving) or now < call.arrived_at + WORTH_TELLING:
+            return None
+        return self._trouble_of(serving.pool)
+
     def _find_limit(self, session: VoiceSession, serving: Serving | Problem | None) -> Problem | None:
         """Returns which limit the call would exceed if it began now."""
         if not isinstance(serving, Serving):
@@ -277,6 +286,8 @@ class Reconciler:
                 await self._close_room(call)
             case ReadBack(pod_name):
                 await self._read_back(call, pod_name)
+            case ReadPods():
+                await self._read_pods(call)
             case AskLiveKit():
                 await self._ask_livekit(call)
             case AskEnd(pod, reason):
@@ -304,7 +315,7 @@ class Reconciler:
     async def _claim(self, call: Call, session: VoiceSession, view: CallView, attempt: int) -> None:
         assert isinstance(view.serving, Serving)  # noqa: S101 - a claim is decided for a serving pool only
         pool = view.serving.pool
-        pod = self._ready.reserve(pool.metadata.name, self._template_of(pool), call)
+        pod = self._ready.reserve_for(call, pool.metadata.name, self._template_of(pool))
         if pod is None:
             return
         call.claiming = True
@@ -347,6 +358,11 @@ class Reconciler:
             await self._refresh_pod(pod_name, pod.uid)
         call.doubtful_claim = None
 
+    async def _read_pods(self, call: Call) -> None:
+        for raw in await self._kubernetes.list_pods_of(call.uid):
+            self._picture.pods.put(raw)
+        call.pods_read = True
+
     def _connect(self, call: Call, session: VoiceSession, view: CallView, pod: AgentPod) -> None:
         assignment = None
         if isinstance(view.serving, Serving):
@@ -371,7 +387,7 @@ class Reconciler:
             resume=call.claimed_here != pod.uid,
             on_change=lambda: self._queue.add(key),
         )
-        call.agent_absent, call.asked_livekit_at = False, None
+        call.agent_absent, call.asked_livekit_at, call.pods_read = False, None, False
         if old:
             old.cancel()
 

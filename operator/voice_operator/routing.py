@@ -11,6 +11,7 @@ from voicesession.models import AgentPool, AgentProfile, VoiceSession
 
 # Pools, profiles and preparations are off the hot path: many changes, one look.
 _CALM_SECONDS = 0.05
+_PREPARATION_SECONDS = 0.5
 
 
 class Routing:
@@ -61,17 +62,15 @@ class Routing:
         pod = after or before
         if pod is None:
             return
-        if after is None or not after.warm:
-            self._ready.answering.discard(pod.uid)
-        if after and self._ready.is_ready(after) and not (before and before.warm and before.ready):
-            self.pod_became_ready(after)
+        if self._ready.update(before, after):
+            self.pod_became_ready(pod)
         self._queue.add_after(Key(Kind.POOL, pod.pool), 0 if self._ready.count_waiting(pod.pool) else _CALM_SECONDS)
 
     def pod_became_ready(self, pod: AgentPod) -> None:
         """A pod can take a call: the first in line may have it; else it can prepare."""
         for call in self._ready.head_of_line(pod.pool):
             self._queue.add(Key(Kind.CALL, call.uid))
-        self._queue.add_after(Key(Kind.PREPARATION, pod.pool), _CALM_SECONDS)
+        self._queue.add_after(Key(Kind.PREPARATION, pod.pool), _PREPARATION_SECONDS)
 
     def pool_changed(self, before: AgentPool | None, after: AgentPool | None) -> None:
         """An AgentPool was seen for the first time, with a new spec, or never again."""

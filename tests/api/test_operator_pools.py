@@ -15,12 +15,15 @@ pytestmark = pytest.mark.api
 
 
 async def _wait_for_status(cluster: OperatorCluster, plural: str = AGENT_POOLS, **fields: Any) -> Raw:
+    status: Raw = {}
+
     async def look() -> Raw | None:
+        nonlocal status
         found = await cluster.get(plural, "default")
         status = (found or {}).get("status", {})
         return status if all(status.get(name) == value for name, value in fields.items()) else None
 
-    status: Raw = await eventually(look, why=lambda: fields)
+    await eventually(look, why=lambda: f"{status} instead of {fields}")
     return status
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from livekit.api import DeleteRoomRequest, ListRoomsRequest
 from pydantic import SecretStr
 
 from tests.support.livekit import KEY, SECRET, LiveKitServer
@@ -425,6 +426,8 @@ async def operator_cluster(
             "livekit_api_secret": SecretStr(SECRET),
             "signing_key_file": folder / "signing.pem",
             "conversation_key_file": folder / "conversation.key",
+            # Rooms of other tests in the same LiveKit would look like starts whose webhook was lost.
+            "room_poll_seconds": 3600,
             **settings,
         }
     )
@@ -440,7 +443,15 @@ async def operator_cluster(
         task.cancel()
         results = await asyncio.gather(task, return_exceptions=True)
         await api.close()
+        await delete_rooms(livekit)
         raise_real_errors(results)
+
+
+async def delete_rooms(livekit: LiveKitServer) -> None:
+    """Deletes all rooms, so that the next test's operator finds none."""
+    async with livekit.client() as client:
+        for room in (await client.room.list_rooms(ListRoomsRequest())).rooms:
+            await client.room.delete_room(DeleteRoomRequest(room=room.name))
 
 
 def write_signing_key(path: Path) -> None:

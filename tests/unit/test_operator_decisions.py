@@ -35,6 +35,7 @@ from voice_operator.decisions import (
     LinkView,
     MakeRoom,
     ReadBack,
+    ReadPods,
     Rest,
     Step,
     WriteStatus,
@@ -66,7 +67,7 @@ def view(**fields: Any) -> CallView:
         "admitted": True,
         "room": "room",
     }
-    return CallView(**{**known, **fields})
+    return CallView(**{"pods_read": True, **known, **fields})
 
 
 def bound(**fields: Any) -> CallView:
@@ -326,6 +327,22 @@ def test_an_agent_that_died_fails_its_call_and_its_books_are_closed_for_it(exit_
     step = finish(decide_call(active(pods=[gone], last_pod=gone)))
     assert (step.status.phase, step.status.reason, step.status.end_reason) == (Phase.FAILED, reason, EndReason.ERROR)
     assert step.died
+
+
+def test_before_a_call_is_given_up_its_pods_are_read_afresh() -> None:
+    """Another operator may have claimed one that the picture lacks."""
+    gone = make_claimed_pod(exit=exit_of(139))
+    assert decide_call(active(pods=[gone], last_pod=gone, pods_read=False)) == ReadPods()
+    superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
+    assert decide_call(active(link=superseded, pods_read=False)) == ReadPods()
+
+
+def test_a_pod_that_is_over_does_not_have_the_call_while_another_lives() -> None:
+    other = make_claimed_pod("other", claimed_at=ago(0))
+    superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
+    assert decide_call(bound(pods=[POD, other], link=superseded)) == Dismiss((POD,), EndReason.SUPERSEDED)
+    over = make_claimed_pod(exit=exit_of(0, reason="superseded"))
+    assert decide_call(bound(pods=[over, other], link=superseded)) == Connect(other)
 
 
 def test_a_pod_that_died_before_it_accepted_costs_the_call_only_another_claim() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.operator_objects import NOW, ago
+from tests.support.operator_objects import NOW
 from voice_operator.calls import Call
 from voice_operator.picture import Picture
 from voice_operator.ready_pods import ReadyPods
@@ -63,7 +63,7 @@ def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
 # The shelf
 
 
-def put_pod(picture: Picture, name: str, *, ready: bool = True, template: str = "now", created: float = 60) -> None:
+def put_pod(shelf: ReadyPods, picture: Picture, name: str, *, ready: bool = True, template: str = "now") -> None:
     labels = {
         "voiceagents.dev/pool": "default",
         "voiceagents.dev/state": "warm",
@@ -73,37 +73,40 @@ def put_pod(picture: Picture, name: str, *, ready: bool = True, template: str = 
         "name": name,
         "uid": f"uid-{name}",
         "resourceVersion": "1",
-        "creationTimestamp": ago(created).isoformat(),
+        "creationTimestamp": NOW.isoformat(),
         "labels": labels,
     }
     condition = {"type": "Ready", "status": "True" if ready else "False"}
+    picture.pods.on_change = shelf.update
     picture.pods.put({"metadata": metadata, "status": {"podIP": "10.0.0.1", "conditions": [condition]}})
 
 
-def test_an_up_to_date_pod_is_preferred_and_of_those_the_oldest() -> None:
+def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready() -> None:
     picture = Picture()
-    put_pod(picture, "outdated", template="old", created=100)
-    put_pod(picture, "younger", created=10)
-    put_pod(picture, "older", created=50)
     shelf = ReadyPods(picture)
+    put_pod(shelf, picture, "outdated", template="old")
+    put_pod(shelf, picture, "first")
+    put_pod(shelf, picture, "second")
     taken = []
     for number in range(4):
         waiting = call(f"call-{number}", number)
         shelf.join_line("default", waiting)
-        pod = shelf.reserve("default", "now", waiting)
+        pod = shelf.reserve_for(waiting, "default", "now")
         taken.append(pod.name if pod else None)
-    assert taken == ["older", "younger", "outdated", None]
+    assert taken == ["first", "second", "outdated", None]
 
 
 def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
     picture = Picture()
-    put_pod(picture, "one")
-    put_pod(picture, "starting", ready=False)
     shelf = ReadyPods(picture)
+    put_pod(shelf, picture, "one")
+    put_pod(shelf, picture, "starting", ready=False)
     first, second = call("first", 0), call("second", 1)
     assert shelf.join_line("default", first)
     assert not shelf.join_line("default", second)
-    shelf.answering.add("uid-starting")
+    starting = picture.pods.get("starting")
+    assert starting
+    shelf.answered(starting)
     assert shelf.join_line("default", second)
     assert shelf.count_waiting("default") == 2
     assert [each.name for each in shelf.head_of_line("default")] == ["first", "second"]
@@ -111,11 +114,11 @@ def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
 
 def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
     picture = Picture()
-    put_pod(picture, "one")
     shelf = ReadyPods(picture)
+    put_pod(shelf, picture, "one")
     first = call("first", 0)
     shelf.join_line("default", first)
-    pod = shelf.reserve("default", "now", first)
+    pod = shelf.reserve_for(first, "default", "now")
     assert pod is not None
     assert shelf.list_ready("default") == []
     assert shelf.count_waiting("default") == 0
