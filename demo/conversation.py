@@ -20,10 +20,12 @@ class Conversation:
     agent_words: list[str] = field(default_factory=list)
 
 
-async def converse(connection: Connection, speech: Mapping[str, bytes], step: Step) -> Conversation:
+async def converse(
+    connection: Connection, speech: Mapping[str, bytes], step: Step, patience: float = 30.0
+) -> Conversation:
     """Joins the room, waits for the greeting, says each sentence of `speech` and waits for its answer.
 
-    `speech`: sentence → 24 kHz mono 16-bit samples, in the order to say them.
+    `speech`: sentence → 24 kHz mono 16-bit samples, in the order to say them. `patience`: seconds for each answer.
 
     Raises:
         demo.customer.CustomerError: an answer did not come.
@@ -31,14 +33,14 @@ async def converse(connection: Connection, speech: Mapping[str, bytes], step: St
     result = Conversation()
     async with joined_room(connection.server_url, connection.token) as customer:
         result.connect_seconds = customer.connected_at - customer.connect_began_at
-        await customer.until(lambda: customer.heard.agent_joined_at is not None, 30, "the agent")
+        await customer.until(lambda: customer.heard.agent_joined_at is not None, patience, "the agent")
         result.agent_seconds = (customer.heard.agent_joined_at or 0.0) - customer.connect_began_at
         step.note("the agent is in the room")
-        greeted = await customer.answer(customer.connect_began_at)
+        greeted = await customer.answer(customer.connect_began_at, patience)
         result.greeting_seconds = greeted - customer.connect_began_at
         for number, (sentence, pcm) in enumerate(speech.items(), start=1):
             spoken = await customer.say(pcm)
-            first = await customer.answer(spoken)
+            first = await customer.answer(spoken, patience)
             result.answer_seconds.append(first - spoken)
             step.note(f"turn {number} of {len(speech)}: {sentence!r} answered after {first - spoken:.2f} s")
         result.customer_words = _words_of(customer, connection.identity)

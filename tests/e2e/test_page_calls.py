@@ -61,6 +61,17 @@ async def until_turns(page: TalkPage, turns: int) -> None:
     await page.until_look("listening")
 
 
+async def until_understood(page: TalkPage, word: str) -> None:
+    """Waits until the page shows a whole sentence of the customer with this word in it, and an answer to it."""
+    answered = """word => {
+        const lines = [...document.querySelectorAll('#lines li')].filter(li => li.dataset.state === 'final');
+        const understood = li => li.dataset.who === 'customer' && li.textContent.toLowerCase().includes(word);
+        const said = lines.findIndex(understood);
+        return said >= 0 && lines.slice(said).some(li => li.dataset.who === 'agent');
+    }"""
+    await page.tab.wait_for_function(answered, arg=word, timeout=ANSWER_MILLIS)
+
+
 async def hang_up(page: TalkPage) -> list[tuple[str, str]]:
     """Hangs up; returns the transcript that the page shows once the service has written it down."""
     await page.button("Hang up").click()
@@ -107,7 +118,7 @@ async def test_two_browsers_at_once(release: Release, localhost_front_door: str,
         # Who was not understood says it again.
         async with browsing(record(folder, [speak(story)] * 4), localhost_front_door) as page:
             room = await start(page)
-            await until_turns(page, 1)
+            await until_understood(page, keys[name])
             return room, await page.lines(), await hang_up(page)
 
     calls = await asyncio.gather(*(hold(name, story) for name, story in stories.items()))
