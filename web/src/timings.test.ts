@@ -15,6 +15,18 @@ describe("a stopwatch", () => {
     expect(watch.read(3000)).toEqual({ milestones: { connected: 480 }, answers: [], callMs: 2000 });
   });
 
+  it("tells of each milestone once, by the clock's own reading", () => {
+    const told: [string, number][] = [];
+    const watch = new Stopwatch(1000, (milestone, now) => told.push([milestone, now]));
+    watch.reached("connected", 1480.25);
+    watch.reached("connected", 9000);
+    watch.agentHeard(2000);
+    expect(told).toEqual([
+      ["connected", 1480.25],
+      ["firstAudio", 2000],
+    ]);
+  });
+
   it("measures from the customer's last sound to the agent's first", () => {
     const watch = new Stopwatch(0);
     sound(1000, 2000, (now) => watch.agentHeard(now));

@@ -31,11 +31,17 @@ export class Stopwatch {
   private askedAt: number | undefined;
   private agentHeardAt = -Infinity;
 
-  constructor(private readonly clickedAt: number) {}
+  /** `onReached` is told each milestone once, with the clock's unrounded reading. */
+  constructor(
+    private readonly clickedAt: number,
+    private readonly onReached?: (milestone: Milestone, now: number) => void,
+  ) {}
 
   /** Notes that something happened for the first time. */
   reached(milestone: Milestone, now: number): void {
-    this.milestones[milestone] ??= Math.round(now - this.clickedAt);
+    if (this.milestones[milestone] !== undefined) return;
+    this.milestones[milestone] = Math.round(now - this.clickedAt);
+    this.onReached?.(milestone, now);
   }
 
   /** Notes that the customer is audible at `now`. */
