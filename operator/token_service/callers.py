@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fastapi import Depends
-from fastapi.security import HTTPBearer
-
 from token_service.problems import Problem
 from token_service.settings import TokenServiceSettings
 
@@ -115,12 +112,6 @@ def build_authenticator(settings: TokenServiceSettings) -> Authenticator:
         "set AUTH_MODE=api-key for anything else."
     )
     return Anybody()
-
-
-# For the OpenAPI page only: who asks is told by `Service.authenticate` and by the calls' owners.
-BEARER = Depends(
-    HTTPBearer(auto_error=False, description="An API key, or for `/api/sessions` also the participant's own token.")
-)
 
 
 def read_bearer(authorization: str | None) -> str | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem as ConversationItem
-from token_service.callers import BEARER, read_bearer
+from token_service.callers import read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import Pass
 from token_service.problems import Problem, refusals, unavailable
@@ -40,8 +40,7 @@ _TRY_AGAIN = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, R
 
 def build_session_router(service: Service) -> APIRouter:
     """Returns the routes under `/api/sessions/{room}`."""
-    responses = refusals(401, 404, 422, 503)
-    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=responses, dependencies=[BEARER])
+    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=refusals(401, 404, 422, 503))
 
     @router.get("", response_model_exclude_none=True, summary="Where a call stands")
     async def read_state(room: str, request: Request) -> CallState:
