@@ -127,15 +127,15 @@ class LiveKit:
         """Returns a room's event; None for events of other things.
 
         Raises:
-            WebhookError: the signature is missing, forged, expired or another body's.
+            WebhookError: the signature is missing, forged, expired or another body's, or the body is no event.
         """
         try:
             event = self._receiver.receive(body.decode(), authorization.removeprefix("Bearer "))
-        except Exception as error:  # the receiver raises bare exceptions
+            if not event.room.sid:
+                return None
+            return RoomEvent(event.event, _read_room(event.room), _read_customer(event), _read_time(event.created_at))
+        except Exception as error:  # the receiver raises bare exceptions; a time may be out of every calendar
             raise WebhookError(f"webhook refused: {type(error).__name__}") from error
-        if not event.room.sid:
-            return None
-        return RoomEvent(event.event, _read_room(event.room), _read_customer(event), _read_time(event.created_at))
 
     async def find_room(self, name: str) -> RoomStart | None:
         """Returns the room of this name as LiveKit has it now, or None."""

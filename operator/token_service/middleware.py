@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from token_service.metrics import REQUESTS
@@ -81,6 +82,8 @@ class BodyLimit:
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 body = await self._read(scope, receive)
+        except ClientDisconnect:
+            return  # what came of the body is not what was asked for, and nobody waits for the answer
         except TimeoutError:
             detail = f"The body did not arrive within {_BODY_SECONDS:.0f} s."
             await self._refuse(Problem(408, "slow-body", "Slow body", detail), scope, receive, send)
@@ -100,7 +103,7 @@ class BodyLimit:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return b""
+                raise ClientDisconnect
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > self._limit:

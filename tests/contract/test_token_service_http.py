@@ -3,12 +3,15 @@
 import asyncio
 import hashlib
 import json
+import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import jwt
@@ -22,12 +25,14 @@ from tests.support.front_door import (
     Answer,
     FrontDoor,
     read_token,
+    room_event,
     running_front_door,
     sign_webhook,
     ticket_of,
     until_synced,
 )
 from tests.support.livekit import KEY, SECRET
+from token_service.logs import JsonFormatter
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
 
@@ -49,10 +54,30 @@ async def door(cluster: FakeCluster) -> AsyncIterator[FrontDoor]:
 
 
 @pytest.fixture
-async def keyed_door(cluster: FakeCluster, tmp_path: Path) -> AsyncIterator[FrontDoor]:
-    keys = tmp_path / "api-keys"
+def keys(tmp_path: Path) -> Path:
+    """A file with the keys `acme-key` and `beta-key`."""
+    path = tmp_path / "api-keys"
     lines = [f"{name}:{hashlib.sha256(f'{name}-key'.encode()).hexdigest()}" for name in ("acme", "beta")]
-    keys.write_text("\n".join(lines))
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """What the service itself logs, as it writes it."""
+    written = StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("token_service")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield written
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+async def keyed_door(cluster: FakeCluster, keys: Path) -> AsyncIterator[FrontDoor]:
     async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, allow_caller_rooms=True) as running:
         await until_synced(running)
         yield running
@@ -226,6 +251,18 @@ async def test_service_without_keys_says_so_loudly(cluster: FakeCluster, caplog:
         assert "ANYBODY" in caplog.text
 
 
+async def test_a_full_tenant_is_told_and_leaves_places_to_others(cluster: FakeCluster, keys: Path) -> None:
+    cluster.put(VOICE_SESSIONS, "vs-1", {"profile": "default", "room": "other", "tenant": "acme"})
+    async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, tenant_max_sessions=1) as door:
+        await until_synced(door)
+        check_problem(await door.call("POST", "/api/token", {}, "acme-key"), 429, "tenant-full")
+        token = (await door.call("POST", "/api/token", {}, "beta-key")).body["participant_token"]
+        await door.webhook(room_event("room", "RM_1", ticket_of(token)))
+        # The second start of the same tenant, by a token from before it was full: not admitted.
+        await door.webhook(room_event("another-room", "RM_2", ticket_of(token)))
+    assert [each["spec"].get("tenant") for each in cluster.sessions.values()] == ["acme", "beta"]
+
+
 # One error form
 
 
@@ -289,14 +326,50 @@ async def test_our_own_mistakes_tell_nothing(door: FrontDoor, monkeypatch: pytes
     assert "42" not in json.dumps(problem)
 
 
-async def test_a_request_id_is_taken_over_or_made_and_is_in_the_log(
-    door: FrontDoor, caplog: pytest.LogCaptureFixture
+async def test_a_body_that_breaks_off_asks_for_nothing(
+    door: FrontDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(door.service.livekit, "create_room", asked.append)
+    address = urlsplit(door.url)
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(
+        b"POST /api/connection-details HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 100\r\n\r\n{"profile": "ba'
+    )
+    await writer.drain()
+    with caplog.at_level(logging.INFO, "token_service.access"):
+        writer.close()
+        async with asyncio.timeout(5):
+            while "POST other 0" not in caplog.text:  # noqa: ASYNC110 - a log knows no event
+                await asyncio.sleep(0.01)
+    assert not asked
+
+
+async def test_a_request_id_is_taken_over_or_made_and_is_in_the_log(door: FrontDoor, log: StringIO) -> None:
     answer = await door.call("POST", "/api/token", headers={"X-Request-Id": "abc-1.2"})
     assert answer.headers["x-request-id"] == "abc-1.2"
+    line = json.loads(log.getvalue())
+    assert (line["requestId"], line["message"]) == ("abc-1.2", "POST /api/token 201")
     bad = await door.call("POST", "/api/token", headers={"X-Request-Id": "a b<script>"})
     assert re.fullmatch(r"[0-9a-f]{16}", bad.headers["x-request-id"])
     assert (await door.call("POST", "/api/token")).headers["x-request-id"] != bad.headers["x-request-id"]
+
+
+async def test_the_log_knows_neither_tokens_nor_keys_nor_rooms_nor_what_was_asked(
+    keyed_door: FrontDoor, log: StringIO
+) -> None:
+    body = {"participant_name": "Ada Lovelace", "variables": {"account": "4711"}}
+    token = (await keyed_door.call("POST", "/api/token", body, "acme-key")).body["participant_token"]
+    room = read_token(token)["video"]["room"]
+    await keyed_door.call("GET", f"/api/sessions/{room}", bearer=token)
+    await keyed_door.call("POST", "/api/token", {"variables": {"account": ["4711"]}}, "acme-key")
+    await keyed_door.call("POST", "/api/token", {}, "wrong-key")
+    text = log.getvalue()
+    assert text.count("requestId") == 4
+    assert '"tenant": "acme"' in text
+    for secret in (token, room, SECRET, "acme-key", "wrong-key", "Ada", "4711"):
+        assert secret not in text
 
 
 async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) -> None:
@@ -304,8 +377,13 @@ async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) ->
         await until_synced(door)
 
         async def allowed(origin: str) -> str | None:
-            headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+            headers = {
+                "Origin": origin,
+                "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "authorization,content-type,idempotency-key,x-request-id",
+            }
             answer = await door.call("OPTIONS", "/api/token", headers=headers)
+            assert answer.status == (200 if "access-control-allow-origin" in answer.headers else 400)
             posted = await door.call("POST", "/api/token", headers={"Origin": origin})
             assert answer.headers.get("access-control-allow-origin") == posted.headers.get(
                 "access-control-allow-origin"
@@ -315,6 +393,16 @@ async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) ->
         assert await allowed("https://shop.example") == "https://shop.example"
         assert await allowed("https://b.example") == "https://b.example"
         assert await allowed("https://evil.example") is None
+        refused = await door.call("POST", "/api/token", {"profile": "no"}, headers={"Origin": "https://b.example"})
+        assert refused.headers["access-control-allow-origin"] == "https://b.example"
+        assert "Retry-After" in refused.headers["access-control-expose-headers"]
+
+
+async def test_without_a_list_no_other_origin_may_call(door: FrontDoor) -> None:
+    headers = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    for method in ("OPTIONS", "POST"):
+        answer = await door.call(method, "/api/token", headers=headers)
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 async def test_the_openapi_page_and_the_choices(door: FrontDoor, cluster: FakeCluster) -> None:
@@ -323,7 +411,12 @@ async def test_the_openapi_page_and_the_choices(door: FrontDoor, cluster: FakeCl
     cluster.put(AGENT_PROFILES, "bare", {"pool": "none"})
     await asyncio.sleep(0.05)
     assert "swagger" in (await door.call("GET", "/docs")).body
-    assert "/api/token" in (await door.call("GET", "/openapi.json")).body["paths"]
+    described = (await door.call("GET", "/openapi.json")).body
+    assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    paths = described["paths"]
+    assert {"bearer": []} in paths["/api/token"]["post"]["security"]
+    assert {"bearer": []} in paths["/api/sessions/{room}"]["delete"]["security"]
+    assert paths["/livekit/webhook"]["post"]["security"] == []
     answer = await door.call("GET", "/api/profiles")
     assert answer.body == {
         "profiles": [
@@ -512,8 +605,17 @@ async def test_a_tenant_sees_its_own_calls_in_the_operator_s_words(keyed_door: F
     path = "/api/sessions/acme:lobby"
     answer = await keyed_door.call("GET", path, bearer="acme-key")
     assert (answer.body["message"], answer.body["phase"]) == ("pod x died", "Failed")
-    for method in ("GET", "DELETE"):
-        check_problem(await keyed_door.call(method, path, bearer="beta-key"), 404, "no-such-call")
+    for method, what in (("GET", ""), ("GET", "/transcript"), ("DELETE", "")):
+        check_problem(await keyed_door.call(method, path + what, bearer="beta-key"), 404, "no-such-call")
+
+
+async def test_a_tenant_ends_its_own_call(keyed_door: FrontDoor, cluster: FakeCluster) -> None:
+    spec = {"profile": "default", "room": "acme:lobby", "tenant": "acme"}
+    cluster.put(VOICE_SESSIONS, "vs-1", spec, {"phase": "Active"})
+    await asyncio.sleep(0.05)
+    for bearer, ended in (("beta-key", None), ("acme-key", True)):
+        await keyed_door.call("DELETE", "/api/sessions/acme:lobby", bearer=bearer)
+        assert cluster.sessions["vs-1"]["spec"].get("end") is ended
 
 
 # What runs beside it
@@ -557,6 +659,8 @@ async def test_a_forged_webhook_is_refused(door: FrontDoor, cluster: FakeCluster
     ):
         answer = await door.call("POST", "/livekit/webhook", data=body, headers=headers)
         check_problem(answer, 401, "unauthorized")
+    nonsense = {**room_event("room", "RM_1", "{}"), "createdAt": str(10**15)}
+    check_problem(await door.webhook(nonsense), 401, "unauthorized")
     answer = await door.call("POST", "/livekit/webhook", data=b"\xff", headers={"Authorization": sign_webhook("x")})
     check_problem(answer, 401, "unauthorized")
     assert not cluster.sessions
