@@ -16,7 +16,7 @@ class LocalModelsSettings(BaseSettings):
     beside a Service called local-models.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LOCAL_MODELS_")
+    model_config = SettingsConfigDict(env_prefix="LOCAL_MODELS_", hide_input_in_errors=True)
 
     listen_host: str = "0.0.0.0"  # noqa: S104 - a pod's server
     listen_port: int = Field(default=8000, ge=0, le=65535)

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from pydantic import ValidationError
+
 from conversations.migrate import MigrationError, run_migrations
 from conversations.settings import MigrationSettings
 from conversations.write_key import ConversationKeyError
@@ -15,7 +17,11 @@ def main(arguments: list[str]) -> int:
     if arguments != ["migrate"]:
         sys.stderr.write("usage: python -m conversations migrate\n")
         return 2
-    settings = MigrationSettings()  # pyright: ignore[reportCallIssue] - from the environment
+    try:
+        settings = MigrationSettings()  # pyright: ignore[reportCallIssue] - from the environment
+    except ValidationError as error:
+        sys.stderr.write(f"The environment is not complete; see docs/contracts.md.\n{error}\n")
+        return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         run_migrations(settings)

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class MigrationSettings(BaseSettings):
     """The owner's connection, and what the roles and the functions are to know."""
+
+    # What is wrong is said in the log, where passwords have no place.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     database_url: SecretStr
     conversation_key_file: Path

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversations.write_key import load_conversation_key
 from voicesession.admission import AdmissionLimits
@@ -13,6 +13,9 @@ from voicesession.pod_tokens import load_private_key, public_key_pem
 
 class OperatorSettings(BaseSettings):
     """Read once at start; see docs/contracts.md."""
+
+    # What is wrong is said in the log, where secrets have no place.
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     namespace: str = "default"
     log_level: str = "INFO"

@@ -134,4 +134,9 @@ def test_as_a_command(empty: ConversationsDatabase) -> None:
     broken = {**environment, "CONVERSATION_KEY_FILE": "/nowhere"}
     done = subprocess.run(command, env=broken, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    incomplete = {name: value for name, value in environment.items() if name != "CLOSER_DATABASE_PASSWORD"}
+    done = subprocess.run(command, env=incomplete, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "closer_database_password" in done.stderr
+    assert not any(password in done.stderr for password in PASSWORDS.values())
     assert main(["improve"]) == 2
