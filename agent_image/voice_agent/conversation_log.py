@@ -20,6 +20,7 @@ from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
 
 CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
 # Far more than anyone says in a call; a bound, so that no outage can kill the pod by memory.
@@ -75,6 +76,7 @@ class ConversationLog:
         self._wanted = asyncio.Event()
         self._done = False
         self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._started = False
         self._lost = 0
@@ -110,16 +112,16 @@ class ConversationLog:
         """Returns the rows of earlier attempts, in order; none when the database does not answer in time."""
         if self._url is None:
             return []
+        # In a task that can be left behind: psycopg holds up whoever cancels a statement, for as long as 10 s.
+        self._reading = asyncio.create_task(self._read_history(), name="conversation history")
         try:
             async with asyncio.timeout(timeout):
-                connection = await self._connect()
-                cursor = connection.cursor(row_factory=dict_row)
-                await cursor.execute("SELECT * FROM voice.load_history(%s, %s, %s)", self._who())
-                return await cursor.fetchall()
+                return await asyncio.shield(self._reading)
         except (psycopg.Error, OSError, TimeoutError) as error:
             _log.error("the conversation so far could not be loaded: %s", _describe(error))
-            await self._disconnect()
             return []
+        finally:
+            self._reading.cancel()
 
     async def finish(self, end: ConversationEnd, timeout: float) -> bool:
         """Writes what is left and the end, within `timeout` seconds; returns whether everything is in the database."""
@@ -143,10 +145,20 @@ class ConversationLog:
         """Stops writing and disconnects."""
         if self._task is not None:
             self._task.cancel()
-            (result,) = await asyncio.gather(self._task, return_exceptions=True)
-            if isinstance(result, Exception):
-                _log.error("the writer of the conversation failed", exc_info=result)
+            # Not for ever: psycopg may wait 10 s for a silent database to cancel a statement.
+            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+            if not self._task.done():
+                return
+            if not self._task.cancelled() and (error := self._task.exception()):
+                _log.error("the writer of the conversation failed", exc_info=error)
         await self._disconnect()
+
+    async def _read_history(self) -> list[dict[str, Any]]:
+        # A connection of its own: the writer may open its own at the same time.
+        async with await self._open_connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute("SELECT * FROM voice.load_history(%s, %s, %s)", self._who())
+            return await cursor.fetchall()
 
     async def _write_until_done(self) -> None:
         failures = 0
@@ -221,12 +233,15 @@ class ConversationLog:
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is None:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                # Through PgBouncer's transaction pooling: no prepared statements, no state of the session's.
-                self._connection = await psycopg.AsyncConnection.connect(
-                    cast("str", self._url), autocommit=True, prepare_threshold=None
-                )
+            self._connection = await self._open_connection()
         return self._connection
+
+    async def _open_connection(self) -> psycopg.AsyncConnection[Any]:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            # Through PgBouncer's transaction pooling: no prepared statements, no state of the session's.
+            return await psycopg.AsyncConnection.connect(
+                cast("str", self._url), autocommit=True, prepare_threshold=None
+            )
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
 from demo.customer import Customer, joined_room
 from tests.support.agent_pod import Follower, build_assignment, build_provider, running_pod
@@ -310,18 +311,56 @@ async def test_a_wrong_token_writes_nothing_and_stops_no_call(
     assert messages(conversations) == []
 
 
-async def test_a_refused_item_spoils_no_other(conversations: ConversationsDatabase, url: str) -> None:
-    conversation = conversations.new_conversation()
-    session_id, attempt, token = conversation.credentials()
+def new_log(conversations: ConversationsDatabase, url: str) -> ConversationLog:
+    """Returns the writer of a conversation that has not been started."""
+    session_id, attempt, token = conversations.new_conversation().credentials()
     start = ConversationStart(session_id, attempt, token, "room-1", None, "fake", False, "default", None)
-    log = ConversationLog(url, start, on_superseded=lambda: None)
-    row = {"kind": "message", "role": "user", "createdAt": "2026-01-01T00:00:00Z"}
-    log.append([{**row, "itemId": "a", "content": "one"}])
-    log.append([{**row, "itemId": "b", "content": "two", "kind": "song"}])
-    log.append([{**row, "itemId": "c", "content": "three"}])
+    return ConversationLog(url, start, on_superseded=lambda: None)
+
+
+def row(item_id: str, content: str, kind: str = "message") -> dict[str, Any]:
+    return {"itemId": item_id, "kind": kind, "role": "user", "content": content, "createdAt": "2026-01-01T00:00:00Z"}
+
+
+async def test_a_refused_item_spoils_no_other(conversations: ConversationsDatabase, url: str) -> None:
+    log = new_log(conversations, url)
+    log.append([row("a", "one")])
+    log.append([row("b", "two", kind="song")])
+    log.append([row("c", "three")])
     log.begin()
     end = ConversationEnd("idle", datetime.now(UTC), {})
     assert not await log.finish(end, timeout=10)
     assert log.unwritten == 1
     assert contents(conversations) == ["one", "three"]
     assert session_row(conversations)["end_reason"] == "idle"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.02)
+
+
+def is_in_a_statement(log: ConversationLog) -> bool:
+    return log._connection is not None and log._connection.info.transaction_status is TransactionStatus.ACTIVE
+
+
+async def test_a_database_that_falls_silent_in_a_statement_holds_nobody_up(
+    conversations: ConversationsDatabase,
+) -> None:
+    with running_pgbouncer(
+        conversations.server, {"pool_mode": "transaction"}, {"voice_agent": "agent-password"}
+    ) as port:
+        log = new_log(conversations, conversations.url("voice_agent", port))
+        log.begin()
+        log.append([row("a", "one")])
+        await until(lambda: not log.unwritten)
+        with conversations.server.frozen():
+            # What a cancelled statement costs in psycopg would be 10 s each.
+            async with asyncio.timeout(5):
+                assert await log.load_history(timeout=1) == []
+            log.append([row("b", "two")])
+            await until(lambda: is_in_a_statement(log))
+            async with asyncio.timeout(5):
+                assert not await log.finish(ConversationEnd("shutdown", datetime.now(UTC), {}), timeout=1)
+        assert log.unwritten == 1

@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -99,6 +100,21 @@ class PostgresServer:
                 time.sleep(0.05)
             else:
                 return
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stops all of its processes meanwhile, which is worse than ending them: whoever is connected waits."""
+        assert self.process is not None
+        main = self.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        pids = [main, *map(int, children)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends the server at once; its data stays, and `start` brings it back."""
