@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from livekit import api as livekit_api
@@ -116,7 +116,7 @@ class CallContext(JobContext):
 
     async def run_shutdown_callbacks(self, reason: str, timeout: float) -> None:
         """Runs the code's shutdown callbacks at once, each told the reason; a failing one is logged."""
-        tasks = [asyncio.create_task(callback(reason)) for callback in self._shutdown_callbacks]
+        tasks = [asyncio.create_task(_tell(callback, reason)) for callback in self._shutdown_callbacks]
         if not tasks:
             return
         done, late = await asyncio.wait(tasks, timeout=timeout)
@@ -135,6 +135,11 @@ class CallContext(JobContext):
         await asyncio.gather(*pending, return_exceptions=True)
         await self._on_cleanup()
         await http_context._close_http_ctx()  # noqa: SLF001
+
+
+async def _tell(callback: Callable[[str], Awaitable[None]], reason: str) -> None:
+    """Calls in a task of its own, so that code which is not what its type says fails there and nowhere else."""
+    await callback(reason)
 
 
 class ApiWithoutSecret:

@@ -140,13 +140,16 @@ async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> N
     async def slow() -> None:
         await asyncio.sleep(60)
 
-    for callback in (with_reason, without, failing, slow):
-        context.add_shutdown_callback(callback)
+    def not_async(reason: str) -> None:
+        told.append(f"{reason} as well")
+
+    for callback in (with_reason, without, failing, slow, not_async):
+        context.add_shutdown_callback(callback)  # type: ignore[arg-type]
     context.shutdown(reason="done")
     assert noted.shutdowns == ["done"]
     with caplog.at_level(logging.WARNING):
         await context.run_shutdown_callbacks("idle", timeout=0.2)
-    assert told == ["idle", "called"]
+    assert told == ["idle", "called", "idle as well"]
     assert "a shutdown callback failed" in caplog.text
     assert "was cancelled" in caplog.text
 
