@@ -10,6 +10,8 @@ from types import TracebackType
 # Libraries that quote requests and answers at their lower levels.
 _CHATTY = ("httpx", "httpx2", "httpcore2", "openai", "aiohttp.access", "livekit", "mcp", "psycopg")
 _FRAMEWORK = "livekit"
+# asyncio tells of tasks whose errors nobody took, the framework's and its clients' among them.
+_QUOTING = {_FRAMEWORK, "asyncio"}
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _LONGEST_MESSAGE = 2000
 
@@ -53,7 +55,7 @@ def configure_logs(level: str) -> JsonFormatter:
 
 
 def _is_framework(record: logging.LogRecord) -> bool:
-    return record.name.split(".")[0] == _FRAMEWORK or f"/{_FRAMEWORK}/" in record.pathname
+    return record.name.split(".")[0] in _QUOTING or f"/{_FRAMEWORK}/" in record.pathname
 
 
 def _message_of(record: logging.LogRecord) -> str:

@@ -45,6 +45,7 @@ def test_keys_do_not_show() -> None:
     ("name", "path"),
     [
         ("livekit.agents", "/opt/venv/livekit/agents/tts/tts.py"),
+        ("asyncio", "/usr/lib/python3.12/asyncio/base_events.py"),
         ("root", "/opt/venv/lib/python3.12/site-packages/livekit/rtc/room.py"),
     ],
 )
@@ -59,7 +60,7 @@ def failing() -> None:
     raise ValueError("my card is 4711")
 
 
-@pytest.mark.parametrize(("name", "quoted"), [("livekit.agents", False), ("acme", True)])
+@pytest.mark.parametrize(("name", "quoted"), [("livekit.agents", False), ("asyncio", False), ("acme", True)])
 def test_an_error_says_where_and_only_ours_what(name: str, quoted: bool) -> None:
     made = record(name, "failed")
     try:
