@@ -28,6 +28,7 @@ from voice_operator.pool_decisions import (
     build_pool_status,
     decide_pool,
     diagnose_pool,
+    next_creation_at,
 )
 from voice_operator.ready_pods import ReadyPods
 from voice_operator.references import Problem, choose_provider, pool_for
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 STATUS_INTERVAL = 5.0
 # Deciding on thousands of pods takes milliseconds: rest for ten times as long before the next time.
 REST_FACTOR = 10
+# More requests at once would only be told by the API server to come later. The rest follows.
+DELETIONS_AT_ONCE = 50
 # While calls wait, a starting pod is asked this often whether it is ready, in seconds.
 PROBE_INTERVAL = 0.05
 
@@ -54,6 +57,7 @@ class _Pool:
     memory: PoolMemory = field(default_factory=PoolMemory)
     template: str = ""
     counted: set[str] = field(default_factory=set)  # uids of failed pods that were counted
+    trouble: Trouble | None = None  # while calls wait
     status_written_at: float = float("-inf")
     rests_until: float = float("-inf")
 
@@ -104,8 +108,9 @@ class PoolReconciler:
         return held[2]
 
     def trouble_of(self, pool: AgentPool) -> Trouble | None:
-        """Returns why this pool's pods do not come up, or None."""
-        return diagnose_pool(self._observe(pool))
+        """Returns why this pool's pods do not come up though calls wait for them, or None."""
+        held = self._pools.get(pool.metadata.name)
+        return held.trouble if held else None
 
     async def reconcile_pool(self, name: str) -> None:
         """Creates and deletes pods of this pool as decided, and tells how it stands."""
@@ -121,14 +126,19 @@ class PoolReconciler:
         self._count_failures(pool, held)
         step = decide_pool(self._observe(pool))
         held.memory = step.memory
-        finished = time.monotonic()
-        held.rests_until = finished + REST_FACTOR * (finished - now)
+        deciding = time.monotonic() - now
         await self._act(pool, held, step)
         if self._ready.count_waiting(name):
             self._probe_starting(name)
         if step.look_again_at:
             self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - _now()).total_seconds() + 0.01)
-        await self._write_pool_status(pool, held)
+        acted = time.monotonic()
+        view = self._observe(pool)
+        held.trouble = diagnose_pool(view) if view.waiting else None
+        status = build_pool_status(view)
+        finished = time.monotonic()
+        held.rests_until = finished + REST_FACTOR * (deciding + finished - acted)
+        await self._write_pool_status(name, held, status)
 
     def _observe(self, pool: AgentPool) -> PoolView:
         name = pool.metadata.name
@@ -167,10 +177,11 @@ class PoolReconciler:
         log.warning("pool %s: a pod failed before it had a call: %s", pool.metadata.name, detail)
 
     async def _act(self, pool: AgentPool, held: _Pool, step: PoolStep) -> None:
-        for pod in step.delete:
+        doomed = step.delete[:DELETIONS_AT_ONCE]
+        for pod in doomed:
             if pod.exit is None and pod.running_since and _now() >= pod.running_since + START_TIMEOUT and not pod.ready:
                 self._count_failure(pool, held, f"not ready after {START_TIMEOUT.total_seconds():.0f} s")
-        await asyncio.gather(*(self._delete(pod) for pod in step.delete))
+        await asyncio.gather(*(self._delete(pod) for pod in doomed))
         if step.create:
             await self._create(pool, held, step.create)
 
@@ -190,16 +201,19 @@ class PoolReconciler:
 
     def _take_errors(self, pool: AgentPool, held: _Pool, errors: list[BaseException]) -> None:
         if not errors:
-            held.memory = replace(held.memory, creation_error=None)
+            held.memory = replace(held.memory, creation_error=None, refusals=0, refused_at=None)
             return
         error = errors[0]
         if not isinstance(error, KubernetesError):
             raise error
         quota = isinstance(error, ForbiddenError) and "quota" in error.message
-        reason = Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED
-        held.memory = replace(held.memory, creation_error=Trouble(reason, error.message))
-        self._count_failure(pool, held, error.message)
-        self._queue.add_after(Key(Kind.POOL, pool.metadata.name), 1.0)
+        trouble = Trouble(Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED, error.message)
+        now = _now()
+        held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
+        log.warning("pool %s: a pod could not be created: %s", pool.metadata.name, error.message)
+        retry_at = next_creation_at(held.memory)
+        if retry_at:
+            self._queue.add_after(Key(Kind.POOL, pool.metadata.name), (retry_at - now).total_seconds() + 0.01)
 
     async def _delete(self, pod: AgentPod) -> None:
         # A call may have claimed it between the decision and now.
@@ -251,9 +265,7 @@ class PoolReconciler:
 
     # Status
 
-    async def _write_pool_status(self, pool: AgentPool, held: _Pool) -> None:
-        name = pool.metadata.name
-        status = build_pool_status(self._observe(pool))
+    async def _write_pool_status(self, name: str, held: _Pool, status: AgentPoolStatus) -> None:
         for state, value in (("ready", status.ready), ("starting", status.starting), ("in-use", status.in_use)):
             POOL_PODS.labels(name, state).set(value)
         POOL_WAITING.labels(name).set(status.waiting)

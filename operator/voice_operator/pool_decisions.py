@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -20,6 +20,13 @@ STABLE = timedelta(seconds=10)
 # Pods that fail before they have a call: the next is created after 1 s, 2 s, 4 s, ... this.
 MAX_BACKOFF = timedelta(minutes=5)
 CRASH_LOOP = 3
+# Creations that the API server refuses: tried again after 1 s, 2 s, 4 s, ... this. A quota is free from one call to
+# the next.
+MAX_REFUSAL_BACKOFF = timedelta(seconds=15)
+# A claimed pod is replaced after this: the start of another would take the CPU just while its agent joins.
+REFILL_DELAY = timedelta(seconds=0.5)
+# Times that Kubernetes tells have whole seconds.
+_WHOLE_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,8 @@ class PoolMemory:
     last_failure_at: datetime | None = None
     surplus_since: datetime | None = None  # more pods than the target, without a break
     creation_error: Trouble | None = None  # the API server's refusal of the last creation
+    refusals: int = 0  # of creations, in a row
+    refused_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -86,18 +95,20 @@ def decide_pool(view: PoolView) -> PoolStep:
     outdated = [pod for pod in view.warm if pod.template != view.template and pod.uid not in gone]
 
     retry_at = next_creation_at(memory)
+    refill_at = _refill_times(view)
     create = 0
     if retry_at is None or view.now >= retry_at:
         starting = sum(1 for pod in healthy if not view.is_ready(pod))
-        create = max(0, min(wanted - len(healthy), view.pool.spec.warm.max_starting - starting))
-        if memory.failures >= CRASH_LOOP:
+        missing = wanted - len(healthy) - len(refill_at)
+        create = max(0, min(missing, view.pool.spec.warm.max_starting - starting))
+        if memory.failures >= CRASH_LOOP or memory.creation_error:
             create = min(create, 1)  # one more try; the rest when it is ready
 
     surplus, memory = _decide_surplus(view, healthy, wanted, memory)
     replaced = _decide_rolling(view, outdated, healthy, wanted)
-    failed = _decide_failed(view, healthy)
+    failed = _decide_failed(view, memory)
     again = [retry_at] if retry_at and view.now < retry_at else []
-    again += _deadlines(view, memory)
+    again += [*refill_at, *_deadlines(view, memory)]
     return PoolStep(
         create=create,
         delete=(*failed, *broken, *replaced, *surplus),
@@ -119,17 +130,49 @@ def _buffer(buffer: int | str, in_use: int) -> int:
 
 def next_creation_at(memory: PoolMemory) -> datetime | None:
     """Returns the moment before which no pod is created, after failures; None where nothing failed."""
-    if memory.failures == 0 or memory.last_failure_at is None:
-        return None
-    return memory.last_failure_at + min(MAX_BACKOFF, timedelta(seconds=2 ** min(memory.failures - 1, 16)))
+    moments = []
+    if memory.failures and memory.last_failure_at:
+        moments.append(memory.last_failure_at + min(MAX_BACKOFF, _backoff(memory.failures)))
+    if memory.refusals and memory.refused_at:
+        moments.append(memory.refused_at + min(MAX_REFUSAL_BACKOFF, _backoff(memory.refusals)))
+    return max(moments, default=None)
+
+
+def _backoff(count: int) -> timedelta:
+    return timedelta(seconds=2 ** min(count - 1, 16))
+
+
+def _refill_times(view: PoolView) -> list[datetime]:
+    """Returns when the pods that are claimed just now are to be replaced; at once while calls wait."""
+    if view.waiting:
+        return []
+    since = view.now - REFILL_DELAY
+    claims = [pod.claimed_at for pod in view.pods if pod.claimed_at and pod.claimed_at > since and pod.live]
+    claims += [view.now for pod in view.pods if pod.uid in view.reserved]
+    return [claimed_at + REFILL_DELAY for claimed_at in claims]
 
 
 def _remember(view: PoolView) -> PoolMemory:
-    """Forgets failures once a pod of the present template has a call, or has stayed ready."""
-    proven = any(
-        pod.template == view.template and (pod.claimed or _is_stable(view, pod)) for pod in view.pods if pod.live
+    """Forgets failures once a pod that came up after them has stayed ready, or has got a call.
+
+    One from before proves nothing: what makes the others fail may have changed since.
+    """
+    last = view.memory.last_failure_at
+    if last is None or not any(_is_proof(view, pod, last) for pod in view.pods):
+        return view.memory
+    return replace(view.memory, failures=0, last_failure_at=None)
+
+
+def _is_proof(view: PoolView, pod: AgentPod, last_failure_at: datetime) -> bool:
+    if not pod.live or pod.template != view.template:
+        return False
+    if pod.claimed:
+        return pod.created_at + _WHOLE_SECOND > last_failure_at
+    return (
+        _is_stable(view, pod)
+        and pod.ready_changed_at is not None
+        and (pod.ready_changed_at + _WHOLE_SECOND > last_failure_at)
     )
-    return PoolMemory(surplus_since=view.memory.surplus_since) if proven else view.memory
 
 
 def _is_stable(view: PoolView, pod: AgentPod) -> bool:
@@ -137,7 +180,7 @@ def _is_stable(view: PoolView, pod: AgentPod) -> bool:
 
 
 def _is_broken(view: PoolView, pod: AgentPod) -> bool:
-    if view.is_ready(pod) or pod.running_since is None:
+    if pod.ready or pod.running_since is None:
         return False
     changed = pod.ready_changed_at
     if changed and changed > pod.running_since and view.now >= changed + UNREADY_GRACE:
@@ -161,24 +204,33 @@ def _decide_surplus(
 
 
 def _with_surplus(memory: PoolMemory, since: datetime | None) -> PoolMemory:
-    return PoolMemory(memory.failures, memory.last_failure_at, since, memory.creation_error)
+    return replace(memory, surplus_since=since)
 
 
 def _decide_rolling(view: PoolView, outdated: list[AgentPod], current: list[AgentPod], wanted: int) -> list[AgentPod]:
-    """Returns the outdated pods that may go now: as many as pods of the present template are ready in their place."""
+    """Returns the outdated pods that may go now: as many as pods of the present template are ready in their place.
+
+    Where there is no room beside the old ones, one makes room: the pool is one short at most, and the last stays.
+    """
     unready = [pod for pod in outdated if not view.is_ready(pod)]
     ready = sorted((pod for pod in outdated if view.is_ready(pod)), key=lambda pod: pod.created_at)
     fresh = [pod for pod in current if view.is_ready(pod)]
-    spare = max(0, len(ready) + len(fresh) - wanted)
-    if spare == 0 and len(ready) > 1 and find_trouble(current):
-        spare = 1  # no room beside the old ones: one makes room, the last never
-    return unready + ready[:spare]
+    able = len(ready) + len(fresh)
+    spare = able - wanted
+    if _lacks_room(view, current):
+        spare = max(spare, able - max(1, wanted - 1))
+    return unready + ready[: max(0, spare)]
 
 
-def _decide_failed(view: PoolView, current: list[AgentPod]) -> list[AgentPod]:
-    """Returns the ended pods to delete: all but the newest, whose logs tell why, until one is ready again."""
-    recovered = any(view.is_ready(pod) for pod in current)
-    return view.failed if recovered else view.failed[1:]
+def _lacks_room(view: PoolView, current: list[AgentPod]) -> bool:
+    """Tells whether pods of the present template are kept out by the cluster's size or a quota, not by themselves."""
+    trouble = view.memory.creation_error or find_trouble(current)
+    return trouble is not None and trouble.reason in {Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED}
+
+
+def _decide_failed(view: PoolView, memory: PoolMemory) -> list[AgentPod]:
+    """Returns the ended pods to delete: all but the newest, whose logs tell why, until the failures are over."""
+    return view.failed[1:] if memory.failures else view.failed
 
 
 def _deadlines(view: PoolView, memory: PoolMemory) -> list[datetime]:
@@ -189,7 +241,7 @@ def _deadlines(view: PoolView, memory: PoolMemory) -> list[datetime]:
     for pod in view.warm:
         if memory.failures and pod.ready and pod.ready_changed_at:
             moments.append(pod.ready_changed_at + STABLE)
-        if pod.running_since and not view.is_ready(pod):
+        if pod.running_since and not pod.ready:
             changed = pod.ready_changed_at or pod.running_since
             moments += [changed + UNREADY_GRACE, pod.running_since + START_TIMEOUT]
     return [moment for moment in moments if moment > view.now]
@@ -197,7 +249,8 @@ def _deadlines(view: PoolView, memory: PoolMemory) -> list[datetime]:
 
 def diagnose_pool(view: PoolView) -> Trouble | None:
     """Returns why this pool's pods do not come up, or None."""
-    if any(view.is_ready(pod) and pod.template == view.template for pod in view.warm):
+    ready = sum(1 for pod in view.warm if view.is_ready(pod) and pod.template == view.template)
+    if ready and ready >= target(view.pool.spec.warm, view.in_use, view.waiting):
         return None
     for pod in view.failed:
         last_line = code_import_failure(pod)

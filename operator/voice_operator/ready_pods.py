@@ -29,8 +29,8 @@ class ReadyPods:
         if pod is None:
             return False
         shelf = self._shelves.setdefault(pod.pool, {})
-        if after is None or not after.warm:
-            self.answering.discard(pod.uid)
+        if after is None or not after.warm or after.ready:
+            self.answering.discard(pod.uid)  # from now on its kubelet's word counts, also that it answers no more
         if after is None or not self.is_ready(after):
             shelf.pop(pod.uid, None)
             return False

@@ -1,5 +1,7 @@
 """In which order waiting calls get pods: of arrival, and fair among profiles. Pure but for its own memory."""
 
+import heapq
+
 from voice_operator.calls import Call
 
 
@@ -37,4 +39,5 @@ class WaitingLine:
 
     def first(self, count: int) -> list[Call]:
         """Returns the next so many calls, in their order."""
-        return sorted(self._calls.values(), key=lambda call: (call.turn, call.arrival))[:count]
+        # A long line has few pods, mostly none, and is looked at by each of its calls.
+        return heapq.nsmallest(count, self._calls.values(), key=lambda call: (call.turn or 0, call.arrival))

@@ -171,6 +171,18 @@ async def test_pods_that_crash_are_not_created_in_a_storm(cluster: OperatorClust
     assert _reason(status) == "PodsWaiting"
 
 
+async def test_pods_that_crash_beside_one_that_waits_are_no_storm_either(cluster: OperatorCluster) -> None:
+    await cluster.create_pool()
+    cluster.start_operator()
+    await cluster.wait_for_warm()
+    cluster.kubelet.script.exits = Exit(3, "Error")
+    await cluster.patch(AGENT_POOLS, "default", {"spec": {"warm": {"min": 3}}})
+    await asyncio.sleep(8)
+    assert cluster.kubelet.count_seen() <= 1 + 6
+    status = await _wait_for_status(cluster, ready=1)
+    assert _reason(status) == "CrashLooping"
+
+
 async def test_deleting_a_pool_and_profile_leaves_their_calls_alone(cluster: OperatorCluster) -> None:
     await cluster.create_pool()
     await cluster.create_profile()

@@ -72,10 +72,22 @@ def test_missing_pods_are_created() -> None:
     assert decide_pool(view(ready(1))).create == 1
 
 
-def test_pods_that_have_a_call_or_are_being_claimed_are_replaced() -> None:
-    pods = [*ready(2), make_claimed_pod()]
-    assert decide_pool(view(pods)).create == 0
-    assert decide_pool(view(pods, reserved=frozenset({"uid-of-r0"}))).create == 1
+def test_pods_that_have_a_call_are_replaced() -> None:
+    claimed = make_claimed_pod(claimed_at=ago(0.5))
+    assert decide_pool(view([*ready(2), claimed])).create == 0
+    assert decide_pool(view([*ready(1), claimed])).create == 1
+
+
+def test_a_claimed_pod_is_replaced_only_when_its_agent_has_had_time_to_join() -> None:
+    pods = [*ready(1), make_claimed_pod("c1", claimed_at=ago(0.4)), make_claimed_pod("c2", claimed_at=ago(30))]
+    step = decide_pool(view(pods, {"min": 3}))
+    assert (step.create, step.look_again_at) == (1, ago(-0.1))
+    assert decide_pool(view(ready(2), reserved=frozenset({"uid-of-r0"}))).create == 0
+
+
+def test_while_calls_wait_claimed_pods_are_replaced_at_once() -> None:
+    pods = [make_claimed_pod("c1"), make_claimed_pod("c2")]
+    assert decide_pool(view(pods, waiting=1)).create == 3
 
 
 def test_no_more_start_at_once_than_allowed() -> None:
@@ -109,14 +121,35 @@ def test_the_delay_has_a_ceiling() -> None:
     assert next_creation_at(memory) == ago(-300)
 
 
-@pytest.mark.parametrize("pod", [make_pod(ready_changed_at=ago(10)), make_claimed_pod()])
-def test_a_pod_that_stays_ready_or_gets_a_call_ends_a_row_of_failures(pod: AgentPod) -> None:
-    memory = PoolMemory(failures=5, last_failure_at=NOW)
+def test_a_pod_that_could_not_be_created_is_tried_again_alone_and_sooner_than_one_that_crashed() -> None:
+    quota = Trouble(Reason.QUOTA_EXCEEDED, "quota")
+    memory = PoolMemory(creation_error=quota, refusals=60, refused_at=ago(15.1))
+    assert decide_pool(view([], memory=memory)).create == 1
+    step = decide_pool(view([], memory=PoolMemory(creation_error=quota, refusals=60, refused_at=ago(14))))
+    assert (step.create, step.look_again_at) == (0, ago(-1))
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        make_pod(created_at=ago(30), ready_changed_at=ago(10)),
+        make_claimed_pod(created_at=ago(9)),
+    ],
+)
+def test_a_later_pod_that_stays_ready_or_gets_a_call_ends_a_row_of_failures(pod: AgentPod) -> None:
+    memory = PoolMemory(failures=5, last_failure_at=ago(10.5))
     assert decide_pool(view([pod], memory=memory)).memory.failures == 0
 
 
+@pytest.mark.parametrize("pod", [make_pod(ready_changed_at=ago(50)), make_claimed_pod(created_at=ago(50))])
+def test_a_pod_from_before_a_row_of_failures_does_not_end_it(pod: AgentPod) -> None:
+    memory = PoolMemory(failures=5, last_failure_at=ago(1))
+    step = decide_pool(view([pod], memory=memory))
+    assert (step.memory.failures, step.create) == (5, 0)
+
+
 def test_a_pod_that_was_ready_for_a_moment_does_not() -> None:
-    memory = PoolMemory(failures=5, last_failure_at=NOW)
+    memory = PoolMemory(failures=5, last_failure_at=ago(30))
     step = decide_pool(view([make_pod(ready_changed_at=ago(9))], memory=memory))
     assert step.memory.failures == 5
     assert step.look_again_at == ago(-1)
@@ -171,6 +204,20 @@ def test_where_there_is_no_room_beside_the_old_pods_one_makes_room_and_the_last_
     assert decide_pool(view([*ready(1, "old"), stuck], {"min": 1})).delete == ()
 
 
+@pytest.mark.parametrize("trouble", ["unschedulable", "quota"])
+def test_where_there_is_no_room_beside_the_old_pods_the_pool_is_one_short_at_most(trouble: str) -> None:
+    stuck = make_starting_pod("stuck", running_since=None, trouble=Trouble(Reason.UNSCHEDULABLE, "no room"))
+    refused = PoolMemory(creation_error=Trouble(Reason.QUOTA_EXCEEDED, "quota"), refusals=1, refused_at=NOW)
+    pods, memory = ([stuck], PoolMemory()) if trouble == "unschedulable" else ([], refused)
+    assert len(decide_pool(view([*ready(4, "old"), *pods], {"min": 4}, memory=memory)).delete) == 1
+    assert decide_pool(view([*ready(3, "old"), *pods], {"min": 4}, memory=memory)).delete == ()
+
+
+def test_a_new_image_that_cannot_be_pulled_costs_no_old_pod() -> None:
+    broken = make_starting_pod("broken", trouble=Trouble(Reason.IMAGE_PULL_FAILED, "no such image"))
+    assert decide_pool(view([*ready(4, "old"), broken], {"min": 4})).delete == ()
+
+
 def test_old_pods_that_have_a_call_stay() -> None:
     assert decide_pool(view([make_claimed_pod(template="old"), *ready(2)])).delete == ()
 
@@ -195,10 +242,16 @@ def test_a_pod_that_answers_no_more_or_never_did_is_replaced(changes: dict[str, 
     assert step.create == (1 if replaced else 0)
 
 
-def test_the_newest_failed_pod_stays_for_its_logs_until_one_is_ready() -> None:
+def test_a_starting_pod_that_answered_the_operator_and_never_its_kubelet_is_replaced() -> None:
+    pod = make_starting_pod("broken", running_since=ago(120))
+    assert names(decide_pool(view([pod, *ready(2)], answering=frozenset({pod.uid})))) == ["broken"]
+
+
+def test_the_newest_failed_pod_stays_for_its_logs_until_the_failures_are_over() -> None:
     broken = [failed("older", 9), failed("newer", 3)]
-    assert names(decide_pool(view(broken))) == ["older"]
-    assert names(decide_pool(view([*broken, *ready(1)]))) == ["newer", "older"]
+    memory = PoolMemory(failures=2, last_failure_at=ago(1))
+    assert names(decide_pool(view([*broken, *ready(1)], memory=memory))) == ["older"]
+    assert names(decide_pool(view([*broken, *ready(2)]))) == ["newer", "older"]
 
 
 # What it says
@@ -235,6 +288,10 @@ def test_code_that_cannot_be_imported_is_told_by_its_errors_last_line() -> None:
 )
 def test_what_keeps_pods_from_starting_is_the_reason(fields: dict[str, Any], expected: str) -> None:
     assert reason(**{"pods": [], **fields})[0] == expected
+
+
+def test_a_refill_that_crash_loops_is_told_although_a_pod_is_ready() -> None:
+    assert reason(pods=ready(1), memory=PoolMemory(3, NOW))[0] == "CrashLooping"
 
 
 def test_trouble_of_the_past_is_not_told_once_a_pod_is_ready() -> None:

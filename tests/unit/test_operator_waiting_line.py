@@ -63,7 +63,9 @@ def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
 # The shelf
 
 
-def put_pod(shelf: ReadyPods, picture: Picture, name: str, *, ready: bool = True, template: str = "now") -> None:
+def put_pod(
+    shelf: ReadyPods, picture: Picture, name: str, *, ready: bool = True, template: str = "now", version: str = "1"
+) -> None:
     labels = {
         "voiceagents.dev/pool": "default",
         "voiceagents.dev/state": "warm",
@@ -72,7 +74,7 @@ def put_pod(shelf: ReadyPods, picture: Picture, name: str, *, ready: bool = True
     metadata = {
         "name": name,
         "uid": f"uid-{name}",
-        "resourceVersion": "1",
+        "resourceVersion": version,
         "creationTimestamp": NOW.isoformat(),
         "labels": labels,
     }
@@ -110,6 +112,19 @@ def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
     assert shelf.join_line("default", second)
     assert shelf.count_waiting("default") == 2
     assert [each.name for each in shelf.head_of_line("default")] == ["first", "second"]
+
+
+def test_what_a_pod_answered_counts_until_its_kubelet_has_its_own_word() -> None:
+    picture = Picture()
+    shelf = ReadyPods(picture)
+    put_pod(shelf, picture, "one", ready=False)
+    starting = picture.pods.get("one")
+    assert starting
+    shelf.answered(starting)
+    assert [each.name for each in shelf.list_ready("default")] == ["one"]
+    put_pod(shelf, picture, "one", version="2")
+    put_pod(shelf, picture, "one", ready=False, version="3")
+    assert shelf.list_ready("default") == []
 
 
 def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
