@@ -21,9 +21,12 @@ help: ## Explain the targets
 	@printf '\nVariables: CLUSTER=auto|kind|netns|current (which Kubernetes), NODES=1|2|3, AUDIT=1 (log API requests).\n'
 
 ##@ Use it
-.PHONY: demo demo-down bench
+.PHONY: demo demo-openai demo-down bench
 demo: images ## From nothing to a spoken conversation: cluster, images, chart, a customer who calls
 	$(PYTHON) -m demo
+
+demo-openai: venv ## Let the demo's release speak with OpenAI's models: OPENAI_API_KEY=sk-... make demo-openai
+	@$(PYTHON) -m demo --openai
 
 demo-down: venv ## Remove the demo's release; the cluster stays
 	$(PYTHON) -m demo --down

@@ -1,7 +1,8 @@
-"""`make demo` and `make demo-down`: cluster, images, chart, one spoken conversation, and what it left behind."""
+"""`make demo` and what goes with it: cluster, images, chart, one spoken conversation, and what it left behind."""
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -26,9 +27,13 @@ STEPS = 6
 def main() -> int:
     """Returns 0 when the conversation was held and its books are closed."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
-    parser.add_argument("--down", action="store_true", help="remove the release instead")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--down", action="store_true", help="remove the release instead")
+    instead.add_argument("--openai", action="store_true", help="give the release the key in OPENAI_API_KEY instead")
     arguments = parser.parse_args()
     try:
+        if arguments.openai:
+            return add_openai(os.environ.get("OPENAI_API_KEY", "").strip())
         return take_down() if arguments.down else run_demo()
     except (ReleaseError, CustomerError, FrontDoorError, ForwardingError, SpeechError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
@@ -69,6 +74,26 @@ def take_down() -> int:
     stop_forwarding(PID_FILE)
     with step(1, 1, "removing the release"):
         RELEASE.uninstall()
+    return 0
+
+
+def add_openai(key: str) -> int:
+    """Gives the release an OpenAI key: the default profile then speaks with OpenAI's models."""
+    if not key:
+        raise ReleaseError("there is no key: write OPENAI_API_KEY=sk-... make demo-openai")
+    if not RELEASE.is_installed():
+        raise ReleaseError("there is no release to give the key to; `make demo` makes one")
+    with step(1, 2, "the key, as the Secret `openai`"):
+        RELEASE.apply(
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "openai"}, "stringData": {"api-key": key}}
+        )
+    with step(2, 2, "pods that have it") as running:
+        RELEASE.install({"openai": {"apiKeySecret": "openai"}})
+        RELEASE.wait_until_ready(running)
+        _expose()
+    print(
+        f"\nTalk to OpenAI's models: http://localhost:{TOKEN_SERVICE_PORT}     (`make demo` goes back to local ones)"
+    )
     return 0
 
 

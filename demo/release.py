@@ -127,6 +127,10 @@ class Release:
             timeout=320,
         )
 
+    def is_installed(self) -> bool:
+        """Tells whether the cluster has this release."""
+        return bool(run_tool("helm", "list", "--namespace", self.namespace, "--filter", f"^{self.name}$", "--short"))
+
     def uninstall(self) -> None:
         """Removes the release and its namespace."""
         run_tool("helm", "uninstall", self.name, "--namespace", self.namespace, "--ignore-not-found", "--wait")

@@ -1,7 +1,11 @@
-"""What the demo computes: word errors, and memory figures of both cgroup versions."""
+"""What the demo computes, word errors and memory figures of both cgroup versions; and where an OpenAI key goes."""
+
+from typing import Any
 
 import pytest
 
+import demo.release
+from demo import __main__ as command
 from demo.memory import PodMemory, parse_pod_memory
 from demo.transcripts import word_error_rate, word_errors
 
@@ -35,3 +39,28 @@ def test_memory_of_cgroup_v1_and_v2() -> None:
 def test_memory_without_a_cgroup_is_an_error() -> None:
     with pytest.raises(ValueError, match="no memory cgroup"):
         parse_pod_memory("")
+
+
+def test_a_key_for_openai_goes_into_a_secret_and_into_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[str, ...], str]] = []
+
+    def run_tool(*arguments: str, stdin: str | None = None, **_: Any) -> str:
+        calls.append((arguments, stdin or ""))
+        return '{"items": []}' if "get" in arguments else "voice"
+
+    monkeypatch.setattr(demo.release, "run_tool", run_tool)
+    monkeypatch.setattr(command, "_expose", lambda: None)
+    assert command.add_openai("sk-4711") == 0
+    assert not [arguments for arguments, _ in calls if "sk-4711" in " ".join(arguments)]
+    (secret,) = [stdin for _, stdin in calls if "sk-4711" in stdin]
+    assert "kind: Secret" in secret
+    (values,) = [stdin for arguments, stdin in calls if "upgrade" in arguments]
+    assert values == '{"openai": {"apiKeySecret": "openai"}}'
+
+
+def test_without_a_key_or_a_release_the_demo_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo.release, "run_tool", lambda *_, **__: "")
+    with pytest.raises(demo.release.ReleaseError, match="OPENAI_API_KEY=sk-"):
+        command.add_openai("")
+    with pytest.raises(demo.release.ReleaseError, match="`make demo` makes one"):
+        command.add_openai("sk-4711")
