@@ -81,12 +81,12 @@ class SpeechApi:
         async with aclosing(self._speak_pieces(body.input, body.speed or 1.0)) as pieces:
             try:
                 first = await anext(pieces)
+                rest = b"" if encoding == "pcm" else b"".join([piece async for piece in pieces])
             except QueueFullError as error:
                 raise _busy_error(error) from error
             if encoding == "pcm":
                 return await _stream(request, headers, first, pieces)
-            pcm = first + b"".join([piece async for piece in pieces])
-            return web.Response(body=await asyncio.to_thread(encode, pcm, encoding), headers=headers)
+            return web.Response(body=await asyncio.to_thread(encode, first + rest, encoding), headers=headers)
 
     async def _speak_pieces(self, text: str, speed: float) -> AsyncGenerator[bytes, None]:
         """Yields 24 kHz pcm. Between two pieces others have their turn, so a long text holds up nobody."""

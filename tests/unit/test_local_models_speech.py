@@ -1,14 +1,23 @@
-"""What stands around the speech models: audio files, pieces of text, repeated words, settings."""
+"""What stands around the speech models: audio files, pieces of text, repeated words, settings, a busy lane."""
 
 import io
 import wave
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from pydantic import ValidationError
 
 from local_models.audio import SPOKEN_RATE, AudioError, Encoding, decode, encode, to_pcm
+from local_models.errors import error_middleware
+from local_models.lane import Lane, QueueFullError
+from local_models.metrics import Metrics
 from local_models.settings import LocalModelsSettings
+from local_models.speech_api import SpeechApi
 from local_models.speech_to_text import repeats_itself
 from local_models.text_to_speech import split_pieces
 
@@ -104,3 +113,29 @@ def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, 
     monkeypatch.setenv(f"LOCAL_MODELS_{name}", value)
     with pytest.raises(ValidationError):
         LocalModelsSettings()
+
+
+class _FullAfterOnePiece(Lane):
+    """Takes a request's first piece and no other."""
+
+    async def run(self, work: Callable[[], Any], *, admitted: bool = False) -> Any:
+        if admitted:
+            raise QueueFullError("no turn within 1 s")
+        return work()
+
+
+async def test_a_file_whose_later_pieces_get_no_turn_is_refused_and_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speech = SpeechApi(LocalModelsSettings(), Metrics())
+    lane = _FullAfterOnePiece("tts", concurrency=1, queue_limit=1, timeout_seconds=1)
+    monkeypatch.setattr(speech, "_lanes", {"tts": lane})
+    monkeypatch.setattr(speech, "_synthesizer", SimpleNamespace(synthesize=lambda piece, speed: bytes(2)))
+    app = web.Application(middlewares=[error_middleware])
+    app.router.add_post("/v1/audio/speech", speech.speak)
+    async with TestClient(TestServer(app)) as client:
+        text = "This is the first of two sentences, and it is long. This is the second one, which is long as well."
+        body = {"model": "any", "input": text, "response_format": "wav"}
+        async with client.post("/v1/audio/speech", json=body) as answer:
+            assert answer.status == 429, await answer.text()
+            assert (await answer.json())["error"]["code"] == "rate_limit_exceeded"
