@@ -210,7 +210,13 @@ def test_deferred_packages_stay_deferred_until_they_are_used() -> None:
     assert left in ("[]", "['openai.types.beta']")
 
 
-def test_the_silero_plugin_loads() -> None:
-    assert run_python("from voice_agent.models import _load_silero\nprint(type(_load_silero()).__module__)") == (
-        "livekit.plugins.silero.vad\n"
+def test_the_silero_plugin_is_loaded_where_a_pool_asks_for_it() -> None:
+    printed = run_python(
+        "from pathlib import Path\n"
+        "from voice_agent.models import ModelShelf\n"
+        "for kind in ('native', 'silero'):\n"
+        "    shelf = ModelShelf([], Path('/nowhere'))\n"
+        "    shelf.warm_up(kind)\n"
+        "    print(type(shelf.vad).__module__)\n"
     )
+    assert printed.splitlines() == ["builtins", "livekit.plugins.silero.vad"]
