@@ -31,9 +31,11 @@ demo-openai: venv ## Let the demo's release speak with OpenAI's models: OPENAI_A
 demo-down: venv ## Remove the demo's release; the cluster stays
 	$(PYTHON) -m demo --down
 
+# Those modules that are commands.
+BENCHMARKS = $(subst _,-,$(basename $(notdir $(shell grep -l 'prog="python -m benchmarks' benchmarks/*.py))))
 bench: venv ## Run a benchmark: make bench NAME=call
-	@[ -n "$(NAME)" ] || { echo "Say which: make bench NAME=..., one of: $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"; exit 2; }
-	$(PYTHON) -m benchmarks.$(NAME)
+	@[ -n "$(filter $(NAME),$(BENCHMARKS))" ] || { echo "Say which: make bench NAME=..., one of: $(BENCHMARKS)"; exit 2; }
+	$(PYTHON) -m benchmarks.$(subst -,_,$(NAME))
 
 ##@ Cluster
 .PHONY: cluster cluster-down cluster-status node-down node-up images kubectl
@@ -101,23 +103,36 @@ format: venv ## Put the code into its style
 ##@ Test it
 # e2e tests lose a node and look on from the other.
 test test-e2e: export NODES := 2
-PYTEST := PYTHONPATH=. $(PYTHON) -m pytest -p tests.support.tiers
+PYTEST := PYTHONPATH=. $(PYTHON) -m pytest
+TIERS := unit contract chart api e2e
+# Two files at once where tests mostly wait for processes and sounds; e2e tests have the machine to themselves.
+OPTIONS_contract := --numprocesses=2 --dist=loadfile
+OPTIONS_api := $(OPTIONS_contract)
 
 .PHONY: test test-unit test-contract test-chart test-api test-e2e
 test: lint images ## Lint, then every tier: unit, contract, chart, api, e2e
-	@$(PYTEST) tests/unit tests/contract tests/chart tests/api tests/e2e
+	@failed=""; \
+	for tier in $(TIERS); do \
+	  printf '\n==================== tier %s ====================\n' "$$tier"; \
+	  $(MAKE) --no-print-directory run-tier TIER=$$tier || failed+=" $$tier"; \
+	done; \
+	[ -z "$$failed" ] || { echo "Failed:$$failed"; exit 1; }
+
+.PHONY: run-tier
+run-tier:
+	@$(PYTEST) $(OPTIONS_$(TIER)) tests/$(TIER)
 
 test-unit: venv ## Seconds; nothing outside the process
 	@$(PYTEST) tests/unit
 
 test-contract: venv ## What we rely on in other people's packages
-	@$(PYTEST) tests/contract
+	@$(PYTEST) $(OPTIONS_contract) tests/contract
 
 test-chart: venv ## What the chart renders
 	@$(PYTEST) tests/chart
 
 test-api: venv ## Against a real API server and a real Postgres
-	@$(PYTEST) tests/api
+	@$(PYTEST) $(OPTIONS_api) tests/api
 
 test-e2e: images ## Real pods, real LiveKit, real speech
 	@$(PYTEST) tests/e2e
