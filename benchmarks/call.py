@@ -1,6 +1,7 @@
 """A call as its customer hears it, with local models: answers, barge-in, the greeting, pauses, and stutter under load.
 
-Everything is taken from the audio that reaches the customer, recorded frame by frame (10 ms).
+Everything is taken from the audio that reaches the customer, recorded frame by frame (10 ms). The customer's sentences
+are cut to what is audible of them, so that speech ends where its sound does.
 """
 
 import argparse
@@ -15,75 +16,112 @@ import sys
 import time
 import wave
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from benchmarks.release import is_waiting, run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.customer import AUDIBLE_RMS, SAMPLE_RATE, Customer, HeardFrame, joined_room, reversed_until
+from demo.customer import (
+    ANSWER_OVER_SECONDS,
+    AUDIBLE_RMS,
+    SAMPLE_RATE,
+    Customer,
+    CustomerError,
+    HeardFrame,
+    joined_room,
+    reversed_until,
+    rms,
+)
 from demo.front_door import ask_for_connection
 from demo.progress import Step
 from demo.release import Release
 from demo.speech import synthesize
 from demo.transcripts import words
-from voicesession.names import API_VERSION
+from voicesession.names import API_VERSION, POOL_LABEL
 
 QUESTION = "What is my name, and what did I tell you so far?"
 STORY = "Please tell me a long story."
 INTERRUPTION = "Stop please, I have another question for you."
 FIRST_HALF, SECOND_HALF = "I would like to order", "two large pizzas please."
 PAUSE_SECONDS = 0.6
+PAUSED_TIMES = 3
 # The echo canceller's warm-up: the agent cannot be interrupted before.
 WARM_UP_SECONDS = 3.5
 TONE_SECONDS = 20
 OTHER_PODS = 5
 
 
-async def measure_answers(customer: Customer, question: bytes, turns: int) -> list[float]:
-    """Returns the milliseconds from the end of speech to the first audible answer, turn by turn."""
-    values = []
-    for _ in range(turns):
-        spoken = await customer.say(question)
-        values.append((await customer.answer(spoken) - spoken) * 1000)
-    return values
+@dataclass
+class Heard:
+    """What came of a call. Milliseconds; `early`: answers that began before the question was over, and are in none."""
+
+    greeting: str
+    greeting_as_heard: str
+    answers: list[float] = field(default_factory=list)
+    early: int = 0
+    barge_in: list[float] = field(default_factory=list)
+    answers_to_pauses: list[int] = field(default_factory=list)
+
+    @property
+    def first_word_whole(self) -> bool:
+        """Whether speech-to-text understands the greeting's first word."""
+        return words(self.greeting)[:1] == words(self.greeting_as_heard)[:1]
 
 
-async def measure_barge_in(customer: Customer, story: bytes, interruption: bytes, count: int) -> list[float]:
-    """Returns the milliseconds from the interruption's first sound until the agent is silent."""
-    values = []
-    for _ in range(count):
-        spoken = await customer.say(story)
-        await customer.until_audible(spoken, 20, "the story")
-        await asyncio.sleep(WARM_UP_SECONDS)
-        began = time.monotonic()
-        if time.monotonic() - (customer.heard.last_audible() or 0) > 1:
-            raise RuntimeError("the story was over before it could be interrupted")
-        await customer.say(interruption)
-        values.append((silent_from(reversed_until(customer.heard.frames, began)) - began) * 1000)
-        await customer.answer(time.monotonic())
-    return values
+def audible_part(pcm: bytes) -> bytes:
+    """Returns samples without the silence before and after them."""
+    size = SAMPLE_RATE // 100 * 2
+    loud = [start for start in range(0, len(pcm), size) if rms(pcm[start : start + size]) >= AUDIBLE_RMS]
+    return pcm[loud[0] : loud[-1] + size]
 
 
-def silent_from(frames: list[HeardFrame], quiet_seconds: float = 0.4) -> float:
-    """Returns when the last audible frame came before the first `quiet_seconds` without one."""
+async def ask(customer: Customer, question: bytes, heard: Heard) -> None:
+    """Asks once, and notes the milliseconds from the end of the question to the first audible answer."""
+    began = time.monotonic()
+    spoken = await customer.say(question)
+    first = await customer.answer(began)
+    if first < spoken:
+        heard.early += 1
+    else:
+        heard.answers.append((first - spoken) * 1000)
+
+
+async def interrupt(customer: Customer, story: bytes, interruption: bytes) -> float:
+    """Interrupts a story; returns the milliseconds from the interruption's first sound until the agent is silent."""
+    spoken = await customer.say(story)
+    await customer.until_audible(spoken, 20, "the story")
+    await asyncio.sleep(WARM_UP_SECONDS)
+    began = time.monotonic()
+    if began - (customer.heard.last_audible() or 0) > ANSWER_OVER_SECONDS:
+        raise CustomerError("the story was over before it could be interrupted")
+    await customer.say(interruption)
+    silent = silent_from(reversed_until(customer.heard.frames, began))
+    await customer.answer(time.monotonic())
+    return (silent - began) * 1000
+
+
+def silent_from(frames: list[HeardFrame]) -> float:
+    """Returns when the last audible frame came before the first silence that is longer than speech's own pauses."""
     last = frames[0].at
     for frame in frames:
         if frame.rms >= AUDIBLE_RMS:
             last = frame.at
-        elif frame.at - last >= quiet_seconds:
+        elif frame.at - last >= ANSWER_OVER_SECONDS:
             break
     return last
 
 
 def longest_gap_millis(frames: list[HeardFrame]) -> float:
-    """Returns the longest silence between the first and the last audible frame."""
+    """Returns the longest silence between the first and the last audible frame, of which there are many."""
     audible = [frame.at for frame in frames if frame.rms >= AUDIBLE_RMS]
-    return max((b - a for a, b in itertools.pairwise(audible)), default=math.nan) * 1000
+    return max(b - a for a, b in itertools.pairwise(audible)) * 1000
 
 
 async def count_answers_to_a_paused_sentence(customer: Customer, halves: tuple[bytes, bytes]) -> int:
-    """Says one sentence with a pause in it; returns how many turns of the customer's were made of it."""
+    """Says one sentence with a pause in it; returns how many answers it got."""
     before = len(customer.heard.transcripts)
     pause = bytes(int(SAMPLE_RATE * PAUSE_SECONDS) * 2)
     spoken = await customer.say(halves[0] + pause + halves[1])
@@ -112,11 +150,12 @@ async def transcribe(release: Release, pcm: bytes) -> str:
 @contextlib.asynccontextmanager
 async def tone_server(address: str) -> AsyncIterator[str]:
     """Serves a text-to-speech that is one unbroken tone, so that any silence in it is a stutter."""
+    count = SAMPLE_RATE * TONE_SECONDS
+    # Made before anybody listens: making it while frames are noted would look like a stutter.
+    tone = struct.pack(f"<{count}h", *(int(8000 * math.sin(2 * math.pi * 440 * n / SAMPLE_RATE)) for n in range(count)))
 
     async def speech(_: web.Request) -> web.Response:
-        count = SAMPLE_RATE * TONE_SECONDS
-        tone = (int(8000 * math.sin(2 * math.pi * 440 * n / SAMPLE_RATE)) for n in range(count))
-        return web.Response(body=struct.pack(f"<{count}h", *tone), content_type="audio/pcm")
+        return web.Response(body=tone, content_type="audio/pcm")
 
     app = web.Application()
     app.router.add_post("/v1/audio/speech", speech)
@@ -151,8 +190,8 @@ def tone_objects(release: Release, tone_url: str, node: str) -> list[dict[str, A
     ]
 
 
-async def measure_stutter(release: Release, front_door: str) -> float:
-    """Returns the longest gap in milliseconds in the agent's speech while other pods start on its node."""
+async def measure_stutter(release: Release, front_door: str) -> tuple[float, int]:
+    """Returns the longest gap (ms) in the agent's speech, and how many pods started on its node meanwhile."""
     node = release.get("nodes")["items"][0]
     name = node["metadata"]["name"]
     host = next(one["address"] for one in node["status"]["addresses"] if one["type"] == "InternalIP")
@@ -167,7 +206,8 @@ async def measure_stutter(release: Release, front_door: str) -> float:
                 scale = ("scale", "agentpool/tone", f"--replicas={OTHER_PODS}")
                 await asyncio.to_thread(release.kubectl, *scale)
                 await asyncio.sleep(TONE_SECONDS - 2)
-                return longest_gap_millis(customer.heard.frames)
+                pods = await asyncio.to_thread(release.get, "pods", "-l", f"{POOL_LABEL}=tone")
+                return longest_gap_millis(customer.heard.frames), sum(map(is_waiting, pods["items"]))
         finally:
             await asyncio.to_thread(release.kubectl, "delete", "agentprofile/tone", "agentpool/tone", "--wait=false")
 
@@ -179,40 +219,54 @@ def address_towards(host: str) -> str:
         return str(probe.getsockname()[0])
 
 
-async def hold_call(release: Release, turns: int, interruptions: int) -> dict[str, object]:
-    """Runs all measurements; returns the last line's figures."""
-    front_door = f"http://{release.token_service_address()}"
+async def hold_call(release: Release, front_door: str, turns: int, interruptions: int) -> Heard:
+    """Holds one call in which all but the stutter is measured."""
     texts = (QUESTION, STORY, INTERRUPTION, FIRST_HALF, SECOND_HALF)
-    speech = {text: await asyncio.to_thread(synthesize, release, text) for text in texts}
-    progress = Progress("parts", 5, every=0)
+    speech = {text: audible_part(await asyncio.to_thread(synthesize, release, text)) for text in texts}
+    progress = Progress("turns", turns + PAUSED_TIMES + interruptions)
     connection = await asyncio.to_thread(ask_for_connection, front_door)
     async with joined_room(connection.server_url, connection.token) as customer:
         await customer.answer(customer.connect_began_at)
         greeting = next(one.text for one in customer.heard.transcripts if one.identity != connection.identity)
-        heard = await transcribe(release, bytes(customer.heard.pcm))
-        progress.at(1)
-        answers = await measure_answers(customer, speech[QUESTION], turns)
-        progress.at(2)
-        paused = await count_answers_to_a_paused_sentence(customer, (speech[FIRST_HALF], speech[SECOND_HALF]))
-        progress.at(3)
-        barge_in = await measure_barge_in(customer, speech[STORY], speech[INTERRUPTION], interruptions)
-        progress.at(4)
-    gap = await measure_stutter(release, front_door)
-    progress.at(5)
-    print_table(
-        "A call, as heard", {"end of speech → audible answer": answers, "interruption begins → silence": barge_in}
+        heard = Heard(greeting, await transcribe(release, bytes(customer.heard.pcm)))
+        for turn in range(turns):
+            await ask(customer, speech[QUESTION], heard)
+            progress.at(turn + 1)
+        for turn in range(PAUSED_TIMES):
+            halves = (speech[FIRST_HALF], speech[SECOND_HALF])
+            heard.answers_to_pauses.append(await count_answers_to_a_paused_sentence(customer, halves))
+            progress.at(turns + turn + 1)
+        for turn in range(interruptions):
+            heard.barge_in.append(await interrupt(customer, speech[STORY], speech[INTERRUPTION]))
+            progress.at(turns + PAUSED_TIMES + turn + 1)
+    return heard
+
+
+async def measure_all(release: Release, turns: int, interruptions: int) -> int:
+    """Runs all measurements and prints what came of them."""
+    front_door = f"http://{release.token_service_address()}"
+    heard = await hold_call(release, front_door, turns, interruptions)
+    print(f"  now a tone of {TONE_SECONDS} s while {OTHER_PODS} pods start", flush=True)
+    gap, pods = await measure_stutter(release, front_door)
+    rows = {"end of speech → audible answer": heard.answers, "interruption begins → silence": heard.barge_in}
+    print_table("A call, as heard", rows)
+    print(f"  {heard.early} answers began before the question was over")
+    print(f"  greeting {heard.greeting!r}, heard as {heard.greeting_as_heard!r}")
+    print(f"  a sentence with {PAUSE_SECONDS} s of pause in it got {heard.answers_to_pauses} answers")
+    print(f"  longest gap in speech while {pods} pods started on the node: {gap:.0f} ms")
+    print_result(
+        {
+            "answer_p50_ms": percentile(heard.answers, 0.5),
+            "answer_p90_ms": percentile(heard.answers, 0.9),
+            "early_answers": heard.early,
+            "barge_in_p50_ms": percentile(heard.barge_in, 0.5),
+            "greeting_first_word_whole": heard.first_word_whole,
+            "answers_to_paused_sentence": max(heard.answers_to_pauses),
+            "longest_gap_ms": gap,
+            "pods_started": pods,
+        }
     )
-    print(f"  greeting {greeting!r}, heard as {heard!r}")
-    print(f"  a sentence with {PAUSE_SECONDS} s of pause in it got {paused} answer(s)")
-    print(f"  longest gap in speech while {OTHER_PODS} pods started on the node: {gap:.0f} ms")
-    return {
-        "answer_p50_ms": percentile(answers, 0.5),
-        "answer_p90_ms": percentile(answers, 0.9),
-        "barge_in_p50_ms": percentile(barge_in, 0.5),
-        "greeting_first_word_whole": words(greeting)[:1] == words(heard)[:1],
-        "answers_to_paused_sentence": paused,
-        "longest_gap_ms": gap,
-    }
+    return 0
 
 
 def main() -> int:
@@ -222,10 +276,11 @@ def main() -> int:
     parser.add_argument("--interruptions", type=int, default=6, help="interruptions (default 6)")
     parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
     arguments = parser.parse_args()
-    release = Release(arguments.release, arguments.release)
-    release.wait_until_ready(Step("release"), timeout=300)
-    print_result(asyncio.run(hold_call(release, arguments.turns, arguments.interruptions)))
-    return 0
+
+    def measure(release: Release) -> int:
+        return asyncio.run(measure_all(release, arguments.turns, arguments.interruptions))
+
+    return run_against(arguments.release, measure)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 from playwright.async_api import Browser
 from playwright.async_api import Error as BrowserError
 
-from benchmarks.release import run_against, wait_until_refilled
+from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.forwarding import start_forwarding
 from demo.release import Release
@@ -122,7 +122,7 @@ async def make_calls(release: Release, base_url: str, doors: Sequence[Door], cou
         silence = write_wav(Path(folder) / "silence.wav", [60.0])
         async with chromium(silence) as browser:
             for number in range(count * len(doors)):
-                await asyncio.to_thread(wait_until_refilled, release)
+                await until_refilled(release)
                 await asyncio.sleep(SETTLE_SECONDS)
                 began = time.monotonic()
                 await call_once(browser, base_url, doors[number % len(doors)])

@@ -17,8 +17,8 @@ import aiohttp
 from kubernetes import client, config
 from livekit import api, rtc
 
+from benchmarks.release import run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.progress import Step
 from demo.release import Release, kubeconfig_path
 from voicesession.names import AGENT_IDENTITY, API_VERSION, GROUP, VERSION, VOICE_SESSIONS
 
@@ -162,16 +162,8 @@ async def hand_over(release: Release, count: int, interval: float) -> tuple[Meas
     return measured, bare + await asyncio.to_thread(bare_connects, release, rooms, 20)
 
 
-def main() -> int:
-    """Runs the benchmark; returns 1 where an agent never came."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.handover", description=__doc__)
-    parser.add_argument("--count", type=int, default=200, help="VoiceSessions (default 200)")
-    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two (default 5)")
-    parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
-    arguments = parser.parse_args()
-    release = Release(arguments.release, arguments.release)
-    release.wait_until_ready(Step("release"), timeout=300)
-    measured, bare = asyncio.run(hand_over(release, arguments.count, arguments.interval))
+def report(measured: Measured, bare: list[float]) -> int:
+    """Prints the table, what failed, and the last line; returns 1 where an agent never came."""
     rows = {
         "VoiceSession created → agent joined": measured.joined,
         "  of it: the create call": measured.create_call,
@@ -191,6 +183,20 @@ def main() -> int:
         }
     )
     return 1 if measured.failures else 0
+
+
+def main() -> int:
+    """Runs the benchmark; returns 1 where an agent never came."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.handover", description=__doc__)
+    parser.add_argument("--count", type=int, default=200, help="VoiceSessions (default 200)")
+    parser.add_argument("--interval", type=float, default=5.0, help="seconds between two (default 5)")
+    parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
+    arguments = parser.parse_args()
+
+    def measure(release: Release) -> int:
+        return report(*asyncio.run(hand_over(release, arguments.count, arguments.interval)))
+
+    return run_against(arguments.release, measure)
 
 
 if __name__ == "__main__":

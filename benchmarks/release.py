@@ -1,12 +1,15 @@
 """The release that a benchmark runs against: brought up where it is not there, else taken as it is."""
 
+import asyncio
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from demo.customer import CustomerError
 from demo.forwarding import ForwardingError
+from demo.front_door import FrontDoorError
 from demo.progress import Step, step
 from demo.release import ROOT, Release, ReleaseError, kubeconfig_path, run_tool
 from demo.speech import SpeechError
@@ -20,7 +23,7 @@ def run_against(name: str, measure: Callable[[Release], int]) -> int:
     """Brings the release `name` up and returns what `measure` returns; 1 where that failed, 130 after Ctrl-C."""
     try:
         return measure(bring_up(name))
-    except (ReleaseError, ForwardingError, SpeechError) as error:
+    except (ReleaseError, ForwardingError, FrontDoorError, SpeechError, CustomerError) as error:
         print(f"\nThe benchmark failed: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
@@ -63,22 +66,23 @@ def is_installed(release: Release) -> bool:
     return True
 
 
-def wait_until_refilled(release: Release) -> None:
+async def until_refilled(release: Release) -> None:
     """Waits until every agent pod waits, as many as the pools keep: none in a call, none starting, none ending.
 
     Raises:
         demo.release.ReleaseError: not within two minutes.
     """
-    wanted = sum(pool["spec"]["warm"]["min"] for pool in release.get("agentpools")["items"])
+    pools = await asyncio.to_thread(release.get, "agentpools")
+    wanted = sum(pool["spec"]["warm"]["min"] for pool in pools["items"])
     deadline = time.monotonic() + REFILL_SECONDS
     while True:
-        pods = release.get("pods", "-l", POOL_LABEL)["items"]
+        pods = (await asyncio.to_thread(release.get, "pods", "-l", POOL_LABEL))["items"]
         waiting = sum(map(is_waiting, pods))
         if waiting == len(pods) >= wanted:
             return
         if time.monotonic() > deadline:
             raise ReleaseError(f"of {len(pods)} agent pods {waiting} wait, after {REFILL_SECONDS:.0f} s; not {wanted}")
-        time.sleep(1)
+        await asyncio.sleep(1)
 
 
 def is_waiting(pod: dict[str, Any]) -> bool:

@@ -1,8 +1,13 @@
 """Ours against a plain livekit-agents worker on the same machine in the same run: time to the agent, and memory.
 
-Both are reached by room start alone, with no head start: the customer connects with a signed token, and the clock
-runs from there until LiveKit itself has the agent in the room (`joined_at_ms` of its participant). The peer has a
-LiveKit of its own on loopback (automatic dispatch would otherwise serve our rooms too), which is the best case for it.
+Both are reached by room start alone, with no head start: the customer connects with a signed token, and the clock runs
+from there until the customer's own client has the agent in the room. LiveKit tells of an agent once it sets its state
+or publishes its voice, so the agent's own connect is inside on both sides (LiveKit's `joined_at` would be its begin).
+The sides take turns, each call begins when both have refilled, and the peer has every advantage: a LiveKit of its own
+on loopback (automatic dispatch would serve our rooms too), no turn detector preloaded, and no load at which it refuses.
+
+Memory is the whole of ten that wait: ours by the pods' cgroups, the peer's by the proportional set size (PSS) of its
+process tree, in which pages that its processes share by fork count once. Our PSS is printed too.
 """
 
 import argparse
@@ -12,49 +17,70 @@ import os
 import secrets
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
 from livekit import api, rtc
 
+from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.front_door import call_service
 from demo.memory import read_pod_memory
 from demo.progress import Step
 from demo.release import ROOT, Release
 from tests.support.livekit import KEY, SECRET, running_livekit
+from voicesession.names import STATE_LABEL, WARM
 
 PEER_PREFIX = "peer-"
+ARRIVAL_SECONDS = 30
+IDLE_SECONDS = 180
+IN_RACE, IN_MEMORY = 3, 10
+# After the last process has come: a fresh pod has its greeting spoken ahead, a fresh process loads its VAD.
+SETTLE_SECONDS = 2
+SETTLE_FOR_MEMORY_SECONDS = 20
+# Proportional set sizes of a pod's processes; the shell's own megabyte is in it.
+READ_PSS = "grep -h ^Pss: /proc/[0-9]*/smaps_rollup"
 Door = Callable[[], Awaitable[tuple[str, str]]]  # returns server URL and token
 
 
-@dataclass(frozen=True)
+@dataclass
 class Side:
-    """One of the two: where its customers get in, and where its LiveKit answers."""
+    """One of the two: where its customers get in, where its LiveKit answers, and how long its agents took."""
 
     name: str
     door: Door
     livekit: api.LiveKitAPI
+    millis: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
-async def arrival_millis(side: Side) -> float:
-    """Returns the milliseconds from the customer beginning to connect until the agent is in the room."""
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of pods that wait."""
+
+    cgroups: int
+    pss: int
+
+
+async def call_once(side: Side) -> None:
+    """Has a customer connect, and notes the milliseconds until their client sees the agent."""
     url, token = await side.door()
     name = room_of(token)
     room = rtc.Room()
     arrived = asyncio.Event()
     room.on("participant_connected", lambda _: arrived.set())
-    began = time.time() * 1000
-    await room.connect(url, token)
+    began = time.monotonic()
     try:
+        await room.connect(url, token)
         if not room.remote_participants:
-            await asyncio.wait_for(arrived.wait(), 30)
-        everyone = await side.livekit.room.list_participants(api.ListParticipantsRequest(room=name))
-        agent = next(one for one in everyone.participants if one.kind == api.ParticipantInfo.Kind.AGENT)
-        return agent.joined_at_ms - began
+            await asyncio.wait_for(arrived.wait(), ARRIVAL_SECONDS)
+        side.millis.append((time.monotonic() - began) * 1000)
+    except (TimeoutError, rtc.ConnectError) as error:
+        side.failures.append(f"{side.name}: no agent within {ARRIVAL_SECONDS} s in {name}: {error!r}")
     finally:
         await room.disconnect()
         with contextlib.suppress(api.TwirpError):  # gone already where the agent closed it
@@ -88,50 +114,71 @@ def peer_door(url: str, key: str, secret: str) -> Door:
 
 
 @contextlib.asynccontextmanager
-async def running_worker(url: str, key: str, secret: str, models: str, idle: int) -> AsyncIterator[int]:
+async def running_worker(url: str, models: str, idle: int) -> AsyncIterator[int]:
     """Runs the peer with `idle` idle processes; yields its process id once all of them wait."""
-    environment = {**os.environ, "LIVEKIT_URL": url, "LIVEKIT_API_KEY": key, "LIVEKIT_API_SECRET": secret}
+    environment = {**os.environ, "LIVEKIT_URL": url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
     environment |= {"MODELS_URL": models, "IDLE_PROCESSES": str(idle), "PYTHONPATH": str(ROOT)}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.peer_agent", "start"),
-        env=environment,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        await wait_for_idle(process.pid, idle)
-        yield process.pid
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
+    # 244 MB of a turn detector that it does not use.
+    environment["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] = "0"
+    print(f"Starting the peer with {idle} idle processes", flush=True)
+    with tempfile.TemporaryFile() as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.peer_agent", "start"),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
+            if not await is_idle(process.pid, idle):
+                log.seek(0)
+                raise RuntimeError(f"the peer is not up after {IDLE_SECONDS} s: {log.read()[-2000:].decode()}")
+            yield process.pid
+        finally:
+            await end_group(process)
+
+
+async def end_group(process: asyncio.subprocess.Process) -> None:
+    """Ends a process and all that it started."""
+    for way_out in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, way_out)
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), 20)
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
 
 
-async def wait_for_idle(pid: int, idle: int) -> None:
-    """Waits until the worker's tree has stopped growing: main, fork server, resource tracker, idle processes."""
-    deadline = time.monotonic() + 180
+async def is_idle(pid: int, idle: int) -> bool:
+    """Waits until the worker has its idle processes beside itself and two helpers, and they have stopped growing."""
+    deadline = time.monotonic() + IDLE_SECONDS
     steady, before = 0, 0
     while steady < 5:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the worker's {idle} idle processes were not up within 180 s")
+            return False
         await asyncio.sleep(1)
         now = tree_pss(pid)
         grown = abs(now - before) > 1024 * 1024
-        steady = steady + 1 if len(tree(pid)) > idle and not grown else 0
+        steady = steady + 1 if len(tree(pid)) >= idle + 3 and not grown else 0
         before = now
+    return True
+
+
+async def until_processes(pid: int, count: int) -> None:
+    """Waits until the worker has all its processes again."""
+    deadline = time.monotonic() + IDLE_SECONDS
+    while len(tree(pid)) < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the peer has {len(tree(pid))} processes, not {count}, after {IDLE_SECONDS} s")
+        await asyncio.sleep(0.5)
 
 
 def tree(pid: int) -> list[int]:
-    """Returns `pid` and all its descendants that live."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except FileNotFoundError:
-        return []
-    return [pid, *(grandchild for child in children for grandchild in tree(int(child)))]
+    """Returns `pid` and all its descendants that live: each thread has children of its own."""
+    children: list[str] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children += thread.read_text().split()
+    return [pid, *(descendant for child in children for descendant in tree(int(child)))]
 
 
 def tree_pss(pid: int) -> int:
@@ -144,66 +191,96 @@ def tree_pss(pid: int) -> int:
     return total
 
 
-async def race(ours: Side, peer: Side, count: int) -> tuple[list[float], list[float]]:
-    """Lets both sides serve `count` customers each, in turn."""
-    times: tuple[list[float], list[float]] = ([], [])
+async def race(release: Release, sides: tuple[Side, Side], peer_pid: int, count: int) -> None:
+    """Lets both sides serve `count` customers each, in turns."""
     progress = Progress("pairs of calls", count)
+    processes = len(tree(peer_pid))
     for number in range(1, count + 1):
-        for values, side in zip(times, (ours, peer), strict=True):
-            values.append(await arrival_millis(side))
-            await asyncio.sleep(3)  # both refill: an import takes 3 CPU-seconds
+        for side in sides:
+            await until_refilled(release)
+            await until_processes(peer_pid, processes)
+            await asyncio.sleep(SETTLE_SECONDS)
+            await call_once(side)
         progress.at(number)
-    return times
 
 
-def pool_memory(release: Release, count: int) -> int:
-    """Returns the working set of `count` waiting pods, in bytes."""
+def pool_memory(release: Release, count: int) -> Memory:
+    """Returns what `count` pods that wait have; the pool is as it was afterwards."""
+    minimum = release.get("agentpool", "default")["spec"]["warm"]["min"]
     release.kubectl("scale", "agentpool/default", f"--replicas={count}")
-    release.wait_until_ready(Step("warm pods"), timeout=240)
-    pods = release.get("pods", "-l", "voiceagents.dev/state=warm")["items"][:count]
-    return sum(read_pod_memory(release, pod["metadata"]["name"]).working_set for pod in pods)
+    try:
+        release.wait_until_ready(Step("warm pods"), timeout=240)
+        asyncio.run(until_refilled(release))
+        time.sleep(SETTLE_FOR_MEMORY_SECONDS)
+        pods = [pod["metadata"]["name"] for pod in release.get("pods", "-l", f"{STATE_LABEL}={WARM}")["items"]]
+        if len(pods) < count:
+            raise RuntimeError(f"{len(pods)} pods wait, not {count}")
+        return Memory(
+            sum(read_pod_memory(release, pod).working_set for pod in pods[:count]),
+            sum(pod_pss(release, pod) for pod in pods[:count]),
+        )
+    finally:
+        release.kubectl("scale", "agentpool/default", f"--replicas={minimum}")
 
 
-async def compare(release: Release, count: int) -> dict[str, object]:
-    """Runs both comparisons and returns the last line's figures."""
+def pod_pss(release: Release, pod: str) -> int:
+    """Returns the proportional set size of a pod's processes in bytes."""
+    lines = release.kubectl("exec", pod, "--", "sh", "-c", READ_PSS).splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines)
+
+
+async def compare(release: Release, count: int) -> tuple[Side, Side, int]:
+    """Runs the race; returns ours, the peer, and the bytes of the peer's whole with ten idle processes."""
     key, secret = release.livekit_credentials()
     models = f"http://{release.local_models_address()}/v1"
     with running_livekit() as peer_livekit:
         ours_api = api.LiveKitAPI(f"http://{release.livekit_address()}", key, secret)
         peer_api = peer_livekit.client()
         async with ours_api, peer_api:
-            ours = Side("ours", our_door(f"http://{release.token_service_address()}"), ours_api)
-            peer = Side("peer", peer_door(peer_livekit.url, KEY, SECRET), peer_api)
-            credentials = (peer_livekit.url, KEY, SECRET, models)
-            async with running_worker(*credentials, idle=3):
-                our_times, peer_times = await race(ours, peer, count)
-            async with running_worker(*credentials, idle=10) as pid:
-                peer_bytes = tree_pss(pid)
-    minimum = release.get("agentpool", "default")["spec"]["warm"]["min"]
-    our_bytes = await asyncio.to_thread(pool_memory, release, 10)
-    await asyncio.to_thread(release.kubectl, "scale", "agentpool/default", f"--replicas={minimum}")
-    print_table(
-        "Customer begins to connect → agent in the room", {"ours (pods)": our_times, "peer (worker)": peer_times}
+            ours = Side("ours (pods)", our_door(f"http://{release.token_service_address()}"), ours_api)
+            peer = Side("peer (worker)", peer_door(peer_livekit.url, KEY, SECRET), peer_api)
+            async with running_worker(peer_livekit.url, models, IN_RACE) as pid:
+                await race(release, (ours, peer), pid, count)
+            async with running_worker(peer_livekit.url, models, IN_MEMORY) as pid:
+                return ours, peer, tree_pss(pid)
+
+
+def report(ours: Side, peer: Side, our_memory: Memory, peer_bytes: int) -> int:
+    """Prints the table, what failed, and the last line; returns 1 where an agent never came."""
+    print_table("Customer begins to connect → sees the agent", {side.name: side.millis for side in (ours, peer)})
+    print(f"\nMemory of the whole with {IN_MEMORY} that wait [MiB]")
+    print(f"  {'ours, cgroups (working set)':<44}{our_memory.cgroups / 2**20:9.0f}")
+    print(f"  {'ours, PSS':<44}{our_memory.pss / 2**20:9.0f}")
+    print(f"  {'peer, PSS of the tree':<44}{peer_bytes / 2**20:9.0f}")
+    failures = ours.failures + peer.failures
+    for failure in failures:
+        print(f"  failed: {failure}")
+    print_result(
+        {
+            "joined_ratio": percentile(ours.millis, 0.5) / percentile(peer.millis, 0.5),
+            "memory_ratio": our_memory.cgroups / peer_bytes,
+            "ours_p50_ms": percentile(ours.millis, 0.5),
+            "peer_p50_ms": percentile(peer.millis, 0.5),
+            "ours_mib": our_memory.cgroups / 2**20,
+            "peer_mib": peer_bytes / 2**20,
+            "failures": len(failures),
+        }
     )
-    print(f"\nMemory of 10 that wait: ours {our_bytes / 2**20:.0f} MiB, peer {peer_bytes / 2**20:.0f} MiB (whole tree)")
-    return {
-        "joined_ratio": percentile(our_times, 0.5) / percentile(peer_times, 0.5),
-        "memory_ratio": our_bytes / peer_bytes,
-        "ours_p50_ms": percentile(our_times, 0.5),
-        "peer_p50_ms": percentile(peer_times, 0.5),
-    }
+    return 1 if failures else 0
 
 
 def main() -> int:
-    """Runs the benchmark."""
+    """Runs the benchmark; returns 1 where an agent never came."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker", description=__doc__)
     parser.add_argument("--count", type=int, default=20, help="calls of each side (default 20)")
     parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
     arguments = parser.parse_args()
-    release = Release(arguments.release, arguments.release)
-    release.wait_until_ready(Step("release"), timeout=300)
-    print_result(asyncio.run(compare(release, arguments.count)))
-    return 0
+
+    def measure(release: Release) -> int:
+        ours, peer, peer_bytes = asyncio.run(compare(release, arguments.count))
+        return report(ours, peer, pool_memory(release, IN_MEMORY), peer_bytes)
+
+    return run_against(arguments.release, measure)
 
 
 if __name__ == "__main__":
