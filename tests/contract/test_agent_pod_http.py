@@ -129,6 +129,18 @@ async def test_a_stopped_pod_without_a_call_exits_at_once(pod: AgentPod) -> None
     assert await pod.exit_code(5) == 0
 
 
+async def test_a_pod_that_is_stopped_while_it_starts_exits_at_once(tmp_path: Path) -> None:
+    body = "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(600)\n"
+    (tmp_path / "acme.py").write_text(body)
+    async with running_pod(wait=False, AGENT_CODE="acme", WORKING_FOLDER=str(tmp_path)) as pod:
+        async with asyncio.timeout(60):
+            while not (tmp_path / "importing").exists():  # noqa: ASYNC110 - a test may poll
+                await asyncio.sleep(0.05)
+        pod.signal(signal.SIGTERM)
+        # Its own answer, and not the signal's default, which the first process of a container does not have.
+        assert await pod.exit_code() == 0
+
+
 async def test_greetings_are_prepared_while_the_pod_waits() -> None:
     async with running_fake_openai() as fake, running_pod([build_provider(fake.base_url)]) as pod:
         hello = Greeting(provider="fake", text="Hello there.")
