@@ -8,9 +8,9 @@ import time
 import aiohttp
 
 from benchmarks.handover import Measured, Rooms, Sessions, admin_connection, hand_over_once
+from benchmarks.release import run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.progress import Step
-from demo.release import Release
+from demo.release import Release, ReleaseError
 from voicesession.names import API_VERSION, POOL_LABEL
 
 NAME = "cold"
@@ -31,12 +31,12 @@ def wait_until_empty(release: Release) -> None:
     """Waits until no pod of the pool is left.
 
     Raises:
-        RuntimeError: one still is after a minute.
+        ReleaseError: one still is after a minute.
     """
     deadline = time.monotonic() + GONE_SECONDS
     while release.get("pods", "-l", f"{POOL_LABEL}={NAME}")["items"]:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"pods of pool {NAME} are left {GONE_SECONDS:.0f} s after their call")
+            raise ReleaseError(f"pods of pool {NAME} are left {GONE_SECONDS:.0f} s after their call")
         time.sleep(1)
 
 
@@ -56,20 +56,8 @@ async def start_cold(release: Release, count: int, pause: float) -> Measured:
     return measured
 
 
-def main() -> int:
-    """Runs the benchmark; returns 1 where an agent never came."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold", description=__doc__)
-    parser.add_argument("--count", type=int, default=10, help="cold starts (default 10)")
-    parser.add_argument("--pause", type=float, default=5.0, help="quiet seconds before each (default 5)")
-    parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
-    arguments = parser.parse_args()
-    release = Release(arguments.release, arguments.release)
-    release.wait_until_ready(Step("release"), timeout=300)
-    add_pool(release)
-    try:
-        measured = asyncio.run(start_cold(release, arguments.count, arguments.pause))
-    finally:
-        release.kubectl("delete", f"agentprofile/{NAME}", f"agentpool/{NAME}", "--wait=false")
+def report(measured: Measured) -> int:
+    """Prints the table, what failed, and the last line; returns 1 where an agent never came."""
     rows = {
         "VoiceSession created → agent joined": measured.joined,
         "the same as the operator saw it": measured.told,
@@ -86,6 +74,24 @@ def main() -> int:
         }
     )
     return 1 if measured.failures else 0
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cold", description=__doc__)
+    parser.add_argument("--count", type=int, default=10, help="cold starts (default 10)")
+    parser.add_argument("--pause", type=float, default=5.0, help="quiet seconds before each (default 5)")
+    parser.add_argument("--release", default="voice", help="release and namespace (default voice, as the demo's)")
+    arguments = parser.parse_args()
+
+    def measure(release: Release) -> int:
+        add_pool(release)
+        try:
+            return report(asyncio.run(start_cold(release, arguments.count, arguments.pause)))
+        finally:
+            release.kubectl("delete", f"agentprofile/{NAME}", f"agentpool/{NAME}", "--wait=false")
+
+    return run_against(arguments.release, measure)
 
 
 if __name__ == "__main__":
