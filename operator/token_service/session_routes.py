@@ -14,7 +14,7 @@ from token_service.problems import Problem, refusals, unavailable
 from token_service.requests import CallState, Transcript, TranscriptItem
 from token_service.service import Service, now
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
-from voicesession.conditions import Reason
+from voicesession.customer_words import TRY_AGAIN, words_for_customer
 from voicesession.models import AgentProfileSpec, Phase, VoiceSession
 from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 
@@ -23,19 +23,6 @@ logger = logging.getLogger(__name__)
 # After the longest call that its profile allows, a customer can still read what was said for this long.
 _READING_TIME = timedelta(hours=1)
 _RETRY_SECONDS = 15
-
-# What customers are told. The status's own message is for operators: it may name nodes, images and addresses.
-_MESSAGES = {
-    Reason.WAITING_FOR_POD: "An agent is being called.",
-    Reason.NO_CAPACITY: "There was no free agent. Try again shortly.",
-    Reason.UNSCHEDULABLE: "There was no free agent. Try again shortly.",
-    Reason.QUOTA_EXCEEDED: "There was no free agent. Try again shortly.",
-    Reason.LIMIT_REACHED: "All places are taken. Try again shortly.",
-    Reason.CALL_ENDED: "The call has ended.",
-    Reason.JOINED: "The agent is in the room.",
-}
-_FAILED = "The agent failed. Try again; if it happens again, tell whoever runs this service."
-_TRY_AGAIN = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, Reason.LIMIT_REACHED}
 
 
 def build_session_router(service: Service) -> APIRouter:
@@ -90,9 +77,9 @@ def build_state(session: VoiceSession, for_tenant: bool) -> CallState:
         room=session.spec.room or status.room or "",
         phase=status.phase or Phase.PENDING,
         reason=status.reason,
-        message=status.message if for_tenant else _message_of(status.reason, status.phase),
+        message=status.message if for_tenant else words_for_customer(status.reason, status.phase),
         endReason=status.end_reason,
-        retryAfterSeconds=_RETRY_SECONDS if status.reason in _TRY_AGAIN else None,
+        retryAfterSeconds=_RETRY_SECONDS if status.reason in TRY_AGAIN else None,
         sessionId=session.metadata.uid,
         profile=session.spec.profile,
         llmProvider=status.llm_provider,
@@ -187,12 +174,6 @@ class _Owner:
 def _is_too_old(customer: Pass, profile: AgentProfileSpec) -> bool:
     longest = timedelta(seconds=profile.limits.max_duration_seconds) + _READING_TIME
     return now() - customer.expired_at > longest
-
-
-def _message_of(reason: str | None, phase: Phase | None) -> str | None:
-    if reason in _MESSAGES:
-        return _MESSAGES[Reason(reason)]
-    return _FAILED if phase == Phase.FAILED else None
 
 
 def _build_item(item: ConversationItem) -> TranscriptItem:

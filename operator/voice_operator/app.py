@@ -187,4 +187,7 @@ class Operator:
                 await self.resync()
             except (KubernetesUnavailableError, KubernetesError) as error:
                 log.warning("resync failed, again in %.0f s: %s", self._settings.resync_seconds, error)
+            except Exception:
+                # It finds what watches miss: whatever an object looks like, it must not end.
+                log.exception("resync failed, again in %.0f s", self._settings.resync_seconds)
             await asyncio.sleep(self._settings.resync_seconds)

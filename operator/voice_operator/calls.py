@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from voice_operator.agent_pods import AgentPod
@@ -32,6 +32,7 @@ class Call:
     claimed_here: str | None = None  # uid of the pod that this process claimed, not yet connected to
     link: PodLink | None = None
     last_pod: AgentPod | None = None
+    lost_pods: set[str] = field(default_factory=set)  # uids of those that were dismissed before they accepted it
     accepted: bool = False
     room: str = ""  # empty: nobody knows it; the room poll closes what is left over
     room_sid: str | None = None

@@ -200,9 +200,16 @@ class KubernetesApi:
             raise KubernetesUnavailableError(f"{method} {path}: {type(error).__name__}: {error}") from error
         API_REQUESTS.labels(method, str(response.status)).inc()
         if response.status < 300:
-            answer: Raw = json.loads(data)
-            return answer
+            return _parse(data, f"{method} {path}")
         raise _to_error(response.status, f"{method} {path}: {_read_message(data)}")
+
+
+def _parse(data: bytes, what: str) -> Raw:
+    try:
+        answer: Raw = json.loads(data)
+    except ValueError as error:
+        raise KubernetesUnavailableError(f"{what}: the answer is no JSON") from error
+    return answer
 
 
 def _to_error(status: int, message: str) -> Exception:

@@ -42,6 +42,8 @@ HEARTBEAT_SECONDS = 9.0
 # One failure may be a lost packet or a closed connection; two in a row are a silence.
 FAILURES_TO_SILENCE = 2
 RECONNECT_SECONDS = 0.5
+# Before the second try, which most often succeeds; a pod that takes requests and drops them is not asked without pause.
+RETRY_SECONDS = 0.05
 UNAVAILABLE_SECONDS = 5.0
 
 
@@ -173,7 +175,10 @@ class PodLink:
         try:
             if self._ask_first or self._assignment is None:
                 async with self._client.open_events(self.pod) as response:
-                    await self._read(response)
+                    if response.status == 404 and self._assignment is not None:
+                        self._ask_first = False  # it has no call: give it this one
+                    else:
+                        await self._read(response)
             else:
                 # Whatever becomes of this request, the pod may have the call from here on.
                 self._ask_first = True
@@ -183,9 +188,6 @@ class PodLink:
             await self._fail(error)
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
-        if response.status == 404 and self._assignment is not None:
-            self._ask_first = False  # it has no call: give it this one
-            return
         if response.status == 503:
             await self._wait_while_unavailable(await _read_refusal(response))
             return
@@ -211,7 +213,9 @@ class PodLink:
             self._set_state(LinkState.DEAD, f"Pod {self.pod.name} refuses connections.")
             return
         self._failures += 1
-        if self._failures >= FAILURES_TO_SILENCE:
+        if self._failures < FAILURES_TO_SILENCE:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
             self._set_state(LinkState.SILENT, f"Pod {self.pod.name} does not answer: {type(error).__name__}.")
             await asyncio.sleep(RECONNECT_SECONDS)
 

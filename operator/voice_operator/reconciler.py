@@ -50,6 +50,7 @@ from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
+from voicesession.customer_words import words_for_customer
 from voicesession.models import AgentPool, EndReason, Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 from voicesession.tickets import new_ticket
@@ -58,8 +59,10 @@ log = logging.getLogger(__name__)
 
 # Far more than any life of a call has steps: beyond it two decisions contradict each other.
 _MAX_STEPS = 40
-# What a refused customer is told to wait before they try again.
+# What a refused customer is told to wait before they try again; waiting brings nothing that is missing.
 _RETRY_AFTER_SECONDS = 10
+_MISSING = {Reason.PROFILE_MISSING, Reason.POOL_MISSING, Reason.PROVIDER_MISSING}
+_REFUSALS = {Reason.LIMIT_REACHED, *_MISSING}
 
 
 class StuckError(Exception):
@@ -130,7 +133,8 @@ class Reconciler:
         call = self._calls.meet(uid, session, now)
         if session and not call.name:
             self._recall(call, session)
-        pods = self._picture.pods.by("session", uid)
+        # How a pod ends that was dismissed, superseded for example, is not how the call ends.
+        pods = [pod for pod in self._picture.pods.by("session", uid) if pod.live or pod.uid not in call.lost_pods]
         pod = choose_pod(pods, ended=call.link.pod.uid if call.link and call.link.view.ended else None)
         if pod:
             call.last_pod = pod
@@ -451,13 +455,13 @@ class Reconciler:
             await self._tell_customer(call, step.refusal)
 
     async def _tell_customer(self, call: Call, problem: Problem) -> None:
-        refused = problem.reason in {Reason.LIMIT_REACHED, Reason.PROFILE_MISSING, Reason.PROVIDER_MISSING}
         message: dict[str, object] = {
-            "type": "refused" if refused else "no-capacity",
+            "type": "refused" if problem.reason in _REFUSALS else "no-capacity",
             "reason": problem.reason.value,
-            "message": problem.message,
-            "retryAfterSeconds": _RETRY_AFTER_SECONDS,
+            "message": words_for_customer(problem.reason, Phase.FAILED),
         }
+        if problem.reason not in _MISSING:
+            message["retryAfterSeconds"] = _RETRY_AFTER_SECONDS
         try:
             await self._rooms.tell(call.room, message)
         except LiveKitUnavailableError as error:
@@ -507,6 +511,10 @@ class Reconciler:
 
     async def _dismiss(self, call: Call, pods: tuple[AgentPod, ...], reason: EndReason, *, lost: bool) -> None:
         for pod in pods:
+            if lost:
+                call.lost_pods.add(pod.uid)
+                if call.link and call.is_linked_to(pod):
+                    call.link.cancel()
             if pod.exit is None and not self._has_ended(call, pod):
                 await self._end_quietly(pod, reason)
             if lost:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # The webhook is faster when it comes at all; and LiveKit tells the start of a room in whole seconds.
 _WEBHOOK_GRACE = timedelta(seconds=3)
+# So many rooms in one poll that cannot be settled are no trouble of theirs but LiveKit's.
+_FAILURES_TO_GIVE_UP = 3
 
 
 class RoomPoll:
@@ -38,7 +40,7 @@ class RoomPoll:
         self._rooms = rooms
 
     async def run(self) -> None:
-        """Polls until cancelled; an outage of LiveKit or the API server only delays it."""
+        """Polls until cancelled; an outage of LiveKit or the API server, or a strange room, only delays it."""
         while True:
             await asyncio.sleep(self._settings.room_poll_seconds)
             try:
@@ -47,14 +49,29 @@ class RoomPoll:
                 log.warning(
                     "the rooms could not be compared, again in %.0f s: %s", self._settings.room_poll_seconds, error
                 )
+            except Exception:
+                log.exception("the rooms could not be compared, again in %.0f s", self._settings.room_poll_seconds)
 
     async def poll_once(self) -> None:
-        """Looks at every room once."""
+        """Looks at every room once. One that cannot be settled does not keep the others from it.
+
+        Raises:
+            LiveKitUnavailableError: LiveKit does not answer.
+            KubernetesUnavailableError: the API server does not answer.
+        """
         rooms = await self._rooms.list()
         served = self._served_sids()
+        failures = 0
         for room in rooms:
-            if room.sid not in served and _now() - room.created_at > _WEBHOOK_GRACE:
+            if room.sid in served or _now() - room.created_at <= _WEBHOOK_GRACE:
+                continue
+            try:
                 await self._settle(room)
+            except LiveKitUnavailableError as error:
+                failures += 1
+                if failures >= _FAILURES_TO_GIVE_UP:
+                    raise
+                log.warning("room %s could not be settled: %s", room.sid, error)
 
     def _served_sids(self) -> set[str | None]:
         live = [session for session in self._picture.sessions.all() if not is_finished(session)]

@@ -233,20 +233,38 @@ async def test_a_pod_that_is_deleted_while_it_is_claimed_is_replaced_by_another(
     assert active.status.pod_name not in deleted
 
 
-@pytest.mark.parametrize("status", [401, 409])
+@pytest.mark.parametrize("status", [401, 404, 409])
 async def test_a_pod_that_refuses_the_call_is_replaced_by_another(cluster: OperatorCluster, status: int) -> None:
     await _set_up(cluster, 2)
     cluster.start_operator()
     await cluster.wait_for_warm(2)
-    cluster.kubelet.pod_script.refuse_with = status
+    cluster.kubelet.pod_script.refuse_once_with = status
     await cluster.create_session("call", room="room")
+    await cluster.wait_for_phase("call", "Active")
 
     async def one_gone() -> bool:
         return any(stub.exited for stub in cluster.kubelet.stubs.values())
 
     await eventually(one_gone)
-    cluster.kubelet.pod_script.refuse_with = None
+
+
+async def test_how_a_dismissed_pod_ends_is_not_how_its_call_ends(cluster: OperatorCluster) -> None:
+    await _set_up(cluster, 2)
+
+    async def wait_for_its_end(method: str, path: str, _body: Any) -> None:
+        if method == "DELETE" and "/pods/" in path:
+            await asyncio.sleep(0.5)  # the pod was told to end, and its kubelet tells how it did
+
+    cluster.start_hooked_operator(before=wait_for_its_end)
+    await cluster.wait_for_warm(2)
+    cluster.kubelet.pod_script.refuse_once_with = 409
+    await cluster.create_session("call", room="room")
     await cluster.wait_for_phase("call", "Active")
+
+    async def one_gone() -> bool:
+        return any(stub.exited for stub in cluster.kubelet.stubs.values())
+
+    await eventually(one_gone)
 
 
 async def test_a_call_that_no_pod_accepts_fails_and_spares_the_other_pods(cluster: OperatorCluster) -> None:

@@ -140,6 +140,7 @@ async def test_a_customer_without_a_pod_is_told_and_the_room_is_closed(
     assert heard["type"] == "no-capacity"
     assert heard["reason"] == "NoCapacity"
     assert heard["retryAfterSeconds"] > 0
+    assert "'default'" not in heard["message"]  # which pool lacks pods is not the customer's business
     assert await _rooms(livekit, customer.room_name) == 0
 
 
@@ -282,6 +283,20 @@ async def test_a_call_for_what_does_not_exist_says_what_to_do(
     failed = await cluster.wait_for_phase("call", "Failed")
     assert failed.status.reason == reason
     assert words in (failed.status.message or "")
+
+
+async def test_a_customer_of_a_profile_that_does_not_exist_is_not_told_to_wait(
+    cluster: OperatorCluster, livekit: LiveKitServer
+) -> None:
+    cluster.start_operator()
+    async with Customer(livekit) as customer:
+        await cluster.create_session("call", room=customer.room_name, profile="nobody")
+        await cluster.wait_for_phase("call", "Failed")
+        await asyncio.wait_for(customer.sent_away.wait(), 5)
+    (heard,) = customer.heard
+    assert (heard["type"], heard["reason"]) == ("refused", "ProfileMissing")
+    assert "nobody" not in heard["message"]
+    assert "retryAfterSeconds" not in heard
 
 
 async def test_a_call_that_is_applied_just_before_its_profile_is_served(cluster: OperatorCluster) -> None:
