@@ -81,10 +81,10 @@ class Door:
     def rows(self) -> dict[str, list[float]]:
         """Returns the table's rows."""
         return {
-            f"{self.path}: token": [call.token for call in self.calls],
-            "  the browser has connected": [call.connected for call in self.calls],
-            "  the page sees the agent": [call.agent for call in self.calls],
-            "  the first word is heard": self.greetings(),
+            f"{self.path}: its answer": [call.token for call in self.calls],
+            f"{self.path}: connected": [call.connected for call in self.calls],
+            f"{self.path}: the agent is seen": [call.agent for call in self.calls],
+            f"{self.path}: the first word": self.greetings(),
         }
 
 
