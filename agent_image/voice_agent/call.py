@@ -30,7 +30,7 @@ from livekit.agents.llm import ChatItem
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.apology import APOLOGY, recorded_apology, speak, tell_customer
-from voice_agent.code_loader import EntrypointCode, LoadedCode
+from voice_agent.code_loader import Entrypoint, EntrypointCode, LoadedCode
 from voice_agent.conversation_items import (
     build_latencies,
     build_rows,
@@ -124,6 +124,7 @@ class Call:
             self._workshop.shelf.export(self._provider)
         work = asyncio.create_task(self._run_agent(context, code), name="the agent's code")
         watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
+        watch.add_done_callback(self._on_watch_done)
         ending = await self._ending
         _log.info("the call ends: %s", ending.reason, extra={"detail": ending.message})
         watch.cancel()
@@ -262,6 +263,12 @@ class Call:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._facts_changed.wait(), None if deadline is None else deadline - now)
 
+    def _on_watch_done(self, watch: asyncio.Task[None]) -> None:
+        # Without its clocks a call would go on for ever.
+        if not watch.cancelled() and (error := watch.exception()):
+            _log.error("the call's clocks failed", exc_info=error)
+            self.end(EndReason.ERROR, f"the call's clocks failed: {type(error).__name__}")
+
     # ---- the agent session
 
     def _watch_session(self, session: AgentSession[Any]) -> None:
@@ -366,7 +373,9 @@ class Call:
         work.cancel()
         await asyncio.wait({work, *self._tasks}, timeout=self._time_for(CLOSE_SECONDS))
         if isinstance(code, EntrypointCode) and code.on_session_end is not None:
-            await within(self._time_for(CALLBACK_SECONDS), code.on_session_end(context), "on_session_end")
+            await within(
+                self._time_for(CALLBACK_SECONDS), _end_session_by(code.on_session_end, context), "on_session_end"
+            )
         await within(self._time_for(DISCONNECT_SECONDS), self._room.disconnect(), "leaving the room")
         told = ending.message if ending.by_code else ending.reason.value
         await context.run_shutdown_callbacks(told, self._time_for(CALLBACK_SECONDS))
@@ -458,6 +467,11 @@ async def within(seconds: float, work: Any, what: str) -> None:
         _log.warning("%s took longer than %.0f s and was given up", what, seconds)
     except Exception:
         _log.exception("%s failed", what)
+
+
+async def _end_session_by(callback: Entrypoint, context: CallContext) -> None:
+    """Calls the code's own `on_session_end` here, so that one which is not async fails here and nowhere else."""
+    await callback(context)
 
 
 def hide_tokens(text: str) -> str:

@@ -26,6 +26,8 @@ from voice_agent.spoken_cache import SpokenCache, build_frames
 from voicesession.assignment import Assignment, Greeting
 from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
 
+# What the event loop gets to tell the operator and LiveKit of the joining before a core is busy.
+NEWS_SECONDS = 0.003
 _MCP_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
     # What follows takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
     _, history = await asyncio.gather(context.connect(), call.load_history())
+    # Nor must it delay the news of it.
+    await asyncio.sleep(NEWS_SECONDS)
     profile = call.assignment.profile
     models = call.shelf.build_models(call.provider, profile.models, profile.language)
     session = build_agent_session(models, call)
