@@ -35,7 +35,8 @@ class Script:
     """How a stub behaves; shared by several, and changed while they run.
 
     ready: answers /readyz. joins: tells `joined` after `join_seconds`. really_joins: connects to LiveKit.
-    refuse_with: status of every assignment. hang_on_assignment: takes it and never answers.
+    refuse_with: status of every assignment. refuse_once_with: status of the next one.
+    hang_on_assignment: takes it and never answers.
     lose_answer: takes the call, then breaks the first connection without a word.
     die_on_assignment: its port closes at the first byte of a call. silent: no heartbeats, and no answers.
     """
@@ -45,6 +46,7 @@ class Script:
     join_seconds: float = 0.0
     really_joins: bool = False
     refuse_with: int | None = None
+    refuse_once_with: int | None = None
     hang_on_assignment: bool = False
     lose_answer: bool = False
     die_on_assignment: bool = False
@@ -178,6 +180,9 @@ class StubPod:
         body = await self._authorized(request, Purpose.ASSIGNMENT)
         if self.script.refuse_with:
             return _problem(self.script.refuse_with, "the script says so")
+        if status := self.script.refuse_once_with:
+            self.script.refuse_once_with = None
+            return _problem(status, "the script says so, once")
         assignment = Assignment.model_validate_json(body)
         if self.assignment and self.assignment.key() != assignment.key():
             return _problem(409, "another assignment")
