@@ -11,10 +11,8 @@ import base64
 import contextlib
 import hashlib
 import json
-import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,7 @@ import aiohttp
 import jwt
 from kubernetes.aio import client, config
 
+from benchmarks.processes import cpu_seconds, running, until_ready
 from benchmarks.report import Progress, percentile, print_result, print_table
 from local_cluster.apiserver import running_apiserver
 from tests.support.crds import apply_crds
@@ -39,7 +38,6 @@ from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, GROUP, 
 from voicesession.tickets import new_ticket
 
 NAMESPACE = "default"
-READY_SECONDS = 60
 TURNS = 3
 
 
@@ -58,12 +56,7 @@ class Replica:
 
     door: str
     health: str
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """Returns the CPU time that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    process: subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,6 @@ def running_service(kubeconfig: Path, log: Path) -> Iterator[Replica]:
     """Starts one replica and ends it."""
     port, health_port = free_port(), free_port()
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         "NAMESPACE": NAMESPACE,
         "KUBECONFIG": str(kubeconfig),
         "LIVEKIT_URL": "ws://127.0.0.1:9",
@@ -115,26 +107,8 @@ def running_service(kubeconfig: Path, log: Path) -> Iterator[Replica]:
         "PORT": str(port),
         "HEALTH_PORT": str(health_port),
     }
-    with log.open("wb") as output:
-        command = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "token_service"]
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-    try:
-        yield Replica(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-async def until_ready(http: aiohttp.ClientSession, health: str, log: Path) -> None:
-    """Waits until the service knows the cluster's objects."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(aiohttp.ClientError):
-            async with http.get(f"{health}/readyz") as answer:
-                if answer.status == 200:
-                    return
-        await asyncio.sleep(0.1)
-    raise RuntimeError(f"the token service is not ready:\n{await asyncio.to_thread(log.read_text)}")
+    with running([sys.executable, "-m", "token_service"], log, environment) as process:
+        yield Replica(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}", process)
 
 
 async def send_at_rate(
@@ -194,9 +168,10 @@ async def measure(kubeconfig: Path, rate: float, seconds: float, room_rate: floa
         await api.create(AGENT_POOLS, named("AgentPool", POOL))
         await api.create(AGENT_PROFILES, named("AgentProfile", {"pool": "default"}))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-tokens-")))
-        replica = stack.enter_context(running_service(kubeconfig, folder / "log"))
+        log = folder / "token_service.log"
+        replica = stack.enter_context(running_service(kubeconfig, log))
         http = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
-        await until_ready(http, replica.health, folder / "log")
+        await until_ready(http, f"{replica.health}/readyz", replica.process, log)
 
         async def ask_for_token() -> None:
             async with http.post(f"{replica.door}/api/token", json={}) as answer:
@@ -218,9 +193,9 @@ async def measure(kubeconfig: Path, rate: float, seconds: float, room_rate: floa
         # Connections are opened and code is warm before the clock runs, as behind a Service in use.
         for _ in range(50):
             await ask_for_token()
-        before, cpu = await api.count_requests(), replica.cpu_seconds()
+        before, cpu = await api.count_requests(), cpu_seconds(replica.process.pid)
         await send_at_rate(ask_for_token, rate, seconds, tokens, Progress("tokens", round(rate * seconds)))
-        api_requests, cpu = await api.count_requests() - before, replica.cpu_seconds() - cpu
+        api_requests, cpu = await api.count_requests() - before, cpu_seconds(replica.process.pid) - cpu
 
         progress = [Progress(what, round(room_rate * room_seconds)) for what in ("room starts", "bare creations")]
         for _ in range(5):

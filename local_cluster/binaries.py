@@ -20,6 +20,7 @@ KUBERNETES_VERSION = "1.34.4"
 LIVEKIT_VERSION = "1.13.5"
 HELM_VERSION = "3.22.0"
 KIND_VERSION = "0.33.0"
+KWOK_VERSION = "0.8.0"
 
 KUBERNETES_COMMANDS = (
     "kube-apiserver",
@@ -84,6 +85,10 @@ HELM = Program(
     name="helm", version=HELM_VERSION, package="helm.sh/helm/v3/cmd/helm", built_in="about 2 minutes on 2 cores"
 )
 KIND = Program(name="kind", version=KIND_VERSION, package="sigs.k8s.io/kind", built_in="seconds")
+# Simulates nodes and pods, for benchmarks only.
+KWOK = Program(
+    name="kwok", version=KWOK_VERSION, package="sigs.k8s.io/kwok/cmd/kwok", built_in="about 2 minutes on 2 cores"
+)
 LIVEKIT = Program(
     name="livekit-server",
     version=LIVEKIT_VERSION,

@@ -1,0 +1,329 @@
+"""The control plane alone on this machine: API server, scheduler, LiveKit, simulated nodes and pods, and the operator.
+
+kwok plays the kubelets: a pod that the scheduler has bound is Running and Ready after the time that a real one needs,
+and gone once it is deleted. Its address is one of loopback, where stub_pods.py answers for all pods. The operator is
+what runs in a cluster: a process of its own, signed in by its service account's token, with the chart's rights.
+"""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from benchmarks.handover import Sessions
+from benchmarks.processes import read_end, running, until_ready
+from benchmarks.report import Progress
+from benchmarks.tokens import connected
+from local_cluster.apiserver import running_apiserver
+from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
+from tests.support.chart import NAMESPACE, find, render
+from tests.support.crds import apply_crds
+from tests.support.livekit import KEY, LOOPBACK, SECRET, LiveKitServer, free_port, running_livekit
+from tests.support.operator_cluster import PROVIDER, create_namespace, write_signing_key
+from voice_operator.kubernetes_api import KubernetesApi, Raw
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
+from voicesession.pod_tokens import load_private_key, public_key_pem
+
+OPERATOR = "voice_operator"
+STUB = "benchmarks.stub_pods"
+NODES = 3
+# From create to Ready, as measured for real pods.
+POD_START_SECONDS = 3.0
+# Ends so soon that a stage sees whole lives of calls.
+CALL_SECONDS = 10.0
+TTL_SECONDS = 5
+MAX_WARM = 10_000
+MAX_STARTING = 300
+FILL_SECONDS = 300.0
+
+# What a kubelet would say, in kwok's templates.
+_SAY_NODE_READY = """
+conditions:
+- {type: Ready, status: "True", reason: Simulated, message: "", lastTransitionTime: {{ Now | Quote }}}
+"""
+_SAY_POD_READY = """
+{{ $now := Now }}
+{{ $ips := PodIPsWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace }}
+phase: Running
+startTime: {{ $now | Quote }}
+hostIP: 127.0.0.1
+podIP: {{ index $ips 0 | Quote }}
+podIPs: [{ip: {{ index $ips 0 | Quote }}}]
+conditions:
+- {type: PodReadyToStartContainers, status: "True", lastTransitionTime: {{ $now | Quote }}}
+- {type: Initialized, status: "True", lastTransitionTime: {{ $now | Quote }}}
+- {type: ContainersReady, status: "True", lastTransitionTime: {{ $now | Quote }}}
+- {type: Ready, status: "True", lastTransitionTime: {{ $now | Quote }}}
+containerStatuses:
+- name: agent
+  image: agent
+  ready: true
+  started: true
+  restartCount: 0
+  state: {running: {startedAt: {{ $now | Quote }}}}
+"""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """What runs, and what a benchmark does with it."""
+
+    api: KubernetesApi  # with all rights
+    sessions: Sessions
+    user: str  # whom the API server takes the operator for
+    _http: aiohttp.ClientSession
+    _stub_url: str
+    _programs: dict[Path, subprocess.Popen[bytes]]  # by log
+
+    async def read_results(self) -> dict[str, Any]:
+        """Returns what the pods tell: see stub_pods.py."""
+        async with self._http.get(f"{self._stub_url}/results") as answer:
+            results: dict[str, Any] = await answer.json()
+            return results
+
+    async def fill_pool(self, size: int) -> None:
+        """Has `size` pods wait, and returns when they do and nothing else is going on."""
+        await self._patch_pool({"spec": {"warm": {"min": size}}})
+        await self._until_at_rest(size, Progress("pods wait for a call", size))
+
+    async def until_calls_are_gone(self, count: int, pool_size: int) -> None:
+        """Returns when none of `count` VoiceSessions is left and the pool is full again."""
+        progress = Progress("VoiceSessions expired", count)
+        deadline = time.monotonic() + FILL_SECONDS
+        while left := await self._count_sessions():
+            progress.at(count - left)
+            self._check(deadline)
+            await asyncio.sleep(1)
+        await self._until_at_rest(pool_size, Progress("pods wait for a call", pool_size))
+
+    async def _until_at_rest(self, size: int, progress: Progress) -> None:
+        deadline = time.monotonic() + FILL_SECONDS
+        while True:
+            status = (await self._read_pool()).get("status") or {}
+            if status.get("ready") == status.get("replicas") == size and not status.get("inUse"):
+                return
+            progress.at(status.get("ready") or 0)
+            self._check(deadline)
+            await asyncio.sleep(0.5)
+
+    def _check(self, deadline: float) -> None:
+        for log, process in self._programs.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{log.stem} has ended:\n{read_end(log)}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not at rest within {FILL_SECONDS:.0f} s:\n{self._read_logs()}")
+
+    def _read_logs(self) -> str:
+        return "\n".join(f"{log.stem}:\n{read_end(log)}" for log in self._programs)
+
+    async def _count_sessions(self) -> int:
+        page = await self.api.request("GET", f"{_path(VOICE_SESSIONS)}?limit=1")
+        return len(page["items"]) + (page["metadata"].get("remainingItemCount") or 0)
+
+    async def _read_pool(self) -> Raw:
+        return await self.api.request("GET", _path(AGENT_POOLS, "default"))
+
+    async def _patch_pool(self, patch: Raw) -> None:
+        path = _path(AGENT_POOLS, "default")
+        await self.api.request("PATCH", path, patch, "application/merge-patch+json")
+
+
+@contextlib.asynccontextmanager
+async def running_control_plane(folder: Path, apiserver_arguments: Sequence[str] = ()) -> AsyncIterator[ControlPlane]:
+    """Starts everything (about 10 s; the first time it builds what it needs), and ends it afterwards.
+
+    `folder` is for keys and logs.
+    """
+    ensure([KUBERNETES, HELM, LIVEKIT, KWOK])
+    async with contextlib.AsyncExitStack() as stack:
+        kubeconfig = stack.enter_context(running_apiserver(apiserver_arguments))
+        livekit = stack.enter_context(running_livekit())
+        apply_crds(kubeconfig)
+        api = await KubernetesApi.connect(NAMESPACE, kubeconfig)
+        stack.push_async_callback(api.close)
+        await create_namespace(api, NAMESPACE)
+        await _create_nodes(api)
+        await _create_pool_and_profile(api)
+        account = await _create_operator_account(api)
+        token = await _request_token(api, account)
+        write_keys(folder)
+        port, stub_port = free_port(), free_port()
+        stub_url = f"http://{LOOPBACK}:{stub_port}"
+        operator_environment = build_operator_environment(folder, kubeconfig, token, livekit, port)
+        commands: list[tuple[str, list[str], dict[str, str]]] = [
+            ("kube-scheduler", build_scheduler_command(folder, kubeconfig), {}),
+            ("kwok", build_kwok_command(folder, kubeconfig), {}),
+            (STUB, build_stub_command(folder, stub_port), {}),
+            (OPERATOR, [sys.executable, "-m", OPERATOR], operator_environment),
+        ]
+        programs = {}
+        for name, command, environment in commands:
+            log = folder / f"{name}.log"
+            programs[log] = stack.enter_context(running(command, log, environment))
+        admin = await stack.enter_async_context(connected(kubeconfig))
+        for name, url in ((STUB, stub_url), (OPERATOR, f"http://{LOOPBACK}:{port}")):
+            log = folder / f"{name}.log"
+            await until_ready(admin.http, f"{url}/readyz", programs[log], log)
+        sessions = Sessions(admin.http, admin.url, NAMESPACE)
+        user = f"system:serviceaccount:{NAMESPACE}:{account}"
+        yield ControlPlane(api, sessions, user, admin.http, stub_url, programs)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Makes a folder for keys and logs, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-control-plane-") as name:
+        yield Path(name)
+
+
+def write_keys(folder: Path) -> None:
+    """Writes what the operator signs with, and what the pods know it by."""
+    write_signing_key(folder / "signing.pem")
+    public = public_key_pem(load_private_key((folder / "signing.pem").read_text()))
+    (folder / "operator-public.pem").write_text(public)
+    (folder / "conversation.key").write_text("a key of more than 32 characters, for a benchmark")
+
+
+# Objects
+
+
+async def _create_nodes(api: KubernetesApi) -> None:
+    room = {"cpu": "100k", "memory": "100Ti", "pods": "100k"}
+    for number in range(1, NODES + 1):
+        name = f"simulated-{number}"
+        node = {
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            # kwok gives the addresses of a node's pods out of this.
+            "spec": {"podCIDR": f"127.{90 + number}.0.0/16"},
+            "status": {"capacity": room, "allocatable": room},
+        }
+        await api.request("POST", "/api/v1/nodes", node)
+        # The API server taints each new node; the controller that would take that back does not run.
+        untainted = {"spec": {"taints": None}}
+        await api.request("PATCH", f"/api/v1/nodes/{name}", untainted, "application/merge-patch+json")
+
+
+async def _create_operator_account(api: KubernetesApi) -> str:
+    """Gives the operator's service account the chart's rights; returns its name."""
+    chart = await asyncio.to_thread(render)
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    account = find(chart, "ServiceAccount", "operator")
+    for prefix, plural, each in (
+        ("/api/v1", "serviceaccounts", account),
+        (rbac, "roles", find(chart, "Role", "operator")),
+        (rbac, "rolebindings", find(chart, "RoleBinding", "operator")),
+    ):
+        await api.request("POST", f"{prefix}/namespaces/{NAMESPACE}/{plural}", each)
+    return str(account["metadata"]["name"])
+
+
+async def _request_token(api: KubernetesApi, account: str) -> str:
+    """Returns a token as the kubelet would mount it."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    answer = await api.request("POST", path, {"spec": {"expirationSeconds": 7200}})
+    return str(answer["status"]["token"])
+
+
+async def _create_pool_and_profile(api: KubernetesApi) -> None:
+    warm = {"min": 0, "max": MAX_WARM, "maxStarting": MAX_STARTING}
+    specs = {
+        (AGENT_POOLS, "AgentPool"): {"image": "agent", "providers": [PROVIDER], "warm": warm},
+        (AGENT_PROFILES, "AgentProfile"): {"pool": "default", "limits": {"ttlSecondsAfterFinished": TTL_SECONDS}},
+    }
+    for (plural, kind), spec in specs.items():
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "default"}, "spec": spec}
+        await api.request("POST", _path(plural), body)
+
+
+def _path(plural: str, *parts: str) -> str:
+    return "/".join((f"/apis/{API_VERSION}/namespaces/{NAMESPACE}", plural, *parts))
+
+
+# Programs
+
+
+def build_scheduler_command(folder: Path, kubeconfig: Path) -> list[str]:
+    """Returns the command line of kube-scheduler; writes its configuration."""
+    config = folder / "scheduler.yaml"
+    content = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "leaderElection": {"leaderElect": False},
+        "clientConnection": {"kubeconfig": str(kubeconfig), "qps": 1000, "burst": 1000},
+    }
+    config.write_text(yaml.safe_dump(content))
+    return [str(KUBERNETES.path("kube-scheduler")), f"--config={config}", "--secure-port=0"]
+
+
+def build_kwok_command(folder: Path, kubeconfig: Path) -> list[str]:
+    """Returns the command line of kwok; writes what it does with pods."""
+    config = folder / "kwok.yaml"
+    config.write_text(yaml.safe_dump_all([_build_node_stage(), *_build_pod_stages()]))
+    return [str(KWOK.path()), f"--config={config}", f"--kubeconfig={kubeconfig}", "--manage-all-nodes", "--v=WARN"]
+
+
+def _build_node_stage() -> Raw:
+    """Returns the stage by which a node becomes ready; kwok plays no kubelet for one without."""
+    ready = '.status.conditions.[] | select( .type == "Ready" ) | .status'
+    stage = _build_stage("Node", "ready", {"key": ready, "operator": "NotIn", "values": ["True"]})
+    stage["spec"]["next"] = {"statusTemplate": _SAY_NODE_READY}
+    return stage
+
+
+def _build_pod_stages() -> list[Raw]:
+    """Returns the stages by which a bound pod becomes ready, and a deleted one is gone."""
+    deleted = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
+    pending = {"key": ".status.phase", "operator": "In", "values": ["Pending"]}
+    start = _build_stage("Pod", "start", {**deleted, "operator": "DoesNotExist"}, pending)
+    start["spec"]["delay"] = {"durationMilliseconds": round(POD_START_SECONDS * 1000)}
+    start["spec"]["next"] = {"statusTemplate": _SAY_POD_READY}
+    end = _build_stage("Pod", "end", deleted)
+    end["spec"]["next"] = {"delete": True}
+    return [start, end]
+
+
+def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Stage",
+        "metadata": {"name": name},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": kind},
+            "selector": {"matchExpressions": list(expressions)},
+        },
+    }
+
+
+def build_stub_command(folder: Path, port: int) -> list[str]:
+    """Returns the command line of what answers for all pods."""
+    return [sys.executable, "-m", STUB, str(folder / "operator-public.pem"), str(port), str(CALL_SECONDS)]
+
+
+def build_operator_environment(
+    folder: Path, kubeconfig: Path, token: str, livekit: LiveKitServer, port: int
+) -> dict[str, str]:
+    """Returns the operator's environment; writes its kubeconfig, in which it signs in by `token`."""
+    content = yaml.safe_load(kubeconfig.read_text())
+    content["users"][0]["user"] = {"token": token}
+    own_kubeconfig = folder / "operator.kubeconfig"
+    own_kubeconfig.write_text(yaml.safe_dump(content))
+    return {
+        "NAMESPACE": NAMESPACE,
+        "POD_NAME": "voice-operator-0",
+        "KUBECONFIG": str(own_kubeconfig),
+        "LIVEKIT_URL": livekit.url,
+        "LIVEKIT_API_KEY": KEY,
+        "LIVEKIT_API_SECRET": SECRET,
+        "SIGNING_KEY_FILE": str(folder / "signing.pem"),
+        "CONVERSATION_KEY_FILE": str(folder / "conversation.key"),
+        "HTTP_PORT": str(port),
+    }

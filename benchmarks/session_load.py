@@ -1,0 +1,80 @@
+"""Creates VoiceSessions at even times, and learns which of them were accepted, when, and by how many pods."""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from benchmarks.control_plane import ControlPlane
+from benchmarks.report import Progress
+
+CREATE_SECONDS = 20
+# Whoever is not accepted by then has been given up by the operator.
+ACCEPT_SECONDS = 20
+
+
+@dataclass
+class Load:
+    """VoiceSessions at one rate and what came of them."""
+
+    rate: float
+    due: dict[str, float] = field(default_factory=dict)  # by VoiceSession, by the monotonic clock
+    refusals: list[str] = field(default_factory=list)
+    accepted: dict[str, float] = field(default_factory=dict)
+    doubled: int = 0
+
+    @property
+    def millis(self) -> list[float]:
+        """Returns the milliseconds from due to accepted."""
+        return [(self.accepted[name] - due) * 1000 for name, due in self.due.items() if name in self.accepted]
+
+    @property
+    def lost(self) -> int:
+        """Returns how many VoiceSessions no pod has accepted."""
+        return len(self.due.keys() - self.accepted.keys())
+
+
+async def run_load(plane: ControlPlane, rate: float, count: int, pool_size: int) -> Load:
+    """Creates `count` VoiceSessions; returns when none of them is left and the pool is full again."""
+    load = Load(rate)
+    doubled = (await plane.read_results())["doubled"]
+    await _create_at_rate(plane, load, count)
+    await _until_accepted(plane, load)
+    await plane.until_calls_are_gone(count, pool_size)
+    load.doubled = (await plane.read_results())["doubled"] - doubled
+    return load
+
+
+async def _create_at_rate(plane: ControlPlane, load: Load, count: int) -> None:
+    """Creates each when it is due, whether or not earlier ones are served."""
+    progress = Progress(f"VoiceSessions at {load.rate:g}/s", count)
+    prefix = f"bench-{secrets.token_hex(3)}"
+
+    async def create(name: str) -> None:
+        try:
+            async with asyncio.timeout(CREATE_SECONDS):
+                await plane.sessions.create(name, f"room-{name}", "default")
+        except (aiohttp.ClientError, RuntimeError, TimeoutError) as error:
+            load.refusals.append(f"{type(error).__name__}: {error}")
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            due = began + number / load.rate
+            await asyncio.sleep(due - time.monotonic())
+            name = f"{prefix}-{number}"
+            load.due[name] = due
+            group.create_task(create(name))
+            progress.at(number + 1)
+
+
+async def _until_accepted(plane: ControlPlane, load: Load) -> None:
+    deadline = time.monotonic() + ACCEPT_SECONDS
+    while True:
+        accepted = (await plane.read_results())["accepted"]
+        load.accepted = {name: accepted[name] for name in load.due.keys() & accepted.keys()}
+        if not load.lost or time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.5)

@@ -1,0 +1,188 @@
+"""Answers for all simulated agent pods: one server behind every address of loopback, a process of its own.
+
+A call is accepted and joined as in a pod, tells heartbeats as in a pod, and ends by itself or on request. Who accepted
+which call, and when, is asked for at a port of its own: `python -m benchmarks.stub_pods KEY-FILE PORT CALL-SECONDS`.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jwt
+import uvloop
+from aiohttp import web
+
+from voice_agent.event_stream import EventStream
+from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined
+from voicesession.models import EndReason
+from voicesession.names import AGENT_PORT
+from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
+
+# About what a pod needs to join its room.
+JOIN_SECONDS = 0.15
+
+
+@dataclass
+class Call:
+    """One pod's call."""
+
+    assignment: Assignment
+    stream: EventStream = field(default_factory=lambda: EventStream(lambda: Heartbeat(at=_now())))
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    reason: EndReason = EndReason.PARTICIPANT_LEFT
+
+
+class StubPods:
+    """All pods, told apart by the uid that each request's token is for."""
+
+    def __init__(self, public_key: str, call_seconds: float) -> None:
+        """`public_key` is the operator's; a call ends by itself after `call_seconds`."""
+        self._public_key = public_key
+        self._call_seconds = call_seconds
+        self._calls: dict[str, Call] = {}  # by the pod's uid
+        self._accepted: dict[str, float] = {}  # by VoiceSession: when its first pod had it, by the monotonic clock
+        self._pods: Counter[str] = Counter()  # by room: how many pods accepted a call for it
+        self._second_calls = 0  # given to a pod that had another one
+        self._refused_tokens = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def build_pods_app(self) -> web.Application:
+        """Returns what an agent pod serves."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/readyz", _ok),
+                web.post("/prepare", self._prepare),
+                web.post("/assignment", self._assign),
+                web.get("/events", self._tell),
+                web.post("/end", self._end),
+            ]
+        )
+        return app
+
+    def build_results_app(self) -> web.Application:
+        """Returns what the benchmark asks."""
+        app = web.Application()
+        app.add_routes([web.get("/readyz", _ok), web.get("/results", self._results)])
+        return app
+
+    async def _results(self, _request: web.Request) -> web.Response:
+        second_pods = sum(count - 1 for count in self._pods.values())
+        return web.json_response(
+            {
+                "accepted": self._accepted,
+                "doubled": second_pods + self._second_calls,
+                "refused_tokens": self._refused_tokens,
+            }
+        )
+
+    async def _prepare(self, request: web.Request) -> web.Response:
+        await self._authorize(request, Purpose.PREPARE)
+        return web.Response(status=202)
+
+    async def _assign(self, request: web.Request) -> web.StreamResponse:
+        pod, body = await self._authorize(request, Purpose.ASSIGNMENT)
+        assignment = Assignment.model_validate_json(body)
+        call = self._calls.get(pod)
+        if call is None:
+            call = self._accept(pod, assignment)
+        elif call.assignment.key() != assignment.key():
+            self._second_calls += 1
+            raise web.HTTPConflict(text="another assignment")
+        return await _stream(request, call)
+
+    async def _tell(self, request: web.Request) -> web.StreamResponse:
+        pod, _ = await self._authorize(request, Purpose.EVENTS)
+        call = self._calls.get(pod)
+        if call is None:
+            raise web.HTTPNotFound(text="unassigned")
+        return await _stream(request, call)
+
+    async def _end(self, request: web.Request) -> web.Response:
+        pod, body = await self._authorize(request, Purpose.END)
+        call = self._calls.get(pod)
+        if call:
+            call.reason = EndRequest.model_validate_json(body).reason
+            call.end.set()
+        return web.Response(status=202)
+
+    async def _authorize(self, request: web.Request, purpose: Purpose) -> tuple[str, bytes]:
+        """Returns the uid of the pod that is meant, and the body."""
+        body = await request.read()
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        try:
+            pod = str(jwt.decode(token, options={"verify_signature": False})["aud"])
+            verify_pod_request(self._public_key, token, pod, purpose, body)
+        except (PodTokenError, jwt.PyJWTError, KeyError) as error:
+            self._refused_tokens += 1
+            raise web.HTTPUnauthorized(text=str(error)) from error
+        return pod, body
+
+    def _accept(self, pod: str, assignment: Assignment) -> Call:
+        self._accepted.setdefault(assignment.voice_session, time.monotonic())
+        self._pods[assignment.room] += 1
+        call = self._calls[pod] = Call(assignment)
+        call.stream.emit(Accepted(at=_now()))
+        task = asyncio.create_task(self._hold(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return call
+
+    async def _hold(self, call: Call) -> None:
+        await asyncio.sleep(JOIN_SECONDS)
+        millis = round(JOIN_SECONDS * 1000)
+        sid = f"RM_{call.assignment.voice_session}"
+        call.stream.emit(Joined(at=_now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(call.end.wait(), self._call_seconds)
+        call.stream.emit(CallEnded(at=_now(), reason=call.reason))
+        call.stream.close()
+
+
+async def _stream(request: web.Request, call: Call) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionResetError):
+        async for line in call.stream.read():
+            await response.write(line)
+    return response
+
+
+async def _ok(_request: web.Request) -> web.Response:
+    return web.Response(text="ok")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_loopback(port: int) -> socket.socket:
+    """Returns a socket that listens on this port of every address of loopback, and on no other interface."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+    listening.bind(("0.0.0.0", port))  # noqa: S104 - the line before keeps it to loopback
+    listening.listen(1024)
+    return listening
+
+
+async def serve(public_key: str, port: int, call_seconds: float) -> None:
+    """Serves the pods, and the results at `port`, until it is ended."""
+    pods = StubPods(public_key, call_seconds)
+    sockets = [(pods.build_pods_app(), AGENT_PORT), (pods.build_results_app(), port)]
+    for app, each in sockets:
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, open_loopback(each)).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
+        run.run(serve(Path(sys.argv[1]).read_text(), int(sys.argv[2]), float(sys.argv[3])))
