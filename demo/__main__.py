@@ -91,9 +91,7 @@ def add_openai(key: str) -> int:
         RELEASE.install({"openai": {"apiKeySecret": "openai"}})
         RELEASE.wait_until_ready(running)
         _expose()
-    print(
-        f"\nTalk to OpenAI's models: http://localhost:{TOKEN_SERVICE_PORT}     (`make demo` goes back to local ones)"
-    )
+    print(f"\nTalk to OpenAI's models: http://localhost:{TOKEN_SERVICE_PORT}     (`make demo` goes back to local ones)")
     return 0
 
 

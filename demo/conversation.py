@@ -18,6 +18,7 @@ class Conversation:
     answer_seconds: list[float] = field(default_factory=list)
     customer_words: list[str] = field(default_factory=list)
     agent_words: list[str] = field(default_factory=list)
+    others_in_the_room: set[str] = field(default_factory=set)
 
 
 async def converse(
@@ -43,6 +44,7 @@ async def converse(
             first = await customer.answer(spoken, patience)
             result.answer_seconds.append(first - spoken)
             step.note(f"turn {number} of {len(speech)}: {sentence!r} answered after {first - spoken:.2f} s")
+        result.others_in_the_room = set(customer.room.remote_participants)
         result.customer_words = _words_of(customer, connection.identity)
         result.agent_words = [said.text for said in customer.heard.transcripts if said.identity != connection.identity]
     return result

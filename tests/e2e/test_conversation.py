@@ -13,6 +13,7 @@ from demo.release import Release, tool_environment
 from demo.script import SENTENCES
 from demo.transcripts import word_error_rate, words
 from tests.support.calls import open_rooms, rows_of, wait_for_end, wait_for_pod, wait_until_gone
+from voicesession.names import AGENT_IDENTITY
 
 pytestmark = pytest.mark.e2e
 
@@ -34,6 +35,16 @@ PATIENCE_SECONDS = 120.0
 async def hold(connection: Connection, speech: Mapping[str, bytes]) -> Conversation:
     """Holds a conversation without telling of it."""
     return await converse(connection, speech, Step("conversation"), PATIENCE_SECONDS)
+
+
+async def follow_log(release: Release, room: str) -> str:
+    """Returns the whole log of the pod that serves this room, in lower case, when the pod has ended."""
+    pod = await asyncio.to_thread(wait_for_pod, release, room, PATIENCE_SECONDS)
+    command = ("kubectl", "-n", release.namespace, "logs", "-f", pod)
+    follow = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=tool_environment())
+    log, _ = await follow.communicate()
+    assert log, "the pod logged nothing: this test would prove nothing"
+    return log.decode().lower()
 
 
 async def test_a_spoken_conversation_leaves_complete_books(release: Release, front_door: str, speak: Speak) -> None:
@@ -74,12 +85,16 @@ async def test_customers_at_once_never_cross(release: Release, front_door: str, 
     # They stay for the scale-down delay; what starts in their place would take the cores from those who talk.
     release.kubectl("scale", "agentpool/default", "--replicas=1")
     connections = [ask_for_connection(front_door) for _ in customers]
+    logs = [asyncio.create_task(follow_log(release, connection.room)) for connection in connections]
     conversations = await asyncio.gather(*(hold(c, s) for c, s in zip(connections, scripts, strict=True)))
 
     sessions = [wait_for_end(release, connection.room) for connection in connections]
     assert len({connection.room for connection in connections}) == count
     assert len({session["status"]["podName"] for session in sessions}) == count
+    for log in await asyncio.wait_for(asyncio.gather(*logs), 60):
+        assert not [word for name, _, key in customers for word in (name.lower(), key) if word in log]
     for mine, (connection, conversation) in enumerate(zip(connections, conversations, strict=True)):
+        assert conversation.others_in_the_room == {AGENT_IDENTITY}
         stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
         heard = " ".join([*conversation.agent_words, *conversation.customer_words]).lower()
         assert customers[mine][2].split()[-1] in stored
@@ -94,16 +109,11 @@ async def test_no_words_in_logs(release: Release, front_door: str, speak: Speak)
     connection = ask_for_connection(front_door)
     sentence = "The secret word of this call is elephant."
     task = asyncio.create_task(hold(connection, {sentence: speak(sentence)}))
-    pod = await asyncio.to_thread(wait_for_pod, release, connection.room)
-    follow = await asyncio.create_subprocess_exec(
-        *("kubectl", "-n", release.namespace, "logs", "-f", pod), stdout=asyncio.subprocess.PIPE, env=tool_environment()
-    )
+    log = await asyncio.wait_for(follow_log(release, connection.room), 240)
     await task
-    log, _ = await asyncio.wait_for(follow.communicate(), 60)
-    assert log, "the pod logged nothing: this test would prove nothing"
     stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
     assert "elephant" in stored
-    assert b"elephant" not in log.lower()
+    assert "elephant" not in log
     for part in ("operator", "token-service", "local-models", "livekit"):
         text = release.kubectl("logs", f"deployment/{release.full_name(part)}", "--tail=-1")
         assert "elephant" not in text.lower(), f"a word of the conversation is in the log of {part}"
