@@ -3,11 +3,12 @@
 Both are reached by room start alone, with no head start: the customer connects with a signed token, and the clock runs
 from there until the customer's own client has the agent in the room. LiveKit tells of an agent once it sets its state
 or publishes its voice, so the agent's own connect is inside on both sides (LiveKit's `joined_at` would be its begin).
-The sides take turns, each call begins when both have refilled, and the peer has every advantage: a LiveKit of its own
-on loopback (automatic dispatch would serve our rooms too), no turn detector preloaded, and no load at which it refuses.
+The sides take turns, each call begins when both have refilled, and the peer has its advantages: a LiveKit of its own on
+loopback (automatic dispatch would serve our rooms too), and no load at which it refuses.
 
 Memory is the whole of ten that wait: ours by the pods' cgroups, the peer's by the proportional set size (PSS) of its
-process tree, in which pages that its processes share by fork count once. Our PSS is printed too.
+process tree, in which pages that its processes share by fork count once; our PSS is printed too. As it comes, the peer
+loads a turn detector once, used or not. Without it is another figure: `lean`.
 """
 
 import argparse
@@ -66,6 +67,14 @@ class Memory:
     pss: int
 
 
+@dataclass(frozen=True)
+class PeerMemory:
+    """Bytes of the peer's process tree."""
+
+    as_it_comes: int
+    lean: int
+
+
 async def call_once(side: Side) -> None:
     """Has a customer connect, and notes the milliseconds until their client sees the agent."""
     url, token = await side.door()
@@ -114,12 +123,12 @@ def peer_door(url: str, key: str, secret: str) -> Door:
 
 
 @contextlib.asynccontextmanager
-async def running_worker(url: str, models: str, idle: int) -> AsyncIterator[int]:
+async def running_worker(url: str, models: str, idle: int, *, lean: bool = False) -> AsyncIterator[int]:
     """Runs the peer with `idle` idle processes; yields its process id once all of them wait."""
     environment = {**os.environ, "LIVEKIT_URL": url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
     environment |= {"MODELS_URL": models, "IDLE_PROCESSES": str(idle), "PYTHONPATH": str(ROOT)}
-    # 244 MB of a turn detector that it does not use.
-    environment["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] = "0"
+    if lean:
+        environment["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] = "0"
     print(f"Starting the peer with {idle} idle processes", flush=True)
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
@@ -229,8 +238,8 @@ def pod_pss(release: Release, pod: str) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines)
 
 
-async def compare(release: Release, count: int) -> tuple[Side, Side, int]:
-    """Runs the race; returns ours, the peer, and the bytes of the peer's whole with ten idle processes."""
+async def compare(release: Release, count: int) -> tuple[Side, Side, PeerMemory]:
+    """Runs the race; returns ours, the peer, and the memory of the peer's whole with ten idle processes."""
     key, secret = release.livekit_credentials()
     models = f"http://{release.local_models_address()}/v1"
     with running_livekit() as peer_livekit:
@@ -242,27 +251,31 @@ async def compare(release: Release, count: int) -> tuple[Side, Side, int]:
             async with running_worker(peer_livekit.url, models, IN_RACE) as pid:
                 await race(release, (ours, peer), pid, count)
             async with running_worker(peer_livekit.url, models, IN_MEMORY) as pid:
-                return ours, peer, tree_pss(pid)
+                as_it_comes = tree_pss(pid)
+            async with running_worker(peer_livekit.url, models, IN_MEMORY, lean=True) as pid:
+                return ours, peer, PeerMemory(as_it_comes, tree_pss(pid))
 
 
-def report(ours: Side, peer: Side, our_memory: Memory, peer_bytes: int) -> int:
+def report(ours: Side, peer: Side, our_memory: Memory, peer_memory: PeerMemory) -> int:
     """Prints the table, what failed, and the last line; returns 1 where an agent never came."""
     print_table("Customer begins to connect → sees the agent", {side.name: side.millis for side in (ours, peer)})
     print(f"\nMemory of the whole with {IN_MEMORY} that wait [MiB]")
     print(f"  {'ours, cgroups (working set)':<44}{our_memory.cgroups / 2**20:9.0f}")
     print(f"  {'ours, PSS':<44}{our_memory.pss / 2**20:9.0f}")
-    print(f"  {'peer, PSS of the tree':<44}{peer_bytes / 2**20:9.0f}")
+    print(f"  {'peer, PSS of the tree':<44}{peer_memory.as_it_comes / 2**20:9.0f}")
+    print(f"  {'peer without its turn detector':<44}{peer_memory.lean / 2**20:9.0f}")
     failures = ours.failures + peer.failures
     for failure in failures:
         print(f"  failed: {failure}")
     print_result(
         {
             "joined_ratio": percentile(ours.millis, 0.5) / percentile(peer.millis, 0.5),
-            "memory_ratio": our_memory.cgroups / peer_bytes,
+            "memory_ratio": our_memory.cgroups / peer_memory.as_it_comes,
+            "memory_ratio_lean": our_memory.cgroups / peer_memory.lean,
             "ours_p50_ms": percentile(ours.millis, 0.5),
             "peer_p50_ms": percentile(peer.millis, 0.5),
             "ours_mib": our_memory.cgroups / 2**20,
-            "peer_mib": peer_bytes / 2**20,
+            "peer_mib": peer_memory.as_it_comes / 2**20,
             "failures": len(failures),
         }
     )
@@ -277,8 +290,8 @@ def main() -> int:
     arguments = parser.parse_args()
 
     def measure(release: Release) -> int:
-        ours, peer, peer_bytes = asyncio.run(compare(release, arguments.count))
-        return report(ours, peer, pool_memory(release, IN_MEMORY), peer_bytes)
+        ours, peer, peer_memory = asyncio.run(compare(release, arguments.count))
+        return report(ours, peer, pool_memory(release, IN_MEMORY), peer_memory)
 
     return run_against(arguments.release, measure)
 
