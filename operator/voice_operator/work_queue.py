@@ -12,6 +12,9 @@ from voice_operator.metrics import QUEUE_DEPTH
 K = TypeVar("K", bound=Hashable)
 log = logging.getLogger(__name__)
 
+# uvloop counts in milliseconds, and for none of them returns a handle that knows no time.
+_SHORTEST_SECONDS = 0.001
+
 
 class WorkQueue(Generic[K]):
     """Hands keys to `handle`. A key added while it is handled is handled once more afterwards.
@@ -72,6 +75,7 @@ class WorkQueue(Generic[K]):
         if seconds <= 0:
             self.add(key)
             return
+        seconds = max(seconds, _SHORTEST_SECONDS)
         due = asyncio.get_running_loop().time() + seconds
         timer = self._timers.get(key)
         if timer and timer.when() <= due:

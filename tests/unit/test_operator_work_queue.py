@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from voice_operator.work_queue import WorkQueue
 
@@ -135,3 +136,20 @@ async def test_stopping_ends_what_is_being_handled() -> None:
         queue.add("a")
         await asyncio.sleep(0.02)
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 0.0004, 0.0006])
+def test_delays_of_less_than_a_millisecond_work_in_the_loop_that_the_operator_runs_in(seconds: float) -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+
+    async def add_twice() -> None:
+        async with running(handle) as queue:
+            queue.add_after("a", seconds)
+            queue.add_after("a", 30)
+            await reached(lambda: handled == ["a"])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(add_twice())
