@@ -60,7 +60,7 @@ def report(measured: Measured) -> int:
     """Prints the table, what failed, and the last line; returns 1 where an agent never came."""
     rows = {
         "VoiceSession created → agent joined": measured.joined,
-        "the same as the operator saw it": measured.told,
+        "the same until the customer was told": measured.seen,
     }
     print_table("Cold start", rows)
     for failure in measured.failures:
