@@ -85,11 +85,13 @@ async def see_a_turn(page: TalkPage, agent: AgentProcess) -> None:
     await page.picture("hearing")
 
     sentence = "I would like to order two large pizzas."
+    await page.record_words()
     await agent.tell("hear", interim=["I would", "I would like to order"], text=sentence)
     await agent.tell("state", value="thinking")
     await page.until_look("thinking")
     await page.until_line("customer", sentence)
     assert [text for who, text in await page.lines() if who == "customer"] == [sentence], "interim words were left"
+    assert await page.recorded_words() >= {"I would", "I would like to order", sentence}
     await page.picture("thinking")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,39 @@ from tests.support.page_stage import ROOT, AgentProcess, Refusal, Stage, opened_
 
 pytestmark = pytest.mark.contract
 
+# Lets a test answer the browser's question for the microphone, and take microphones away.
+MICROPHONES = """
+    window.tracks = [];
+    window.allowed = Promise.resolve();
+    window.failures = 0;
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wish) => {
+        await window.allowed;
+        if (window.failures > 0) {
+            window.failures -= 1;
+            throw new DOMException('it is in use', 'NotReadableError');
+        }
+        const stream = await open(wish);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+    window.unplug = () => window.tracks.splice(0).forEach((track) => {
+        track.stop();
+        track.dispatchEvent(new Event('ended'));
+    });
+"""
+ASKING = """
+    window.allowed = new Promise((resolve) => { window.allow = resolve; });
+    navigator.permissions.query = async () => ({ state: 'prompt' });
+"""
+# As a browser that plays no sound of a page's own accord.
+SILENCED = """
+    const play = HTMLMediaElement.prototype.play;
+    window.silenced = true;
+    HTMLMediaElement.prototype.play = function () {
+        return window.silenced ? Promise.reject(new DOMException('click first', 'NotAllowedError')) : play.call(this);
+    };
+"""
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -50,6 +84,13 @@ async def until_talking(page: TalkPage, stage: Stage, call: int = 1) -> AgentPro
     return agent
 
 
+async def prepare(page: TalkPage, *scripts: str) -> None:
+    """Loads the page again into a browser that was changed by these scripts."""
+    for script in scripts:
+        await page.tab.add_init_script(script)
+    await page.tab.reload()
+
+
 async def test_reloading_takes_no_agent(stage: Stage, page: TalkPage) -> None:
     for _ in range(10):
         await page.tab.reload()
@@ -80,18 +121,104 @@ async def test_a_typed_message(stage: Stage, page: TalkPage) -> None:
     await expect(box).to_have_value("")
 
 
+async def test_a_message_that_nobody_would_read_is_kept(stage: Stage, page: TalkPage) -> None:
+    stage.script = None
+    await page.start()
+    await stage.until_customer()
+    box = page.tab.get_by_placeholder("Or type a message")
+    await box.fill("Is anybody there?")
+    await page.tab.keyboard.press("Enter")
+    await expect(page.tab.locator("#words-note")).to_contain_text("Not sent")
+    await expect(box).to_have_value("Is anybody there?")
+    agent = await stage.send_agent(stage.rooms[-1])
+    await page.until_look("listening", "hearing")
+    await page.tab.keyboard.press("Enter")
+    await agent.until("chat", text="Is anybody there?")
+    await expect(page.tab.locator("#words-note")).to_be_empty()
+
+
 async def test_mute_is_heard_by_the_agent(stage: Stage, page: TalkPage) -> None:
     await page.start()
     agent = await until_talking(page, stage)
     await agent.until("heard", audible=True)
+    meter = page.tab.get_by_role("meter", name="Microphone level")
+    await expect(meter).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
     await page.button("Mute").click()
     await expect(page.button("Unmute")).to_have_attribute("aria-pressed", "true")
+    await expect(meter).to_have_attribute("aria-valuenow", "0")
     await asyncio.sleep(1.0)
     reports = len(agent.reports)
     await asyncio.sleep(6.0)  # the recording speaks every 3 s
     assert not [report for report in agent.reports[reports:] if report.get("audible")]
     await page.button("Unmute").click()
     await agent.until("heard", after=reports, audible=True)
+
+
+async def test_who_mutes_before_the_microphone_is_open_is_not_heard(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES, ASKING)
+    await page.start()
+    await expect(page.tab.locator("#hint")).to_contain_text("Your browser asks for the microphone")
+    await page.picture("asking")
+    assert stage.token_requests == []
+    await page.button("Mute").click()
+    await page.tab.evaluate("window.allow()")
+    agent = await until_talking(page, stage)
+    await expect(page.headline).to_have_text("You are muted")
+    await asyncio.sleep(4.0)  # the recording speaks every 3 s
+    assert not [report for report in agent.reports if report.get("audible")]
+    await page.button("Unmute").click()
+    await agent.until("heard", audible=True)
+
+
+async def test_a_microphone_that_is_unplugged(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    agent = await until_talking(page, stage)
+    await agent.until("heard", audible=True)
+    # Another one takes over by itself, and its level is shown.
+    await page.tab.evaluate("window.unplug()")
+    await agent.until("heard", after=len(agent.reports), audible=True)
+    await page.until_look("hearing")
+    # Where there is no other, the page says so, and muting is undone once there is one.
+    await page.tab.evaluate("window.failures = Infinity; window.unplug()")
+    await expect(page.headline).to_have_text("You are muted")
+    await expect(page.tab.locator("#words-note")).to_contain_text("The microphone is gone")
+    await page.button("Unmute").click()
+    await expect(page.button("Unmute")).to_be_visible()
+    await page.tab.evaluate("window.failures = 0")
+    reports = len(agent.reports)
+    await page.button("Unmute").click()
+    await agent.until("heard", after=reports, audible=True)
+
+
+async def test_another_microphone_that_does_not_start(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    agent = await until_talking(page, stage)
+    microphone, note = page.tab.locator("#microphone"), page.tab.locator("#words-note")
+    before, *others = await microphone.locator("option").all_inner_texts()
+    await page.tab.evaluate("window.failures = 1")
+    await microphone.select_option(others[-1])
+    await expect(note).to_contain_text("the one before it is on again")
+    await expect(microphone.locator("option:checked")).to_have_text(before)
+    await agent.until("heard", after=len(agent.reports), audible=True)
+    await page.tab.evaluate("window.failures = 2")
+    await microphone.select_option(others[-1])
+    await expect(note).to_contain_text("The microphone is gone")
+    reports = len(agent.reports)
+    await page.button("Unmute").click()
+    await agent.until("heard", after=reports, audible=True)
+
+
+async def test_a_browser_that_plays_nothing_unasked(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, SILENCED)
+    await page.start()
+    await stage.until_agent()
+    allow = page.button("Let me hear the agent")
+    await expect(allow).to_be_visible()
+    await page.tab.evaluate("window.silenced = false")
+    await allow.click()
+    await expect(allow).to_be_hidden()
 
 
 async def test_the_keyboard_is_enough(stage: Stage, page: TalkPage) -> None:
@@ -167,6 +294,7 @@ async def test_a_page_without_choices_shows_none(stage: Stage, page: TalkPage) -
 
 
 async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
     await page.start()
     agent = await until_talking(page, stage)
     microphone = page.tab.locator("#microphone")
@@ -176,6 +304,13 @@ async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: Ta
     await asyncio.sleep(1.0)
     await agent.until("heard", after=len(agent.reports), audible=True)
     chosen_one = await microphone.input_value()
+    await page.button("Hang up").click()
+    # A choice for the next call opens no microphone.
+    await page.tab.get_by_text("Change how you talk").click()
+    await page.tab.locator("#choices select.microphones").select_option(options[0])
+    await page.tab.locator("#choices select.microphones").select_option(chosen_one)
+    await page.tab.wait_for_timeout(500)
+    assert await page.tab.evaluate("window.tracks.map((track) => track.readyState)") == ["ended", "ended"]
     await page.tab.reload()
     await expect(page.tab.locator("#choices select.microphones")).to_have_value(chosen_one)
 

@@ -119,6 +119,21 @@ class TalkPage:
         found = await items.evaluate_all("all => all.map(li => [li.dataset.who, li.querySelector('.text').innerText])")
         return [(str(who), str(text)) for who, text in found]
 
+    async def record_words(self) -> None:
+        """Notes every text that a line on the page has from now on."""
+        await self.tab.evaluate(
+            """() => {
+                window.words = new Set();
+                const note = () => document.querySelectorAll('#lines .text').forEach((e) => words.add(e.textContent));
+                const changes = { childList: true, characterData: true, subtree: true };
+                new MutationObserver(note).observe(document.getElementById('lines'), changes);
+            }"""
+        )
+
+    async def recorded_words(self) -> set[str]:
+        """Returns the texts that were noted."""
+        return set(await self.tab.evaluate("[...window.words]"))
+
     async def picture(self, name: str, *, all_looks: bool = False) -> None:
         """Takes pictures for the docs where PAGE_IMAGES names a folder.
 
@@ -159,5 +174,5 @@ async def open_page(browser: Browser, base_url: str) -> AsyncIterator[TalkPage]:
 
 def _write_small(png: bytes, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(128, dither=Image.Dither.FLOYDSTEINBERG)
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     picture.save(path, optimize=True)

@@ -160,6 +160,9 @@ class Stage:
 
     async def until_customer(self) -> None:
         """Waits until the customer of the newest room is in it."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not self.rooms:  # noqa: ASYNC110 - the page has been told to start, and will ask
+                await asyncio.sleep(0.05)
         async with self._livekit.client() as livekit:
             await self._until_in(livekit, self.rooms[-1], self._customers[-1])
 

@@ -10,6 +10,7 @@ import {
   RoomEvent,
   type TextStreamReader,
   Track,
+  TrackEvent,
 } from "livekit-client";
 
 import { AgentWatch } from "./agent_watch";
@@ -56,6 +57,8 @@ export interface CallObserver {
   onLevels(levels: Levels): void;
   /** The browser wants another click before it plays sound. */
   onSilenced(silenced: boolean): void;
+  /** The microphone went away and no other could be opened: the call goes on muted. */
+  onMicrophoneLost(): void;
   onEnd(): void;
 }
 
@@ -75,6 +78,7 @@ export class Call {
   private readonly lastHeard: Record<Speaker, number> = { agent: -Infinity, customer: -Infinity };
   private readonly timers: number[] = [];
   private microphone: LocalAudioTrack | undefined;
+  private muted = false;
   private typed = 0;
   private over = false;
 
@@ -100,20 +104,39 @@ export class Call {
     this.dispatch({ type: "hung-up" });
   }
 
-  async setMuted(muted: boolean): Promise<void> {
-    await (muted ? this.microphone?.mute() : this.microphone?.unmute());
-    this.ears.customer.listenTo(muted ? undefined : this.microphone?.mediaStreamTrack);
+  /** Mutes or unmutes, also a microphone that is still being opened; false where it does not come back: still muted. */
+  async setMuted(muted: boolean): Promise<boolean> {
+    this.muted = muted;
+    try {
+      await (muted ? this.microphone?.mute() : this.microphone?.unmute());
+    } catch {
+      this.muted = true;
+    }
+    this.listenToCustomer();
+    return this.muted === muted;
   }
 
-  async useMicrophone(deviceId: string): Promise<void> {
-    await this.microphone?.setDeviceId(deviceId || "default");
-    if (this.microphone?.isMuted === false) this.ears.customer.listenTo(this.microphone.mediaStreamTrack);
+  /** Takes another microphone; false where that does not start: then the one before is on again, or none and muted. */
+  async useMicrophone(deviceId: string): Promise<boolean> {
+    const microphone = this.microphone;
+    if (microphone === undefined || this.over) return true;
+    const before = (await microphone.getDeviceId(false)) ?? "";
+    try {
+      return await microphone.setDeviceId(deviceId);
+    } catch {
+      await microphone.setDeviceId(before).catch(() => microphone.mute());
+      return false;
+    }
   }
 
-  /** Sends a typed message; false where there is nobody to send it to. */
+  /** Sends a typed message; false where nobody is there to read it. */
   async type(text: string): Promise<boolean> {
-    if (this.state.stage !== "open") return false;
-    await this.room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    if (this.state.stage !== "open" || this.state.agent !== "present") return false;
+    try {
+      await this.room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    } catch {
+      return false; // the connection is down, and may come back
+    }
     this.typed += 1;
     this.stopwatch.customerTyped(performance.now());
     this.setLines(withTyped(this.lines, `typed-${this.typed}`, text));
@@ -133,7 +156,11 @@ export class Call {
     const silently = !this.options.microphone || (await mayOpenSilently());
     const microphone = this.options.microphone ? this.openMicrophone() : Promise.resolve();
     // Where the customer is asked first, no agent waits for the answer, and a refusal takes none.
-    if (!silently) await microphone;
+    if (!silently) {
+      this.dispatch({ type: "asking", asking: true });
+      await microphone;
+      this.dispatch({ type: "asking", asking: false });
+    }
     await Promise.all([microphone, this.join()]);
     if (this.microphone !== undefined && !this.over) {
       await this.room.localParticipant.publishTrack(this.microphone, { source: Track.Source.Microphone });
@@ -154,10 +181,23 @@ export class Call {
   }
 
   private async openMicrophone(): Promise<void> {
-    this.microphone = await openMicrophone();
+    const microphone = await openMicrophone();
     this.stopwatch.reached("microphone", performance.now());
-    if (this.over) this.microphone.stop();
-    else this.ears.customer.listenTo(this.microphone.mediaStreamTrack);
+    if (this.over) return microphone.stop();
+    this.microphone = microphone;
+    // It is also changed by the library: when it is unplugged, for another one, or muted where there is none.
+    microphone.on(TrackEvent.Restarted, () => this.listenToCustomer());
+    microphone.on(TrackEvent.Muted, () => {
+      if (this.muted || this.over) return;
+      this.muted = true;
+      this.listenToCustomer();
+      this.observer.onMicrophoneLost();
+    });
+    await this.setMuted(this.muted);
+  }
+
+  private listenToCustomer(): void {
+    this.ears.customer.listenTo(this.muted ? undefined : this.microphone?.mediaStreamTrack);
   }
 
   private listen(): void {
@@ -264,7 +304,8 @@ export class Call {
   }
 
   private setLines(lines: readonly Line[]): void {
-    if (lines === this.lines) return;
+    // Words that were on their way when the call ended must not land in the next one.
+    if (lines === this.lines || this.over) return;
     this.lines = lines;
     this.observer.onLines(lines);
   }

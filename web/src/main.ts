@@ -36,16 +36,16 @@ const actions: Actions = {
     void call.start().then(showMicrophones);
   },
   hangUp: () => call?.hangUp(),
-  mute() {
-    muted = !muted;
-    page.showMuted(muted, true);
-    void call?.setMuted(muted);
-    showState();
+  async mute() {
+    showMuted(!muted);
+    if ((await call?.setMuted(muted)) === false) showMicrophoneLost();
   },
   allowSound: () => void call?.allowSound(),
-  chooseMicrophone(deviceId) {
-    rememberMicrophone(deviceId);
-    void call?.useMicrophone(deviceId).then(showMicrophones);
+  async chooseMicrophone(deviceId) {
+    const works = (await call?.useMicrophone(deviceId)) ?? true;
+    if (works) rememberMicrophone(deviceId);
+    else if (!muted) page.tell("That microphone did not start; the one before it is on again.");
+    await showMicrophones();
   },
   chooseProfile() {
     if (call === undefined) showState();
@@ -61,6 +61,7 @@ function observerOf(current: () => Call | undefined): CallObserver {
     onLines: (lines) => page.showLines(lines),
     onLevels: (levels) => page.showLevels(levels),
     onSilenced: (silenced) => page.showSilenced(silenced),
+    onMicrophoneLost: () => showMicrophoneLost(),
     onEnd() {
       const ended = current();
       if (ended !== undefined) void showEnd(ended);
@@ -72,6 +73,17 @@ function showState(): void {
   const state: CallState = call?.state ?? START;
   const name = page.profile()?.displayName ?? "the agent";
   page.showLook(lookOf(state), wordsOf(state, performance.now(), name, muted));
+}
+
+function showMuted(now: boolean): void {
+  muted = now;
+  page.showMuted(muted, true);
+  showState();
+}
+
+function showMicrophoneLost(): void {
+  showMuted(true);
+  page.tell("The microphone is gone. Plug one in and unmute, or type.");
 }
 
 /** Shows what is left of a call: first what the page knows, then what the service wrote down. */

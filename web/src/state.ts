@@ -30,6 +30,8 @@ export interface CallState {
   agentState: string | undefined;
   agentAudible: boolean;
   customerAudible: boolean;
+  /** The browser asks the customer for the microphone, and waits for the answer. */
+  asking: boolean;
   /** The customer's own connection to the room. */
   connected: boolean;
   problem: Problem | undefined;
@@ -37,6 +39,7 @@ export interface CallState {
 
 export type CallEvent =
   | { type: "clicked" }
+  | { type: "asking"; asking: boolean }
   | { type: "connected" }
   | { type: "connection"; up: boolean }
   | { type: "agent-present" }
@@ -55,6 +58,7 @@ export const START: CallState = {
   agentState: undefined,
   agentAudible: false,
   customerAudible: false,
+  asking: false,
   connected: true,
   problem: undefined,
 };
@@ -64,6 +68,8 @@ export function next(state: CallState, event: CallEvent, now: number): CallState
   if (event.type === "clicked") return { ...START, stage: "connecting", agentSince: now };
   if (state.stage === "start" || state.stage === "ended") return state;
   switch (event.type) {
+    case "asking":
+      return { ...state, asking: event.asking };
     case "connected":
       // An agent that was already there when the customer came has been seen by now.
       return { ...state, stage: "open", agentSince: state.agent === "awaited" ? now : state.agentSince };

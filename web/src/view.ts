@@ -123,6 +123,13 @@ export class Page {
     this.log.scrollTop = 0;
   }
 
+  /** Says something in passing during a call, beside the words and to a screen reader. */
+  tell(note: string): void {
+    if (this.root.dataset.view !== "call") return;
+    setText("words-note", note);
+    setText("announcer", note);
+  }
+
   showWordsNote(note: string, title: string): void {
     setText("words-note", note);
     setText("words-title", title);
@@ -130,11 +137,13 @@ export class Page {
   }
 
   showTimings(timings: Timings | undefined): void {
-    const milestones = MILESTONES.flatMap(([milestone, label]) => {
+    const reached = MILESTONES.flatMap(([milestone, label]) => {
       const value = timings?.milestones[milestone];
-      return value === undefined ? [] : [row(label, duration(value))];
+      return value === undefined ? [] : [{ label, value }];
     });
-    element("milestones", HTMLElement).replaceChildren(...milestones.flat());
+    // As they happened: the microphone may be ready before the room, or after it.
+    const rows = reached.toSorted((a, b) => a.value - b.value).map(({ label, value }) => row(label, duration(value)));
+    element("milestones", HTMLElement).replaceChildren(...rows.flat());
     element("answers", HTMLElement).replaceChildren(...(timings ? answersOf(timings.answers) : []));
   }
 
@@ -267,8 +276,9 @@ export class Page {
     const input = element("message", HTMLInputElement);
     const text = input.value.trim();
     if (text === "") return;
-    if (await this.actions.send(text)) input.value = "";
-    else setText("announcer", "Not sent: the call is not connected yet.");
+    const sent = await this.actions.send(text);
+    if (sent) input.value = "";
+    this.tell(sent ? "" : "Not sent: nobody is here to read it just now.");
   }
 
   private async copyWords(): Promise<void> {
@@ -276,9 +286,12 @@ export class Page {
       const who = item.querySelector(".who")?.textContent ?? "";
       return `${who}: ${item.querySelector(".text")?.textContent ?? ""}`;
     });
-    await navigator.clipboard.writeText(lines.join("\n"));
-    setText("copy", "Copied");
-    setText("announcer", "The transcript was copied.");
+    const copied = await navigator.clipboard.writeText(lines.join("\n")).then(
+      () => true,
+      () => false, // the browser did not allow it
+    );
+    setText("copy", copied ? "Copied" : "Not allowed");
+    setText("announcer", copied ? "The transcript was copied." : "The browser did not allow copying.");
     window.setTimeout(() => setText("copy", "Copy"), 2000);
   }
 }

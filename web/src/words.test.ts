@@ -25,6 +25,12 @@ describe("words", () => {
     expect(wordsOf(lost, 100, "Ada", false).headline).toBe("Call ended");
   });
 
+  it("say whose turn it is while the browser asks for the microphone", () => {
+    const asking = next(next(START, { type: "clicked" }, 0), { type: "asking", asking: true }, 1);
+    expect(wordsOf(asking, 1, "Ada", false).hint).toContain("Allow it");
+    expect(wordsOf(next(asking, { type: "asking", asking: false }, 2), 2, "Ada", false).headline).toBe("Connecting");
+  });
+
   it("say why a call ended, also for reasons they do not know", () => {
     expect(wordsOfEnd("max_duration", false)).toContain("longest time");
     expect(wordsOfEnd("something_new", false)).toBe("The agent hung up.");

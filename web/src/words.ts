@@ -31,6 +31,9 @@ export function wordsOf(state: CallState, now: number, agentName: string, muted:
       hint: `Another one takes over, knowing what was said. ${left} s left.`,
     };
   }
+  if (state.asking) {
+    return { headline: "One moment", hint: "Your browser asks for the microphone. Allow it, so that you are heard." };
+  }
   if (muted && (look === "listening" || look === "hearing")) {
     return { headline: "You are muted", hint: "Unmute to be heard, or type a message." };
   }
