@@ -12,7 +12,8 @@ from token_service.problems import Problem
 from voicesession.names import ROOM_PREFIX, USER_PREFIX, new_participant_identity, new_room_name
 from voicesession.tickets import new_call_id
 
-_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+# Random at best in 122 of its bits.
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # What a key may be made of, and how many bits one character of it holds.
 _ALPHABETS = (
     (re.compile(r"[0-9]+"), math.log2(10)),
@@ -52,10 +53,8 @@ def choose_names(caller: Caller, idempotency_key: str | None, secret: str) -> Ca
 
 def is_hard_to_guess(key: str) -> bool:
     """Tells whether a key can hold 128 random bits. It cannot be told from its looks that it does."""
-    if len(set(key)) < _NEEDED_VARIETY:
+    if len(set(key)) < _NEEDED_VARIETY or _UUID.fullmatch(key):
         return False
-    if _UUID4.fullmatch(key):
-        return True
     bare = _SEPARATORS.sub("", key)
     bits = next((bits for alphabet, bits in _ALPHABETS if alphabet.fullmatch(bare)), 0.0)
     # In base64url, "-" and "_" are letters like others; in what has a smaller alphabet they only separate.
@@ -69,8 +68,8 @@ def _check_key(caller: Caller, key: str) -> None:
         raise Problem(422, "idempotency-key", "Unusable Idempotency-Key", detail)
     if caller.tenant is None and not is_hard_to_guess(key):
         detail = (
-            "Nobody is asked for a key here, so whoever guesses an Idempotency-Key gets its room. Send a random UUID "
-            "(version 4), or at least 22 random characters of base64url."
+            "Nobody is asked for an API key here, so whoever guesses an Idempotency-Key gets its room. Send 128 random "
+            "bits: 22 random characters of base64url or 32 hexadecimal digits. A UUID has only 122."
         )
         raise Problem(422, "idempotency-key", "Guessable Idempotency-Key", detail)
 

@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         description="Repeating a request with the same key gives the same room and identity. Where no API key is asked "
-        "for, it must be hard to guess: 22 random characters of base64url (128 bits), or a UUID of version 4."
+        "for, it must be hard to guess: 128 random bits, as 22 characters of base64url; a UUID has only 122."
     ),
 ]
 _EXAMPLES: dict[str, Example] = {

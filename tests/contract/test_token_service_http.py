@@ -38,7 +38,7 @@ from voicesession.tickets import parse_ticket
 
 pytestmark = pytest.mark.contract
 
-RANDOM_KEY = "2f7c0f4e-7f3a-4c55-9c3e-2d8f6f1c9b10"
+RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
 
 @pytest.fixture
