@@ -27,6 +27,7 @@ from livekit.agents import (
 )
 from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit.agents.llm import ChatItem
+from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.apology import APOLOGY, recorded_apology, speak, tell_customer
@@ -50,6 +51,7 @@ from voicesession.assignment import Assignment, Heartbeat, Joined, RoomDeletionR
 from voicesession.models import EndReason, Provider
 
 JOIN_SECONDS = 20.0
+ANNOUNCE_SECONDS = 5.0
 HISTORY_SECONDS = 3.0
 GOODBYE_SECONDS = 6.0
 APOLOGY_SECONDS = 12.0
@@ -218,11 +220,16 @@ class Call:
                 room_sid=self._assignment.room_sid,
             )
         )
+        self._start(within(ANNOUNCE_SECONDS, self._announce(), "telling the room of the agent"))
         self._facts.joined_at = self._facts.last_activity_at = now
         self._log.begin()
         for participant in self._room.remote_participants.values():
             self._on_participant(participant)
         self._facts_changed.set()
+
+    async def _announce(self) -> None:
+        """Has LiveKit tell the customer of the agent now: of one that has done nothing yet it tells late."""
+        await self._room.local_participant.set_attributes({ATTRIBUTE_AGENT_STATE: "initializing"})
 
     def _is_customer(self, participant: rtc.RemoteParticipant) -> bool:
         if self._customer_identity is not None:

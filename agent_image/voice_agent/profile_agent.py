@@ -110,6 +110,8 @@ def build_turn_handling(turns: TurnTaking, *, is_realtime: bool = False) -> Turn
             "mode": "vad",
             "min_duration": turns.min_interruption_millis / 1000,
         },
+        # The silence that ends a turn is time enough to think and to speak ahead; what comes of it may be thrown away.
+        preemptive_generation={"enabled": True, "preemptive_tts": True},
     )
 
 

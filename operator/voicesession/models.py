@@ -96,7 +96,9 @@ class EffectiveLimits(Model):
 
     def narrowed_by(self, asked: Limits | None) -> "EffectiveLimits":
         """Returns the limits that hold for a call that asked for `asked`: never beyond these."""
-        wanted = asked.model_dump(exclude_none=True) if asked else {}
+        if asked is None:
+            return self
+        wanted = asked.model_dump(exclude_none=True)
         return EffectiveLimits(
             **{name: min(value, wanted.get(name, value)) for name, value in self.model_dump().items()}
         )
@@ -267,11 +269,11 @@ class TurnTaking(Model):
     """When the agent thinks the customer is done. Delays in milliseconds."""
 
     detection: Literal["vad", "turn-detector"] = "vad"
-    min_endpointing_millis: int = Field(default=500, ge=0)
+    min_endpointing_millis: int = Field(default=800, ge=0)
     max_endpointing_millis: int = Field(default=3000, ge=0)
     dynamic_endpointing: bool = True
     allow_interruptions: bool = True
-    min_interruption_millis: int = Field(default=500, ge=0)
+    min_interruption_millis: int = Field(default=300, ge=0)
 
 
 class McpServer(Model):
