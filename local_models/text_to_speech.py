@@ -12,6 +12,9 @@ _FIRST_PIECE_FROM = 25
 _LONG_SENTENCE = 60
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
 _SILENCE = bytes(SPOKEN_RATE * 2 // 10)
+# The model begins with 0.3 s of silence, for which a customer would wait at each answer.
+_QUIET = 0.003
+_LEAD = SPOKEN_RATE * 3 // 100
 
 
 class Synthesizer:
@@ -26,7 +29,13 @@ class Synthesizer:
         The same text gives the same bytes. `speed`: 0.5 to 2.
         """
         samples = self._hibari(text, speed=speed, seed=0)
-        return to_pcm(samples) if np.any(samples) else _SILENCE
+        return to_pcm(cut_lead(samples)) if np.any(samples) else _SILENCE
+
+
+def cut_lead(samples: np.ndarray) -> np.ndarray:
+    """Returns samples (-1 to 1, 24 kHz) with no more than 30 ms of silence before the first sound."""
+    loud = np.flatnonzero(np.abs(samples) > _QUIET)
+    return samples[max(0, loud[0] - _LEAD) :] if loud.size else samples
 
 
 def split_pieces(text: str) -> list[str]:

@@ -19,7 +19,7 @@ from local_models.metrics import Metrics
 from local_models.settings import LocalModelsSettings
 from local_models.speech_api import SpeechApi
 from local_models.speech_to_text import repeats_itself
-from local_models.text_to_speech import split_pieces
+from local_models.text_to_speech import cut_lead, split_pieces
 
 pytestmark = pytest.mark.unit
 
@@ -30,6 +30,15 @@ def tone(seconds: float) -> bytes:
     """Returns 440 Hz at half the full scale."""
     turns = np.arange(int(seconds * SPOKEN_RATE)) * 440 / SPOKEN_RATE
     return to_pcm((0.5 * np.sin(2 * np.pi * turns)).astype(np.float32))
+
+
+def test_speech_begins_at_once() -> None:
+    silence, sound = np.zeros(SPOKEN_RATE, np.float32), np.full(2400, 0.2, np.float32)
+    kept = cut_lead(np.concatenate([silence, sound, silence]))
+    assert np.flatnonzero(kept)[0] == SPOKEN_RATE * 30 // 1000
+    assert kept.size == kept.nonzero()[0][0] + sound.size + silence.size
+    assert cut_lead(sound).size == sound.size
+    assert cut_lead(silence).size == silence.size
 
 
 @pytest.mark.parametrize("encoding", ["wav", "mp3"])
