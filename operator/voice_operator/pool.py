@@ -42,8 +42,9 @@ log = logging.getLogger(__name__)
 
 # A status is for people: no more often than this, in seconds.
 STATUS_INTERVAL = 5.0
-# Deciding on thousands of pods takes milliseconds: rest for ten times as long before the next time.
-REST_FACTOR = 10
+# Deciding on thousands of pods takes milliseconds: rest for so many times as long before the next time.
+REST_FACTOR = 50
+REST_FACTOR_WHILE_CALLS_WAIT = 10
 # More requests at once would only be told by the API server to come later. The rest follows.
 DELETIONS_AT_ONCE = 50
 # While calls wait, a starting pod is asked this often whether it is ready, in seconds.
@@ -59,7 +60,8 @@ class _Pool:
     counted: set[str] = field(default_factory=set)  # uids of failed pods that were counted
     trouble: Trouble | None = None  # while calls wait
     status_written_at: float = float("-inf")
-    rests_until: float = float("-inf")
+    decided_at: float = float("-inf")
+    deciding: float = 0.0  # seconds that it took
 
 
 class PoolReconciler:
@@ -120,8 +122,9 @@ class PoolReconciler:
             return
         held = self._pools.setdefault(name, _Pool())
         now = time.monotonic()
-        if now < held.rests_until:
-            self._queue.add_after(Key(Kind.POOL, name), held.rests_until - now)
+        rest = self._rests_until(name, held) - now
+        if rest > 0:
+            self._queue.add_after(Key(Kind.POOL, name), rest)
             return
         self._count_failures(pool, held)
         step = decide_pool(self._observe(pool))
@@ -136,9 +139,14 @@ class PoolReconciler:
         view = self._observe(pool)
         held.trouble = diagnose_pool(view) if view.waiting else None
         status = build_pool_status(view)
-        finished = time.monotonic()
-        held.rests_until = finished + REST_FACTOR * (deciding + finished - acted)
+        held.decided_at = time.monotonic()
+        held.deciding = deciding + held.decided_at - acted
         await self._write_pool_status(name, held, status)
+
+    def _rests_until(self, name: str, held: _Pool) -> float:
+        """Returns until when this pool is left alone, by the monotonic clock."""
+        factor = REST_FACTOR_WHILE_CALLS_WAIT if self._ready.count_waiting(name) else REST_FACTOR
+        return held.decided_at + factor * held.deciding
 
     def _observe(self, pool: AgentPool) -> PoolView:
         name = pool.metadata.name
