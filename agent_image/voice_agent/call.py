@@ -31,7 +31,7 @@ from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.apology import APOLOGY, recorded_apology, speak, tell_customer
-from voice_agent.code_loader import Entrypoint, EntrypointCode, LoadedCode
+from voice_agent.code_loader import EntrypointCode, LoadedCode
 from voice_agent.conversation_items import (
     build_latencies,
     build_rows,
@@ -43,7 +43,14 @@ from voice_agent.conversation_items import (
 from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending, decide_end, decide_room_end, next_deadline
 from voice_agent.event_stream import EventStream
-from voice_agent.job_context import CallContext, CallRoom, build_job_info, forget_recorded_events, restore_history
+from voice_agent.job_context import (
+    CallContext,
+    CallRoom,
+    build_job_info,
+    call_their_code,
+    forget_recorded_events,
+    restore_history,
+)
 from voice_agent.profile_agent import ProfileCall, build_spoken_key, fill_in, run_profile_agent
 from voice_agent.spoken_cache import build_frames
 from voice_agent.workshop import Workshop
@@ -381,7 +388,7 @@ class Call:
         await asyncio.wait({work, *self._tasks}, timeout=self._time_for(CLOSE_SECONDS))
         if isinstance(code, EntrypointCode) and code.on_session_end is not None:
             await within(
-                self._time_for(CALLBACK_SECONDS), _end_session_by(code.on_session_end, context), "on_session_end"
+                self._time_for(CALLBACK_SECONDS), call_their_code(code.on_session_end, context), "on_session_end"
             )
         await within(self._time_for(DISCONNECT_SECONDS), self._room.disconnect(), "leaving the room")
         told = ending.message if ending.by_code else ending.reason.value
@@ -474,11 +481,6 @@ async def within(seconds: float, work: Any, what: str) -> None:
         _log.warning("%s took longer than %.0f s and was given up", what, seconds)
     except Exception:
         _log.exception("%s failed", what)
-
-
-async def _end_session_by(callback: Entrypoint, context: CallContext) -> None:
-    """Calls the code's own `on_session_end` here, so that one which is not async fails here and nowhere else."""
-    await callback(context)
 
 
 def hide_tokens(text: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from livekit import api as livekit_api
 from livekit import rtc
@@ -17,6 +17,8 @@ from voicesession.names import AGENT_IDENTITY
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatItem
+
+_Argument = TypeVar("_Argument")
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class CallContext(JobContext):
 
     async def run_shutdown_callbacks(self, reason: str, timeout: float) -> None:
         """Runs the code's shutdown callbacks at once, each told the reason; a failing one is logged."""
-        tasks = [asyncio.create_task(_tell(callback, reason)) for callback in self._shutdown_callbacks]
+        tasks = [asyncio.create_task(call_their_code(callback, reason)) for callback in self._shutdown_callbacks]
         if not tasks:
             return
         done, late = await asyncio.wait(tasks, timeout=timeout)
@@ -137,9 +139,9 @@ class CallContext(JobContext):
         await http_context._close_http_ctx()  # noqa: SLF001
 
 
-async def _tell(callback: Callable[[str], Awaitable[None]], reason: str) -> None:
-    """Calls in a task of its own, so that code which is not what its type says fails there and nowhere else."""
-    await callback(reason)
+async def call_their_code(callback: Callable[[_Argument], Awaitable[None]], argument: _Argument) -> None:
+    """Calls where it is awaited, so that code which is not async, as its type says, fails there and nowhere else."""
+    await callback(argument)
 
 
 class ApiWithoutSecret:

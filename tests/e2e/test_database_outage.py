@@ -1,8 +1,6 @@
 """Postgres stops answering for a minute in the middle of a conversation: nobody hears it, and no row is missing."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from demo.front_door import ask_for_connection
 from demo.release import Release
 from demo.transcripts import words
 from tests.support.calls import rows_of, wait_for_end
+from tests.support.postgres import paused
 
 pytestmark = pytest.mark.e2e
 
@@ -33,13 +32,8 @@ def frozen_postgres(release: Release) -> Iterator[None]:
     pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cgroup") if _is_of_pod(path, uid)]
     if not pids:
         pytest.skip("the nodes' processes cannot be seen from here: the netns cluster is needed")
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(pids):
         yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def _is_of_pod(path: Path, uid: str) -> bool:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,18 @@ def make_folder(prefix: str) -> Path:
     if os.geteuid() == 0:
         shutil.chown(folder, SYSTEM_USER, SYSTEM_USER)
     return folder
+
+
+@contextmanager
+def paused(pids: Sequence[int]) -> Iterator[None]:
+    """Stops these processes meanwhile, which is worse than ending them: whoever is connected waits."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 @dataclass
@@ -107,14 +119,8 @@ class PostgresServer:
         assert self.process is not None
         main = self.process.pid
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        pids = [main, *map(int, children)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+        with paused([main, *map(int, children)]):
             yield
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends the server at once; its data stays, and `start` brings it back."""
