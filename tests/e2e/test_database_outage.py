@@ -29,20 +29,21 @@ SENTENCES = (
 def frozen_postgres(release: Release) -> Iterator[None]:
     """Stops every process of the release's Postgres, which is worse than ending it: connections hang."""
     uid = release.get("pod", release.full_name("postgres-0"))["metadata"]["uid"]
-    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cgroup") if _is_of_pod(path, uid)]
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _is_postgres_of_pod(folder, uid)]
     if not pids:
         pytest.skip("the nodes' processes cannot be seen from here: the netns cluster is needed")
     with paused(pids):
         yield
 
 
-def _is_of_pod(path: Path, uid: str) -> bool:
+def _is_postgres_of_pod(folder: Path, uid: str) -> bool:
     try:
-        text = path.read_text()
+        program, groups = (folder / "comm").read_text().strip(), (folder / "cgroup").read_text()
     except OSError:
         return False
+    # Not the kubelet's probe, which runs in the same cgroup and is killed if it does not answer.
     # A cluster may write the uid with underscores (systemd) or as it is (cgroupfs).
-    return f"pod{uid}" in text or f"pod{uid.replace('-', '_')}" in text
+    return program == "postgres" and (f"pod{uid}" in groups or f"pod{uid.replace('-', '_')}" in groups)
 
 
 async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,14 +57,21 @@ def make_folder(prefix: str) -> Path:
 
 @contextmanager
 def paused(pids: Sequence[int]) -> Iterator[None]:
-    """Stops these processes meanwhile, which is worse than ending them: whoever is connected waits."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    """Stops these processes meanwhile, which is worse than ending them: whoever is connected waits.
+
+    One that has ended by itself, before or meanwhile, is passed over.
+    """
+    _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 @dataclass
