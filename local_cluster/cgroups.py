@@ -7,6 +7,9 @@ from local_cluster.errors import ClusterError
 
 _MOUNTS = Path("/proc/self/mounts")
 REMOVE_SECONDS = 20.0
+# A node stands for a machine. Among the programs outside it would weigh as much as one of their threads, and a browser
+# or an API server has dozens: as much as eight of them gives its pods about what a machine of their own would.
+_WEIGHTS = {"cpu.shares": "8192", "cpu.weight": "800"}  # v1 and v2; a thread outside has 1024 and 100
 
 
 def create(name: str) -> None:
@@ -20,6 +23,9 @@ def create(name: str) -> None:
             # A new cpuset is empty, and an empty one accepts no process.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (folder / file).write_text((hierarchy / file).read_text())
+        for file, weight in _WEIGHTS.items():
+            if (folder / file).exists():
+                (folder / file).write_text(weight)
 
 
 def exists(name: str) -> bool:

@@ -4,11 +4,13 @@ import os
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_cluster.__main__ import main
+from local_cluster.layout import node_cgroup
 from tests.support.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
 
 pytestmark = [
@@ -79,6 +81,14 @@ def test_container_above_its_limit_is_killed_and_says_so(namespace: str) -> None
     ended = get("pod", "hoarder", namespace)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
     assert kubectl("--namespace", namespace, "logs", "hoarder").split() == ["before"]
+
+
+def test_a_node_outweighs_the_threads_beside_it() -> None:
+    """Else a browser's dozens of threads would leave next to nothing for all pods of a node."""
+    shares = [Path("/sys/fs/cgroup/cpu") / node_cgroup(number) / "cpu.shares" for number in (1, 2)]
+    weights = [Path("/sys/fs/cgroup") / node_cgroup(number) / "cpu.weight" for number in (1, 2)]
+    values = {path.name: path.read_text().strip() for path in (*shares, *weights) if path.exists()}
+    assert values in ({"cpu.shares": "8192"}, {"cpu.weight": "800"})
 
 
 def test_logs_exec_and_port_forward(namespace: str) -> None:
