@@ -290,8 +290,9 @@ def _build_pod_stages() -> list[Raw]:
     start = _build_stage("Pod", "start", {**deleted, "operator": "DoesNotExist"}, pending)
     start["spec"]["delay"] = {"durationMilliseconds": round(POD_START_SECONDS * 1000)}
     start["spec"]["next"] = {"statusTemplate": _SAY_POD_READY}
-    # Said when it is all but gone: once is enough.
-    ending = {"key": ".metadata.deletionGracePeriodSeconds", "operator": "NotIn", "values": ["0"]}
+    # Said when it is all but gone: once is enough. kwok compares texts, and takes no number for one.
+    grace = ".metadata.deletionGracePeriodSeconds | tostring"
+    ending = {"key": grace, "operator": "NotIn", "values": ["0"]}
     end = _build_stage("Pod", "end", deleted, ending)
     end["spec"]["next"] = {"delete": True}
     return [start, end]
