@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from livekit.agents import JobProcess
+from livekit.agents.utils import codecs
 
-from voice_agent.code_loader import LoadedCode, load_code, run_prewarm
+from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
 from voice_agent.models import ModelShelf, ProviderError
 from voice_agent.settings import AgentSettings
@@ -39,6 +40,9 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     process = build_job_process()
     run_prewarm(code, process)
     shelf.warm_up(settings.agent_vad)
+    if isinstance(code, EntrypointCode):
+        # Its own models may send speech as MP3: FFmpeg is not to be loaded in the middle of a call.
+        _ = codecs.AudioStreamDecoder
 
     async def synthesize(greeting: Greeting) -> bytes:
         speech = shelf.build_tts(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice))

@@ -197,15 +197,19 @@ def test_deferred_packages_stay_deferred_until_they_are_used() -> None:
         "from livekit.plugins import openai\n"
         "print(openai.realtime.RealtimeModel.__name__, openai.responses.LLM.__name__)\n"
         "print(openai.tools.WebSearch.__name__)\n"
+        "from livekit.agents.utils import codecs\n"
+        "import av\n"
+        "print(codecs.AudioStreamDecoder.__name__, av.AudioFrame.__name__)\n"
         "from openai.types.beta.realtime import session\n"
         "from openai.types.responses import Response\n"
         "import openai.types.realtime as types\n"
         "print(Response.__name__, types.RealtimeResponse.__name__)\n"
         "print([name for name in lean_imports.DEFERRED if lean_imports.is_deferred(name)])\n"
     )
-    deferred, plugin, tool, types, left = printed.splitlines()
+    deferred, plugin, tool, decoder, types, left = printed.splitlines()
     assert deferred == str(sorted(DEFERRED))
     assert (plugin, tool) == ("RealtimeModel LLM", "WebSearch")
+    assert decoder == "AudioStreamDecoder AudioFrame"
     assert types == "Response RealtimeResponse"
     assert left in ("[]", "['openai.types.beta']")
 

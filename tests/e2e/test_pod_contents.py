@@ -58,3 +58,13 @@ def test_a_pod_holds_neither_a_kubernetes_token_nor_livekits_secret(release: Rel
         "exec", pod, "--", "sh", "-c", "find /var/run/secrets /run/secrets -type f 2>/dev/null; true"
     )
     assert found.strip() == ""
+
+
+def test_tools_keep_the_docstrings_that_models_are_told(release: Release) -> None:
+    """Other libraries are compiled without theirs; see the image's Dockerfile."""
+    release.wait_until_ready(Step("warm pods"))
+    program = (
+        "import numpy, livekit.agents.beta as b; print([bool(x.__doc__) for x in (numpy.mean, b.EndCallTool.__init__)])"
+    )
+    shown = release.kubectl("exec", idle_pods(release)[0], "--", "python", "-c", program)
+    assert shown.strip() == "[False, True]"
