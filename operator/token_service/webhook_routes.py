@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,7 +11,16 @@ from token_service.livekit_api import LiveKitUnavailableError, RoomEvent, Webhoo
 from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import Problem, refusals, unavailable
 from token_service.service import Service, now
-from voicesession.admission import Admit, AlreadyServed, NotOurs, Refuse, RoomStart, decide_admission
+from voicesession.admission import (
+    REJECTED,
+    Admission,
+    Admit,
+    AlreadyServed,
+    NotOurs,
+    Refuse,
+    RoomStart,
+    decide_admission,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -79,16 +89,16 @@ async def _handle(service: Service, event: RoomEvent) -> None:
 
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
-    decision = decide_admission(
+    decision: Admission | None = decide_admission(
         room,
         now(),
         service.cache.sessions.by_name.values(),
         service.cache.profiles.by_name,
         service.settings.admission_limits,
     )
+    if isinstance(decision, Admit):
+        decision = await _create(service, decision.voice_session_body)
     match decision:
-        case Admit(body):
-            await _create(service, body)
         case Refuse() if customer_is_there:
             ADMISSIONS.labels(decision.reason).inc()
             logger.info("room turned away: %s", decision.reason)
@@ -102,14 +112,15 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
             ADMISSIONS.labels("repeated").inc()
 
 
-async def _create(service: Service, body: dict[str, object]) -> None:
+async def _create(service: Service, body: dict[str, Any]) -> Refuse | AlreadyServed | None:
     try:
         service.cache.sessions.put(await service.cluster.create_session(body))
-        ADMISSIONS.labels("admitted").inc()
     except ConflictError:
         # Named by the room's sid: another replica, an earlier webhook or the poll made the same one.
-        ADMISSIONS.labels("repeated").inc()
+        return AlreadyServed(body["metadata"]["name"], finished=False)
     except KubernetesError as error:
         # Repeating it would not help: the API server has understood and refused.
-        ADMISSIONS.labels("rejected").inc()
         logger.error("VoiceSession rejected: %s", error)  # noqa: TRY400 - the API server's words say it all
+        return REJECTED
+    ADMISSIONS.labels("admitted").inc()
+    return None

@@ -35,6 +35,7 @@ class RefusalReason(StrEnum):
     PROFILE_FULL = "profile-full"
     TENANT_FULL = "tenant-full"
     CALL_GONE = "call-gone"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class Refuse:
     reason: RefusalReason
     message: str
     retry_after: int | None = None
+
+
+# Of a call whose VoiceSession the API server does not take: an admission policy or a quota of the platform's own.
+REJECTED = Refuse(
+    RefusalReason.REJECTED, "This call cannot be served as it was asked for. Tell whoever runs this service."
+)
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,19 @@ async def test_a_customer_of_a_full_profile_is_told_and_the_room_is_closed(
     assert room_of(token) not in await rooms_now(calling_livekit)
 
 
+async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and_the_room_is_closed(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    token = await get_token(door)
+    cluster.quota_is_used_up = True
+    guest = Guest()
+    await guest.room.connect(calling_livekit.url, token)
+    await until(lambda: guest.gone)
+    assert [(message["type"], message["reason"]) for message in guest.messages] == [("refused", "rejected")]
+    assert not cluster.sessions
+    assert room_of(token) not in await rooms_now(calling_livekit)
+
+
 # When something is down
 
 

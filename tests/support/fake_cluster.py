@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from token_service.kubernetes_api import ConflictError, KubernetesUnavailableError, NotFoundError, Raw
+from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
 # A pool as most tests want it: one provider inside the cluster, one outside.
@@ -23,11 +23,15 @@ POOL = {
 
 
 class FakeCluster:
-    """Objects by kind and name. `away`: no request is answered; `requests`: how many came, by verb."""
+    """Objects by kind and name. `requests`: how many came, by verb.
+
+    `away`: no request is answered. `quota_is_used_up`: no VoiceSession is taken.
+    """
 
     def __init__(self) -> None:
         """Begins with profile and pool `default`."""
         self.away = False
+        self.quota_is_used_up = False
         self.requests: Counter[str] = Counter()
         self._version = 0
         self._objects: dict[str, dict[str, Raw]] = {VOICE_SESSIONS: {}, AGENT_POOLS: {}, AGENT_PROFILES: {}}
@@ -102,6 +106,8 @@ class FakeCluster:
     async def create_session(self, body: Raw) -> Raw:
         """As `Cluster`."""
         self._answer("create")
+        if self.quota_is_used_up:
+            raise KubernetesError(403, "exceeded quota")
         name = body["metadata"]["name"]
         if name in self.sessions:
             raise ConflictError(409, f"{name} already exists")
