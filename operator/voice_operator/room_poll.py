@@ -10,6 +10,7 @@ from voice_operator.metrics import ROOMS_POLLED
 from voice_operator.picture import Picture
 from voice_operator.settings import OperatorSettings
 from voicesession.admission import (
+    REJECTED,
     Admission,
     Admit,
     AlreadyServed,
@@ -90,9 +91,7 @@ class RoomPoll:
             case Admit(body):
                 await self._create(room, body)
             case Refuse():
-                log.info("room %s is refused: %s", room.sid, admission.reason)
-                await self._rooms.tell(room.name, build_refusal(admission))
-                await self._rooms.delete(room.name, room.sid)
+                await self._turn_away(room, admission)
             case AlreadyServed(name, finished=True):
                 log.info("room %s is closed: the call of VoiceSession %s is over", room.sid, name)
                 await self._rooms.delete(room.name, room.sid)
@@ -106,8 +105,14 @@ class RoomPoll:
             return  # its webhook came after all
         except KubernetesError as error:
             log.error("room %s gets no VoiceSession: %s", room.sid, error)  # noqa: TRY400 - their words say it all
+            await self._turn_away(room, REJECTED)
             return
         log.info("room %s had no VoiceSession: its webhook was lost", room.sid)
+
+    async def _turn_away(self, room: Room, refusal: Refuse) -> None:
+        log.info("room %s is refused: %s", room.sid, refusal.reason)
+        await self._rooms.tell(room.name, build_refusal(refusal))
+        await self._rooms.delete(room.name, room.sid)
 
 
 def build_refusal(refusal: Refuse) -> dict[str, object]:

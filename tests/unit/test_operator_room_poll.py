@@ -3,12 +3,13 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from pydantic import SecretStr
 
-from voice_operator.kubernetes_api import KubernetesApi
+from tests.support.operator_objects import make_profile
+from voice_operator.kubernetes_api import ForbiddenError, KubernetesApi
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.picture import Picture
 from voice_operator.room_poll import RoomPoll
@@ -21,12 +22,13 @@ pytestmark = pytest.mark.unit
 class Rooms:
     """LiveKit with rooms of old tickets. `stuck` ones cannot be deleted; `errors` are what the next lists raise."""
 
-    def __init__(self, *names: str, stuck: tuple[str, ...] = ()) -> None:
+    def __init__(self, *names: str, stuck: tuple[str, ...] = (), ticket_age: timedelta = timedelta(hours=1)) -> None:
         self.errors: list[Exception] = []
         self.deleted: list[str] = []
+        self.told: list[object] = []
         self.looked = asyncio.Event()
         self._stuck = stuck
-        ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - timedelta(hours=1)})
+        ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - ticket_age})
         metadata, started = ticket.model_dump_json(by_alias=True), datetime.now(UTC) - timedelta(minutes=1)
         self._rooms = [Room(name, f"sid-of-{name}", metadata, started) for name in names]
 
@@ -36,8 +38,8 @@ class Rooms:
         self.looked.set()
         return self._rooms
 
-    async def tell(self, _name: str, _message: dict[str, object]) -> None:
-        pass
+    async def tell(self, _name: str, message: dict[str, object]) -> None:
+        self.told.append(message["reason"])
 
     async def delete(self, name: str, _sid: str) -> None:
         if name in self._stuck:
@@ -45,7 +47,14 @@ class Rooms:
         self.deleted.append(name)
 
 
-def make_poll(rooms: Rooms) -> RoomPoll:
+class FullKubernetes:
+    """An API server whose quota of VoiceSessions is used up."""
+
+    async def create_session(self, _body: dict[str, object]) -> None:
+        raise ForbiddenError(403, "exceeded quota")
+
+
+def make_poll(rooms: Rooms, kubernetes: object = None, picture: Picture | None = None) -> RoomPoll:
     settings = OperatorSettings(
         livekit_url="http://livekit",
         livekit_api_key="key",
@@ -54,14 +63,23 @@ def make_poll(rooms: Rooms) -> RoomPoll:
         conversation_key_file=Path("key"),
         room_poll_seconds=0.001,
     )
-    nobody: Any = None
-    return RoomPoll(settings, Picture(), cast(KubernetesApi, nobody), cast(LiveKitRooms, rooms))
+    return RoomPoll(settings, picture or Picture(), cast(KubernetesApi, kubernetes), cast(LiveKitRooms, rooms))
 
 
 async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
     rooms = Rooms("stuck", "one", "two", stuck=("stuck",))
     await make_poll(rooms).poll_once()
     assert rooms.deleted == ["one", "two"]
+
+
+async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away() -> None:
+    picture = Picture()
+    profile = make_profile().model_dump(mode="json", by_alias=True)
+    profile["metadata"]["resourceVersion"] = "1"
+    picture.profiles.put(profile)
+    rooms = Rooms("one", ticket_age=timedelta(minutes=1))
+    await make_poll(rooms, FullKubernetes(), picture).poll_once()
+    assert (rooms.told, rooms.deleted) == (["rejected"], ["one"])
 
 
 async def test_a_livekit_that_closes_no_room_is_not_asked_for_each() -> None:
