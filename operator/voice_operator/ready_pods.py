@@ -1,9 +1,14 @@
 """Which pods could take a call this moment, which of them are spoken for, and who waits for one."""
 
+import time
+
 from voice_operator.agent_pods import AgentPod
 from voice_operator.calls import Call
 from voice_operator.picture import Picture
 from voice_operator.waiting_line import WaitingLine
+
+# The pods of a node that is lost look ready until Kubernetes says otherwise, which takes it 40 s.
+SUSPICION_SECONDS = 60.0
 
 
 class ReadyPods:
@@ -20,6 +25,7 @@ class ReadyPods:
         self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
         self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
         self._lines: dict[str, WaitingLine] = {}
+        self._suspected_until: dict[str, float] = {}  # by node
 
     # Pods
 
@@ -52,16 +58,27 @@ class ReadyPods:
         return list(self._shelves.get(pool, {}).values())
 
     def reserve_for(self, call: Call, pool: str, template: str) -> AgentPod | None:
-        """Takes a pod off the shelf for this call, which waits no more: an up-to-date one if there is one."""
+        """Takes a pod off the shelf for this call, which waits no more.
+
+        One of a node that is not suspected, and of those an up-to-date one, if there are such.
+        """
         shelf = self._shelves.get(pool)
         if not shelf:
             return None
-        up_to_date = (pod for pod in shelf.values() if pod.template == template)
-        pod = next(up_to_date, None) or next(iter(shelf.values()))
+        trusted = (pod for pod in shelf.values() if not self._is_suspected(pod))
+        up_to_date = (pod for pod in shelf.values() if pod.template == template and not self._is_suspected(pod))
+        pod = next(up_to_date, None) or next(trusted, None) or next(iter(shelf.values()))
         self.reserve(pod)
         self._lines[pool].serve(call)
         call.waiting_for = None
         return pod
+
+    def suspect(self, node: str) -> None:
+        """Has this node's pods taken last for a while: one of them did not answer."""
+        self._suspected_until[node] = time.monotonic() + SUSPICION_SECONDS
+
+    def _is_suspected(self, pod: AgentPod) -> bool:
+        return pod.node is not None and self._suspected_until.get(pod.node, 0.0) > time.monotonic()
 
     def reserve(self, pod: AgentPod) -> None:
         """Takes this pod off the shelf until it is released."""

@@ -21,6 +21,7 @@ from voice_operator.decisions import (
     Expire,
     Finish,
     Forget,
+    LinkState,
     MakeRoom,
     ReadBack,
     ReadPods,
@@ -514,6 +515,8 @@ class Reconciler:
             if lost:
                 call.lost_pods.add(pod.uid)
                 if call.link and call.is_linked_to(pod):
+                    if call.link.view.state is LinkState.SILENT and pod.node:
+                        self._ready.suspect(pod.node)
                     call.link.cancel()
             if pod.exit is None and not self._has_ended(call, pod):
                 await self._end_quietly(pod, reason)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.support.operator_cluster import OperatorCluster, eventually, is_claim, is_warm_and_ready
+from tests.support.stub_pod import Script
 from voice_operator.agent_pods import read_pod
 from voice_operator.assignments import build_claim
 from voice_operator.kubernetes_api import ConflictError, KubernetesUnavailableError, Raw
 from voice_operator.pod_builder import build_agent_pod
 from voicesession.models import AgentPool, EndReason, VoiceSession
-from voicesession.names import ATTEMPT_ANNOTATION, SESSION_LABEL, STATE_LABEL, VOICE_SESSIONS
+from voicesession.names import AGENT_POOLS, ATTEMPT_ANNOTATION, SESSION_LABEL, STATE_LABEL, VOICE_SESSIONS
 
 pytestmark = pytest.mark.api
 
@@ -246,6 +247,22 @@ async def test_a_pod_that_refuses_the_call_is_replaced_by_another(cluster: Opera
         return any(stub.exited for stub in cluster.kubelet.stubs.values())
 
     await eventually(one_gone)
+
+
+async def test_a_call_is_not_given_to_one_pod_of_a_lost_node_after_the_other(cluster: OperatorCluster) -> None:
+    await _set_up(cluster, 4)
+    cluster.start_operator()
+    lost = {pod["metadata"]["name"] for pod in await cluster.wait_for_warm(4)}
+    cluster.kubelet.pod_script.silent = cluster.kubelet.pod_script.hang_on_assignment = True
+    cluster.kubelet.pod_script = Script()
+    cluster.kubelet.script.node = "node-2"
+    await cluster.patch(AGENT_POOLS, "default", {"spec": {"warm": {"min": 5}}})
+    await cluster.wait_for_warm(5)
+    await cluster.create_session("call", room="room")
+
+    active = await cluster.wait_for_phase("call", "Active")
+    assert active.status.pod_name not in lost
+    assert active.status.attempts == 2
 
 
 async def test_how_a_dismissed_pod_ends_is_not_how_its_call_ends(cluster: OperatorCluster) -> None:

@@ -63,13 +63,14 @@ class KubeletScript:
     """How pods start; changed by tests while they run.
 
     ready_after: seconds from the process to the kubelet saying Ready. unschedulable, image_error: in these words.
-    exits: what the process ends with at once. binds False: pods get neither node nor address.
+    exits: what the process ends with at once. node: where pods are bound to.
     """
 
     ready_after: float = 0.0
     unschedulable: str | None = None
     image_error: str | None = None
     exits: Exit | None = None
+    node: str = "node-1"
 
 
 class Kubelet:
@@ -157,7 +158,8 @@ class Kubelet:
             await self._api.request("DELETE", self._path("pods", name), body)
 
     async def _bind(self, name: str) -> None:
-        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"name": "node-1"}}
+        binding: Raw = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
+        binding["target"] = {"name": self.script.node}
         with contextlib.suppress(NotFoundError, ConflictError):
             await self._api.request("POST", self._path("pods", name, "binding"), binding)
 

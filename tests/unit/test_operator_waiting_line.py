@@ -64,7 +64,14 @@ def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
 
 
 def put_pod(
-    shelf: ReadyPods, picture: Picture, name: str, *, ready: bool = True, template: str = "now", version: str = "1"
+    shelf: ReadyPods,
+    picture: Picture,
+    name: str,
+    *,
+    ready: bool = True,
+    template: str = "now",
+    version: str = "1",
+    node: str = "node",
 ) -> None:
     labels = {
         "voiceagents.dev/pool": "default",
@@ -80,7 +87,8 @@ def put_pod(
     }
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     picture.pods.on_change = shelf.update
-    picture.pods.put({"metadata": metadata, "status": {"podIP": "10.0.0.1", "conditions": [condition]}})
+    status = {"podIP": "10.0.0.1", "conditions": [condition]}
+    picture.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
 
 
 def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready() -> None:
@@ -96,6 +104,21 @@ def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready
         pod = shelf.reserve_for(waiting, "default", "now")
         taken.append(pod.name if pod else None)
     assert taken == ["first", "second", "outdated", None]
+
+
+def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
+    picture = Picture()
+    shelf = ReadyPods(picture)
+    put_pod(shelf, picture, "cut-off", node="lost")
+    put_pod(shelf, picture, "outdated", template="old")
+    shelf.suspect("lost")
+    taken = []
+    for number in range(2):
+        waiting = call(f"call-{number}", number)
+        shelf.join_line("default", waiting)
+        pod = shelf.reserve_for(waiting, "default", "now")
+        taken.append(pod.name if pod else None)
+    assert taken == ["outdated", "cut-off"]
 
 
 def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
