@@ -44,6 +44,9 @@ def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetim
         {"op": "add", "path": f"{annotations}/{_escape(ATTEMPT_ANNOTATION)}", "value": str(attempt)},
         {"op": "add", "path": f"{annotations}/{_escape(CLAIMED_AT_ANNOTATION)}", "value": now.isoformat()},
         {"op": "replace", "path": "/metadata/ownerReferences", "value": [owner]},
+        # Resets the record of who set which field, which later writes then spare too. It is for server-side apply, and
+        # nobody applies to a claimed pod; and it is 45 % of the pod as it is stored, sent and read.
+        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
     ]
 
 

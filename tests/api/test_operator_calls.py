@@ -299,6 +299,18 @@ def _session_writes(cluster: OperatorCluster) -> int:
     return sum(int(count) for labels, count in counts if re.search('verb="(POST|PUT|PATCH|APPLY|DELETE)"', labels))
 
 
+async def test_the_api_server_keeps_no_record_of_who_set_a_claimed_pods_fields(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    name = active.status.pod_name or ""
+    assert "managedFields" not in (await cluster.api.get_pod(name))["metadata"]
+
+    touch = [{"op": "add", "path": "/metadata/annotations/example.com~1touched", "value": "yes"}]
+    touched = await cluster.api.patch_pod(name, touch)
+    assert touched["metadata"]["annotations"]["example.com/touched"] == "yes"
+    assert "managedFields" not in touched["metadata"]
+
+
 async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> None:
     await _start(cluster)
     active = await _begin(cluster)

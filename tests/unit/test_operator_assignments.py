@@ -44,6 +44,7 @@ def test_the_claim_tests_what_makes_a_pod_claimable_and_nothing_that_the_kubelet
                 }
             ],
         },
+        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
     ]
 
 
