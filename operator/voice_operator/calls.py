@@ -29,6 +29,8 @@ class Call:
     claiming: bool = False
     claims: int = 0
     doubtful_claim: str | None = None
+    claim_refusal: str | None = None  # the API server's words
+    claim_refused_at: datetime | None = None
     claimed_here: str | None = None  # uid of the pod that this process claimed, not yet connected to
     link: PodLink | None = None
     last_pod: AgentPod | None = None

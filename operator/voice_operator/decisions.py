@@ -34,6 +34,8 @@ EXIT_GRACE = timedelta(seconds=3)
 # A silent pod that LiveKit still sees in the room may just be cut off from us.
 ASK_LIVEKIT_EVERY = timedelta(seconds=3)
 END_PATIENCE = timedelta(seconds=20)
+# A claim is refused by wrong rights or an admission policy, which somebody may be putting right.
+CLAIM_AGAIN = timedelta(seconds=1)
 # Pods that died, or refused, before they accepted the call.
 MAX_CLAIMS = 3
 
@@ -85,6 +87,8 @@ class CallView:
     room_closed: bool = False
     livekit_error: str | None = None
     doubtful_claim: str | None = None  # name of a pod that was perhaps claimed
+    claim_refusal: str | None = None  # what the API server said to the last claim of a pod that was free
+    claim_refused_at: datetime | None = None
     pod_available: bool = False
     waited: bool = False  # no pod was ready when it was due for one
     trouble: Trouble | None = None  # why its pool's pods do not start
@@ -298,7 +302,7 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
     if view.room_is_ours and view.room_made_at is None:
         return _decide_room(view, session)
     if view.pod_available:
-        return Claim(attempt=view.claims + 1)
+        return _decide_claim(view, session)
     return _decide_waiting(view, session)
 
 
@@ -319,6 +323,17 @@ def _decide_room(view: CallView, session: VoiceSession) -> Step:
     if told is None or told.reason != Reason.LIVEKIT_UNAVAILABLE:
         return WriteStatus(report_livekit_unavailable(session, message, view.now))
     return MakeRoom()
+
+
+def _decide_claim(view: CallView, session: VoiceSession) -> Step:
+    if view.claim_refused_at is None:
+        return Claim(attempt=view.claims + 1)
+    deadline = view.waiting_since + view.no_pod_timeout
+    if view.now >= deadline:
+        message = f"No pod could be claimed. The API server says: {view.claim_refusal}"
+        return _refuse(view, session, Problem(Reason.ASSIGNMENT_FAILED, message))
+    again = view.claim_refused_at + CLAIM_AGAIN
+    return Claim(attempt=view.claims + 1) if view.now >= again else Rest(min(again, deadline))
 
 
 def _decide_waiting(view: CallView, session: VoiceSession) -> Step:

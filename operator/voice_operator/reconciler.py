@@ -37,6 +37,7 @@ from voice_operator.keys import Key, Kind
 from voice_operator.kubernetes_api import (
     ConflictError,
     KubernetesApi,
+    KubernetesError,
     KubernetesUnavailableError,
     NotFoundError,
     Raw,
@@ -170,6 +171,8 @@ class Reconciler:
             room_closed=call.room_closed,
             livekit_error=call.livekit_error,
             doubtful_claim=call.doubtful_claim,
+            claim_refusal=call.claim_refusal,
+            claim_refused_at=call.claim_refused_at,
             pod_available=available,
             waited=call.waited,
             trouble=self._find_trouble(call, serving, now),
@@ -332,19 +335,30 @@ class Reconciler:
             self._picture.pods.remove(pod.name, pod.uid)
         except ConflictError as error:
             CLAIM_CONFLICTS.inc()
-            log.info("pod %s cannot be claimed any more: %s", pod.name, error.message)
+            log.info("pod %s cannot be claimed: %s", pod.name, error.message)
             await self._refresh_pod(pod.name, pod.uid)
+            held = self._picture.pods.get(pod.name)
+            if held and held.uid == pod.uid and held.warm:
+                self._note_refusal(call, error)  # it was not the pod that had changed
         except KubernetesUnavailableError:
             call.doubtful_claim = pod.name
             raise
+        except KubernetesError as error:
+            self._note_refusal(call, error)
         else:
             call.claimed_here = pod.uid
             call.claims = attempt
+            call.claim_refusal = call.claim_refused_at = None
             seconds = (_now() - call.arrived_at).total_seconds()
             CLAIM_SECONDS.labels(view.start_type.value).observe(seconds)
         finally:
             call.claiming = False
             self._ready.release(pod)
+
+    @staticmethod
+    def _note_refusal(call: Call, error: KubernetesError) -> None:
+        call.claim_refusal, call.claim_refused_at = error.message, _now()
+        log.error("call %s: its claim was refused: %s", call.name, error.message)
 
     async def _refresh_pod(self, name: str, uid: str) -> None:
         """Replaces what the picture says of a pod by what the API server says now."""

@@ -14,9 +14,10 @@ from livekit import api, rtc
 from tests.support.livekit import LiveKitServer
 from tests.support.operator_cluster import OperatorCluster, eventually, operator_cluster
 from tests.support.stub_pod import Exit
+from voice_operator.kubernetes_api import ConflictError
 from voicesession.assignment import TerminationMessage
 from voicesession.models import EndReason, VoiceSession
-from voicesession.names import AGENT_POOLS
+from voicesession.names import AGENT_POOLS, STATE_LABEL
 
 pytestmark = pytest.mark.api
 
@@ -205,6 +206,51 @@ async def test_a_quota_is_named_where_it_keeps_pods_from_being_created(impatient
     failed = await impatient.wait_for_phase("call", "Failed")
     assert failed.status.reason == "QuotaExceeded"
     assert "no-pods" in (failed.status.message or "")
+
+
+async def test_a_call_whose_claim_the_api_server_always_refuses_fails_in_its_words(
+    impatient: OperatorCluster, livekit: LiveKitServer
+) -> None:
+    await impatient.create_pool()
+    await impatient.create_profile()
+    impatient.start_operator()
+    (pod,) = await impatient.wait_for_warm(1)
+    await _forbid_claims(impatient, pod["metadata"]["name"])
+    async with Customer(livekit) as customer:
+        await impatient.create_session("call", room=customer.room_name)
+        failed = await impatient.wait_for_phase("call", "Failed")
+        await asyncio.wait_for(customer.sent_away.wait(), 5)
+    assert failed.status.reason == "AssignmentFailed"
+    assert "no claims on Sundays" in (failed.status.message or "")
+    assert [heard["reason"] for heard in customer.heard] == ["AssignmentFailed"]
+
+
+async def _forbid_claims(cluster: OperatorCluster, pod: str) -> None:
+    """Has the API server refuse claims by an admission policy, as a platform may have one; returns when it does."""
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    bindings = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+    name = f"no-claims-{cluster.namespace}"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]}
+    check = {
+        "expression": f"object.metadata.labels['{STATE_LABEL}'] != 'claimed'",
+        "message": "no claims on Sundays",
+    }
+    spec: dict[str, Any] = {"matchConstraints": {"resourceRules": [rule]}, "validations": [check]}
+    await cluster.api.request("POST", policies, {"metadata": {"name": name}, "spec": spec})
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}}}
+    spec = {"policyName": name, "validationActions": ["Deny"], "matchResources": here}
+    await cluster.api.request("POST", bindings, {"metadata": {"name": name}, "spec": spec})
+    trial = {"metadata": {"labels": {STATE_LABEL: "claimed"}}}
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod}?dryRun=All"
+
+    async def is_refused() -> bool:
+        try:
+            await cluster.api.request("PATCH", path, trial, "application/merge-patch+json")
+        except ConflictError:
+            return True
+        return False
+
+    await eventually(is_refused)
 
 
 # Not admitted

@@ -189,6 +189,16 @@ def test_a_ready_pod_is_claimed_even_after_the_deadline() -> None:
     assert decide_call(view(arrived_at=ago(100), pod_available=True)) == Claim(attempt=1)
 
 
+def test_a_claim_that_the_api_server_refused_is_tried_again_and_then_given_up() -> None:
+    refused = {"pod_available": True, "claim_refusal": "no rights", "arrived_at": ago(10)}
+    assert decide_call(view(**refused, claim_refused_at=ago(0.2))) == Rest(NOW + timedelta(seconds=0.8))
+    assert decide_call(view(**refused, claim_refused_at=ago(1))) == Claim(attempt=1)
+    step = finish(decide_call(view(**{**refused, "arrived_at": ago(15)}, claim_refused_at=ago(0.2))))
+    assert step.status.reason == "AssignmentFailed"
+    assert "no rights" in (step.status.message or "")
+    assert step.refusal is not None
+
+
 def test_nothing_else_is_claimed_while_a_claims_outcome_is_unknown() -> None:
     assert decide_call(view(doubtful_claim="pod-a", pod_available=True)) == ReadBack("pod-a")
 
