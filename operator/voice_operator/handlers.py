@@ -7,7 +7,7 @@ from typing import Any
 import kopf
 
 from voice_operator.app import PODS, Operator
-from voice_operator.kopf_storage import NoDiffBase, NoProgress
+from voice_operator.kopf_events import hand_events_to
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 
 
@@ -41,35 +41,18 @@ async def login(memo: kopf.Memo, **_: Any) -> kopf.ConnectionInfo:
 
 
 @kopf.on.event(GROUP, VERSION, VOICE_SESSIONS)
-async def see_session(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
-    """A VoiceSession came, changed or went."""
-    memo.operator.see(VOICE_SESSIONS, event["type"], event["object"])
-
-
 @kopf.on.event(GROUP, VERSION, AGENT_POOLS)
-async def see_pool(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
-    """An AgentPool came, changed or went."""
-    memo.operator.see(AGENT_POOLS, event["type"], event["object"])
-
-
 @kopf.on.event(GROUP, VERSION, AGENT_PROFILES)
-async def see_profile(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
-    """An AgentProfile came, changed or went."""
-    memo.operator.see(AGENT_PROFILES, event["type"], event["object"])
-
-
 @kopf.on.event("", "v1", PODS)
-async def see_pod(memo: kopf.Memo, event: kopf.RawEvent, **_: Any) -> None:
-    """An agent pod came, changed or went."""
-    memo.operator.see(PODS, event["type"], event["object"])
+async def see(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
+    """An object of ours, or an agent pod, came, changed or went."""
+    memo.operator.see(resource.plural, event["type"], event["object"])
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
     """Keeps kopf to watching: no Events, no annotations, no finalizers, no look at other kinds."""
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.persistence.diffbase_storage = NoDiffBase()
-    settings.persistence.progress_storage = NoProgress()
     settings.watching.label_selectors["", "v1", PODS] = POOL_LABEL
     # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
     settings.watching.inactivity_timeout = 70
@@ -77,6 +60,9 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = 250
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = EndlessBackoff()
+
+
+hand_events_to(see)
 
 
 class EndlessBackoff:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from kopf._core.reactor.inventory import ResourceMemories
 from livekit import api
 from pydantic import SecretStr
 
@@ -309,6 +310,16 @@ async def test_the_api_server_keeps_no_record_of_who_set_a_claimed_pods_fields(c
     touched = await cluster.api.patch_pod(name, touch)
     assert touched["metadata"]["annotations"]["example.com/touched"] == "yes"
     assert "managedFields" not in touched["metadata"]
+
+
+async def test_kopf_prepares_no_event(cluster: OperatorCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    monkeypatch.setattr(ResourceMemories, "recall", lambda *_, **event: prepared.append(event))
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
+    await cluster.wait_for_phase("call", "Ended")
+    assert prepared == []
 
 
 async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> None:
