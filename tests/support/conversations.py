@@ -31,13 +31,19 @@ class ConversationsDatabase:
     folder: Path
     key: bytes = KEY
 
+    def __post_init__(self) -> None:
+        """Writes the key's file."""
+        self._key_file.write_bytes(self.key)
+
+    @property
+    def _key_file(self) -> Path:
+        return self.folder / "conversation-key"
+
     def settings(self) -> MigrationSettings:
         """Returns what the migration job would read from its environment."""
-        key_file = self.folder / "conversation-key"
-        key_file.write_bytes(self.key)
         return MigrationSettings(
             database_url=SecretStr(self.server.url(self.name)),
-            conversation_key_file=key_file,
+            conversation_key_file=self._key_file,
             agent_database_password=SecretStr(PASSWORDS["voice_agent"]),
             reader_database_password=SecretStr(PASSWORDS["voice_reader"]),
             closer_database_password=SecretStr(PASSWORDS["voice_closer"]),
