@@ -1,6 +1,5 @@
 """A cgroup per node in every hierarchy there is, on cgroup v1, v2 and the hybrid of both."""
 
-import os
 import time
 from pathlib import Path
 
@@ -8,16 +7,10 @@ from local_cluster.errors import ClusterError
 
 _MOUNTS = Path("/proc/self/mounts")
 REMOVE_SECONDS = 20.0
-# v1 and v2, for each CPU. A node stands for a machine, and this is what a kubelet gives all pods of one. With the
-# kernel's default a node would weigh as much as one thread outside of it, and a browser or an API server has dozens.
-# With twice as much or more, speech had gaps of a second while pods started.
-_WEIGHTS = {"cpu.shares": 1024, "cpu.weight": 100}
-_HEAVIEST_CPUS = 100  # cpu.weight ends at 10,000
 
 
 def create(name: str) -> None:
     """Makes the cgroup `name` everywhere, ready to have children with limits."""
-    cpus = min(os.cpu_count() or 1, _HEAVIEST_CPUS)
     for hierarchy, kind in _hierarchies():
         folder = hierarchy / name
         folder.mkdir(exist_ok=True)
@@ -27,9 +20,6 @@ def create(name: str) -> None:
             # A new cpuset is empty, and an empty one accepts no process.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (folder / file).write_text((hierarchy / file).read_text())
-        for file, weight in _WEIGHTS.items():
-            if (folder / file).exists():
-                (folder / file).write_text(str(weight * cpus))
 
 
 def exists(name: str) -> bool:

@@ -4,13 +4,11 @@ import os
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local_cluster.__main__ import main
-from local_cluster.layout import node_cgroup
 from tests.support.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
 
 pytestmark = [
@@ -81,16 +79,6 @@ def test_container_above_its_limit_is_killed_and_says_so(namespace: str) -> None
     ended = get("pod", "hoarder", namespace)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
     assert kubectl("--namespace", namespace, "logs", "hoarder").split() == ["before"]
-
-
-def test_a_node_has_the_weight_of_a_machine() -> None:
-    """Else a browser's dozens of threads would leave next to nothing for all pods of a node."""
-    cpus = os.cpu_count() or 1
-    for number in (1, 2):
-        folders = [Path("/sys/fs/cgroup") / part / node_cgroup(number) for part in ("cpu", "")]
-        files = [folder / file for folder in folders for file in ("cpu.shares", "cpu.weight")]
-        weights = [int(file.read_text()) for file in files if file.exists()]
-        assert weights in ([1024 * cpus], [100 * cpus])
 
 
 def test_logs_exec_and_port_forward(namespace: str) -> None:
