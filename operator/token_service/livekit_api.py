@@ -13,7 +13,7 @@ from livekit import api
 from livekit.protocol.models import Room
 from livekit.protocol.webhook import WebhookEvent
 
-from voicesession.admission import Refuse, RoomStart
+from voicesession.admission import Refuse, RoomStart, build_refusal
 from voicesession.models import EffectiveLimits
 from voicesession.tickets import CallTicket
 
@@ -165,7 +165,10 @@ class LiveKit:
     async def turn_away(self, room: str, refusal: Refuse) -> None:
         """Tells the room's customer why there will be no agent, then deletes the room."""
         request = api.SendDataRequest(
-            room=room, data=build_refusal(refusal), kind=api.DataPacket.Kind.RELIABLE, topic=DATA_TOPIC
+            room=room,
+            data=json.dumps(build_refusal(refusal)).encode(),
+            kind=api.DataPacket.Kind.RELIABLE,
+            topic=DATA_TOPIC,
         )
         await asyncio.sleep(_OPENING_SECONDS)
         try:
@@ -184,14 +187,6 @@ class LiveKit:
             raise LiveKitUnavailableError(str(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise LiveKitUnavailableError(f"{type(error).__name__}: {error}") from error
-
-
-def build_refusal(refusal: Refuse) -> bytes:
-    """Returns the data message that a refused customer gets."""
-    message: dict[str, str | int] = {"type": "refused", "reason": refusal.reason, "message": refusal.message}
-    if refusal.retry_after is not None:
-        message["retryAfterSeconds"] = refusal.retry_after
-    return json.dumps(message).encode()
 
 
 class _RoomMissingError(Exception):

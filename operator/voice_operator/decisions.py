@@ -107,6 +107,11 @@ class CallView:
         return max(self.arrived_at, self.room_made_at or self.arrived_at)
 
     @property
+    def gives_up_at(self) -> datetime:
+        """Returns when it has waited for a pod for as long as a customer does."""
+        return self.waiting_since + self.no_pod_timeout
+
+    @property
     def start_type(self) -> StartType:
         """Returns whether its pod waited for it, or it for its pod."""
         return StartType.COLD if self.waited else StartType.WARM
@@ -328,16 +333,15 @@ def _decide_room(view: CallView, session: VoiceSession) -> Step:
 def _decide_claim(view: CallView, session: VoiceSession) -> Step:
     if view.claim_refused_at is None:
         return Claim(attempt=view.claims + 1)
-    deadline = view.waiting_since + view.no_pod_timeout
-    if view.now >= deadline:
+    if view.now >= view.gives_up_at:
         message = f"No pod could be claimed. The API server says: {view.claim_refusal}"
         return _refuse(view, session, Problem(Reason.ASSIGNMENT_FAILED, message))
     again = view.claim_refused_at + CLAIM_AGAIN
-    return Claim(attempt=view.claims + 1) if view.now >= again else Rest(min(again, deadline))
+    return Claim(attempt=view.claims + 1) if view.now >= again else Rest(min(again, view.gives_up_at))
 
 
 def _decide_waiting(view: CallView, session: VoiceSession) -> Step:
-    deadline = view.waiting_since + view.no_pod_timeout
+    deadline = view.gives_up_at
     if view.now >= deadline:
         return _refuse(view, session, _no_pod_problem(view))
     tell_at = view.waiting_since + WORTH_TELLING

@@ -17,6 +17,7 @@ from voicesession.admission import (
     NotOurs,
     Refuse,
     RoomStart,
+    build_refusal,
     decide_admission,
     is_finished,
 )
@@ -113,14 +114,6 @@ class RoomPoll:
         log.info("room %s is refused: %s", room.sid, refusal.reason)
         await self._rooms.tell(room.name, build_refusal(refusal))
         await self._rooms.delete(room.name, room.sid)
-
-
-def build_refusal(refusal: Refuse) -> dict[str, object]:
-    """Returns the data message by which a refused customer is told why."""
-    message: dict[str, object] = {"type": "refused", "reason": refusal.reason.value, "message": refusal.message}
-    if refusal.retry_after is not None:
-        message["retryAfterSeconds"] = refusal.retry_after
-    return message
 
 
 def _outcome(admission: Admission) -> str:

@@ -175,6 +175,14 @@ def refuse_concurrency(
     return None
 
 
+def build_refusal(refusal: Refuse) -> dict[str, object]:
+    """Returns the data message by which a refused customer is told why."""
+    message: dict[str, object] = {"type": "refused", "reason": refusal.reason.value, "message": refusal.message}
+    if refusal.retry_after is not None:
+        message["retryAfterSeconds"] = refusal.retry_after
+    return message
+
+
 def build_voice_session(
     name: str, room_name: str, room_sid: str, ticket: CallTicket, private_variables: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

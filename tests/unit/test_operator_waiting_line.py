@@ -91,19 +91,24 @@ def put_pod(
     picture.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
 
 
+def take(shelf: ReadyPods, count: int) -> list[str | None]:
+    """Has so many calls take a pod; returns which they got."""
+    taken = []
+    for number in range(count):
+        waiting = call(f"call-{number}", number)
+        shelf.join_line("default", waiting)
+        pod = shelf.reserve_for(waiting, "default", "now")
+        taken.append(pod.name if pod else None)
+    return taken
+
+
 def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready() -> None:
     picture = Picture()
     shelf = ReadyPods(picture)
     put_pod(shelf, picture, "outdated", template="old")
     put_pod(shelf, picture, "first")
     put_pod(shelf, picture, "second")
-    taken = []
-    for number in range(4):
-        waiting = call(f"call-{number}", number)
-        shelf.join_line("default", waiting)
-        pod = shelf.reserve_for(waiting, "default", "now")
-        taken.append(pod.name if pod else None)
-    assert taken == ["first", "second", "outdated", None]
+    assert take(shelf, 4) == ["first", "second", "outdated", None]
 
 
 def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
@@ -112,13 +117,7 @@ def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
     put_pod(shelf, picture, "cut-off", node="lost")
     put_pod(shelf, picture, "outdated", template="old")
     shelf.suspect("lost")
-    taken = []
-    for number in range(2):
-        waiting = call(f"call-{number}", number)
-        shelf.join_line("default", waiting)
-        pod = shelf.reserve_for(waiting, "default", "now")
-        taken.append(pod.name if pod else None)
-    assert taken == ["outdated", "cut-off"]
+    assert take(shelf, 2) == ["outdated", "cut-off"]
 
 
 def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
