@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from token_service.middleware import BodyLimit, RequestContext
+from token_service.middleware import BodyLimit, OwnMistakes, RequestContext
 from token_service.problems import CONTENT_TYPE, install_problem_handlers
 from token_service.service import Service
 from token_service.session_routes import build_session_router
@@ -69,6 +69,7 @@ def build_app(service: Service) -> FastAPI:
         app.mount("/", StaticFiles(directory=service.settings.web_root, html=True), name="page")
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, limit=BODY_LIMIT_BYTES)
+    app.add_middleware(OwnMistakes)
     if service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

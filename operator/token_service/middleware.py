@@ -25,7 +25,7 @@ _BODY_SECONDS = 10.0
 
 
 class RequestContext:
-    """Names each request, answers our own mistakes as problems, and records what became of it."""
+    """Names each request and records what became of it."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
         """`headers` are added to every answer that does not have them."""
@@ -58,12 +58,31 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception:
-            failures.exception("request failed")
-            if status == 0:
-                await build_problem(internal_error(), scope["path"], own_id)(scope, receive, send_with_headers)
         finally:
             _record(scope, status, time.perf_counter() - began)
+
+
+class OwnMistakes:
+    """Answers what no handler expected as a problem; inside of CORS, so that pages elsewhere can read it too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        answered = False
+
+        async def note(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception:
+            failures.exception("request failed")
+            if not answered and scope["type"] == "http":
+                await build_problem(internal_error(), scope["path"], scope["request_id"])(scope, receive, send)
 
 
 class BodyLimit:

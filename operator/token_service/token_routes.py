@@ -3,7 +3,7 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Request
+from fastapi import APIRouter, Body, Depends, Header, Request
 from fastapi.openapi.models import Example
 
 from token_service.call_names import CallNames, choose_names
@@ -55,9 +55,15 @@ def build_token_router(service: Service) -> APIRouter:
     """Returns the routes by which calls are asked for."""
     router = APIRouter(prefix="/api", tags=["Calls"])
 
+    async def authenticate(request: Request) -> Caller:
+        return service.authenticate(request)
+
+    # As a dependency, so that a stranger is turned away before the fields are looked at.
+    KnownCaller = Annotated[Caller, Depends(authenticate)]  # noqa: N806 - a type
+
     @router.post("/token", status_code=201, responses=_ASKING, summary="LiveKit's standard token endpoint")
     async def issue_token(
-        request: Request,
+        caller: KnownCaller,
         idempotency_key: IdempotencyKey = None,
         body: RequestBody = None,
     ) -> TokenResponse:
@@ -65,7 +71,6 @@ def build_token_router(service: Service) -> APIRouter:
 
         Every LiveKit client speaks this: `TokenSource.endpoint("https://…/api/token")`.
         """
-        caller = service.authenticate(request)
         service.require_picture()
         wanted, names = _decide(service, caller, idempotency_key, body, private=False)
         ticket = wanted.build_ticket(names, caller, private=False, voice_session=None)
@@ -81,12 +86,11 @@ def build_token_router(service: Service) -> APIRouter:
         summary="A room and its agent, at once",
     )
     async def open_call(
-        request: Request,
+        caller: KnownCaller,
         idempotency_key: IdempotencyKey = None,
         body: RequestBody = None,
     ) -> ConnectionDetails:
         """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
-        caller = service.authenticate(request)
         service.require_picture()
         wanted, names = _decide(service, caller, idempotency_key, body, private=True)
         ticket = wanted.build_ticket(names, caller, private=True, voice_session=f"vs-{short_hash(names.call_id)}")
@@ -102,10 +106,11 @@ def build_token_router(service: Service) -> APIRouter:
             participantToken=token,
         )
 
-    @router.get("/profiles", responses=refusals(401, 503), summary="What can be asked for")
-    async def list_profiles(request: Request) -> Profiles:
+    @router.get(
+        "/profiles", responses=refusals(401, 503), dependencies=[Depends(authenticate)], summary="What can be asked for"
+    )
+    async def list_profiles() -> Profiles:
         """Lists the public profiles, with what can be chosen of each."""
-        service.authenticate(request)
         service.require_picture()
         return Profiles(profiles=_list_choices(service))
 

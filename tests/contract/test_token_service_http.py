@@ -221,6 +221,12 @@ async def test_with_keys_nobody_else_gets_anything(keyed_door: FrontDoor) -> Non
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
+async def test_a_stranger_does_not_learn_which_fields_there_are(keyed_door: FrontDoor) -> None:
+    for path in ("/api/token", "/api/connection-details"):
+        check_problem(await keyed_door.call("POST", path, {"profile": 7}, "acme-key"), 422, "invalid-request")
+        check_problem(await keyed_door.call("POST", path, {"profile": 7}, "wrong"), 401, "unauthorized")
+
+
 async def test_the_key_s_name_is_the_tenant(keyed_door: FrontDoor) -> None:
     answer = await keyed_door.call("POST", "/api/token", {"room_name": "lobby"}, "acme-key")
     token = answer.body["participant_token"]
@@ -396,6 +402,20 @@ async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) ->
         refused = await door.call("POST", "/api/token", {"profile": "no"}, headers={"Origin": "https://b.example"})
         assert refused.headers["access-control-allow-origin"] == "https://b.example"
         assert "Retry-After" in refused.headers["access-control-expose-headers"]
+
+
+async def test_pages_of_listed_origins_can_read_of_our_mistakes(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    async with running_front_door(cluster, cors_allowed_origins="https://shop.example") as door:
+        await until_synced(door)
+        monkeypatch.setattr(door.service.livekit, "sign_customer_token", fail)
+        answer = await door.call("POST", "/api/token", headers={"Origin": "https://shop.example"})
+        check_problem(answer, 500, "internal")
+        assert answer.headers["access-control-allow-origin"] == "https://shop.example"
 
 
 async def test_without_a_list_no_other_origin_may_call(door: FrontDoor) -> None:
