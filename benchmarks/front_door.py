@@ -6,7 +6,8 @@ returned. Heard is the first sound of the received track above -45 dB, by an Ana
 40 ms, so up to 40 ms late. By `/api/connection-details` the page only asks at that address instead of `/api/token`.
 
 Every call is a new tab with an empty profile, loaded before the click, in one browser that has already allowed the
-microphone. A call begins when no pod starts or ends. The two doors take turns. Browser and servers share the cores.
+microphone. A call begins when no pod starts or ends. The two doors take turns. Browser and servers share the cores,
+the browser with the weight of one machine (`benchmarks/own_machine.py`).
 """
 
 import argparse
@@ -24,11 +25,12 @@ from pathlib import Path
 from playwright.async_api import Browser
 from playwright.async_api import Error as BrowserError
 
+from benchmarks.own_machine import on_own_machine
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.forwarding import start_forwarding
 from demo.release import Release
-from tests.support.browser import DESKTOP, TalkPage, chromium, write_wav
+from tests.support.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
 from tests.support.livekit import free_port
 
 GREETING_MILLIS = 30_000
@@ -118,9 +120,12 @@ async def call_once(browser: Browser, base_url: str, door: Door) -> None:
 async def make_calls(release: Release, base_url: str, doors: Sequence[Door], count: int, interval: float) -> None:
     """Makes `count` calls by each door, in turns, each from a full pool."""
     progress = Progress("calls", count * len(doors), every=30)
-    with tempfile.TemporaryDirectory(prefix="bench-front-door-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-front-door-") as folder,
+        on_own_machine(CHROMIUM, Path(folder)) as program,
+    ):
         silence = write_wav(Path(folder) / "silence.wav", [60.0])
-        async with chromium(silence) as browser:
+        async with chromium(silence, program=program) as browser:
             for number in range(count * len(doors)):
                 await until_refilled(release)
                 await asyncio.sleep(SETTLE_SECONDS)

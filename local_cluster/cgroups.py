@@ -1,4 +1,4 @@
-"""A cgroup per node in every hierarchy there is, on cgroup v1, v2 and the hybrid of both."""
+"""A cgroup per node in every hierarchy there is, on cgroup v1, v2 and the hybrid of both; or one for the CPUs alone."""
 
 import time
 from pathlib import Path
@@ -20,6 +20,21 @@ def create(name: str) -> None:
             # A new cpuset is empty, and an empty one accepts no process.
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (folder / file).write_text((hierarchy / file).read_text())
+
+
+def create_cpu_share(name: str) -> Path:
+    """Makes the cgroup `name`, whose processes weigh as much together as a node's; returns the file that takes them.
+
+    Raises ClusterError where no hierarchy shares out the CPUs.
+    """
+    for hierarchy, kind in _hierarchies():
+        if kind == "cgroup2" and "cpu" in (hierarchy / "cgroup.controllers").read_text().split():
+            (hierarchy / "cgroup.subtree_control").write_text("+cpu")
+        elif not (hierarchy / "cpu.shares").exists():
+            continue
+        (hierarchy / name).mkdir(exist_ok=True)
+        return hierarchy / name / "cgroup.procs"
+    raise ClusterError("There is no cgroup hierarchy with the controller `cpu`.")
 
 
 def exists(name: str) -> bool:

@@ -61,7 +61,12 @@ def build_murmur(seconds: float) -> bytes:
 
 @contextlib.asynccontextmanager
 async def chromium(
-    microphone: Path | None = None, *, loop: bool = True, allowed: bool = True, extra_flags: Sequence[str] = ()
+    microphone: Path | None = None,
+    *,
+    loop: bool = True,
+    allowed: bool = True,
+    extra_flags: Sequence[str] = (),
+    program: str = CHROMIUM,
 ) -> AsyncIterator[Browser]:
     """Yields a browser.
 
@@ -72,7 +77,7 @@ async def chromium(
     if microphone is not None:
         flags.append(f"--use-file-for-fake-audio-capture={microphone}{'' if loop else '%noloop'}")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = await playwright.chromium.launch(executable_path=program, args=flags)
         try:
             yield browser
         finally:
