@@ -43,12 +43,14 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
     # Imported here, after the finder above is installed and errors can be told.
     from aiohttp import web  # noqa: PLC0415
 
+    from voice_agent import native_logs  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
     from voice_agent.rehearsal import rehearse  # noqa: PLC0415
     from voice_agent.server import PodServer  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 
+    native_logs.silence()
     try:
         workshop = build_workshop(settings, logs.secrets.add)
     except CodeLoadError as error:

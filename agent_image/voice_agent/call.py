@@ -96,6 +96,7 @@ class Call:
         self._facts = CallFacts()
         self._facts_changed = asyncio.Event()
         self._customer_identity = assignment.participant_identity
+        self._announced = asyncio.Event()
         self._customer_joined = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._hurried = asyncio.Event()
@@ -179,6 +180,7 @@ class Call:
                         shelf=self._workshop.shelf,
                         spoken=self._workshop.spoken,
                         load_history=self._load_history,
+                        announced=self._announced,
                         customer_joined=self._customer_joined,
                     ),
                 )
@@ -237,6 +239,7 @@ class Call:
     async def _announce(self) -> None:
         """Has LiveKit tell the customer of the agent now: of one that has done nothing yet it tells late."""
         await self._room.local_participant.set_attributes({ATTRIBUTE_AGENT_STATE: "initializing"})
+        self._announced.set()
 
     def _is_customer(self, participant: rtc.RemoteParticipant) -> bool:
         if self._customer_identity is not None:

@@ -13,6 +13,7 @@ from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVa
 from livekit.agents.utils import http_context
 from livekit.protocol import agent, models
 
+from voice_agent.tcp_nodelay import send_at_once
 from voicesession.names import AGENT_IDENTITY
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class CallRoom(rtc.Room):
         self._info.name = name
         self._on_connected = on_connected
         self.connect_millis = 0
+        self.on("reconnected", send_at_once)
 
     async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
         """Connects.
@@ -47,6 +49,7 @@ class CallRoom(rtc.Room):
         began = time.monotonic()
         await super().connect(url, token, options or rtc.RoomOptions())
         self.connect_millis = round(1000 * (time.monotonic() - began))
+        send_at_once()
         self._on_connected()
 
 

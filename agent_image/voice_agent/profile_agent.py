@@ -1,6 +1,7 @@
 """The agent that a profile alone describes, or an `Agent` class with the profile's models: rungs 0 and 1."""
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,8 +27,8 @@ from voice_agent.spoken_cache import SpokenCache, build_frames
 from voicesession.assignment import Assignment, Greeting
 from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
 
-# What the event loop gets to tell the operator and LiveKit of the joining before a core is busy.
-NEWS_SECONDS = 0.003
+# How long the news of the joining has the event loop to itself. It mostly takes a tenth of it.
+NEWS_SECONDS = 0.04
 _MCP_SECONDS = 15.0
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class ProfileCall:
     shelf: ModelShelf
     spoken: SpokenCache
     load_history: Callable[[], Awaitable[Sequence[ChatItem]]]
+    announced: asyncio.Event  # LiveKit has told the customer of the agent
     customer_joined: asyncio.Event
 
 
@@ -51,7 +53,8 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     # What follows takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
     _, history = await asyncio.gather(context.connect(), call.load_history())
     # Nor must it delay the news of it.
-    await asyncio.sleep(NEWS_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(call.announced.wait(), NEWS_SECONDS)
     profile = call.assignment.profile
     models = call.shelf.build_models(call.provider, profile.models, profile.language)
     session = build_agent_session(models, call)

@@ -14,6 +14,7 @@ from voice_operator.calls import Calls
 from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
 from voice_operator.kubernetes_api import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
+from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.livekit_rooms import LiveKitRooms
 from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
 from voice_operator.picture import Picture, Store
@@ -117,6 +118,7 @@ class Operator:
         events.start()
         self._stack.push_async_callback(events.stop)
         books = Books(await self._open_closer(), self._queue)
+        livekit = LiveKitAddress(settings.pod_livekit_url)
         pools = PoolReconciler(
             settings=settings,
             keys=self._keys,
@@ -141,6 +143,7 @@ class Operator:
             template_of=pools.template_of,
             trouble_of=pools.trouble_of,
             close_books=books.close,
+            livekit=livekit,
         )
         self._stack.push_async_callback(reconciler.close)
         self._handlers = {
@@ -154,6 +157,7 @@ class Operator:
         self._tasks = [
             asyncio.create_task(self._resync_forever(), name="resync"),
             asyncio.create_task(poll.run(), name="room-poll"),
+            asyncio.create_task(livekit.keep_fresh(), name="livekit-address"),
         ]
         return Routing(picture, calls, ready_pods, self._queue)
 

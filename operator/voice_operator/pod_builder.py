@@ -86,7 +86,7 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         **_optional(
             nodeSelector=settings.node_selector,
             affinity=settings.affinity,
-            topologySpreadConstraints=settings.topology_spread_constraints,
+            topologySpreadConstraints=settings.topology_spread_constraints or build_spread(pool),
             runtimeClassName=settings.runtime_class_name,
             priorityClassName=settings.priority_class_name,
             imagePullSecrets=settings.image_pull_secrets,
@@ -105,6 +105,22 @@ def build_node_loss_tolerations() -> list[Raw]:
             "tolerationSeconds": NODE_LOSS_SECONDS,
         }
         for taint in ("not-ready", "unreachable")
+    ]
+
+
+def build_spread(pool: AgentPool) -> list[Raw]:
+    """Returns what spreads a pool's waiting pods over nodes, where it says nothing itself.
+
+    A node that is lost takes only its share of them along, and calls do not all begin on the same node. Kubernetes
+    spreads by itself what a Deployment owns, not these.
+    """
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name, STATE_LABEL: WARM}},
+        }
     ]
 
 

@@ -42,6 +42,7 @@ from voice_operator.kubernetes_api import (
     NotFoundError,
     Raw,
 )
+from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS, JOINED_SECONDS, PODS_LOST, SESSIONS_FINISHED
 from voice_operator.picture import Picture
@@ -90,6 +91,7 @@ class Reconciler:
         template_of: Callable[[AgentPool], str],
         trouble_of: Callable[[AgentPool], Trouble | None],
         close_books: Callable[[str, EndReason], None],
+        livekit: LiveKitAddress,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -104,6 +106,7 @@ class Reconciler:
         self._template_of = template_of
         self._trouble_of = trouble_of
         self._close_books = close_books
+        self._livekit = livekit
         self._no_pod_timeout = timedelta(seconds=settings.no_pod_timeout_seconds)
 
     async def close(self) -> None:
@@ -394,7 +397,7 @@ class Reconciler:
                 pod.attempt,
                 call.room,
                 call.room_sid,
-                settings.pod_livekit_url,
+                self._livekit.url,
                 mint_room_token(settings.livekit_api_key, secret, call.room, display_name),
                 self._keys.conversation,
             )

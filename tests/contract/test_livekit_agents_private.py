@@ -1,8 +1,11 @@
 """What our job context relies on in livekit-agents beyond its public interface: a new version has to pass here."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
+import os
+import socket
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,8 +17,10 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job
 from livekit.agents.llm import ChatContext
 
 from tests.support.agent_pod import REPOSITORY
+from tests.support.livekit import running_livekit
 from voice_agent.job_context import (
     CallContext,
+    CallRoom,
     NoLiveKitSecretError,
     build_job_info,
     build_job_process,
@@ -168,6 +173,33 @@ async def test_there_is_no_livekit_secret() -> None:
         context.delete_room("another")
 
 
+def connections_that_hold_back(port: int) -> int:
+    """Counts this process's connections to a port that hold small messages back (Nagle's algorithm)."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(int(descriptor), socket.AF_INET, socket.SOCK_STREAM) as connection,
+        ):
+            name = connection.getpeername()  # of a Unix socket: a text
+            is_theirs = isinstance(name, tuple) and name[1] == port
+            found += is_theirs and not connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    return found
+
+
+async def test_a_call_s_connection_to_livekit_holds_nothing_back() -> None:
+    with running_livekit() as livekit:
+        plain = rtc.Room()
+        await plain.connect(livekit.url, livekit.customer_token("room"))
+        assert connections_that_hold_back(livekit.port) == 1, "the library does it by itself now"
+        await plain.disconnect()
+        room = CallRoom("room", on_connected=lambda: None)
+        await room.connect(livekit.url, livekit.agent_token("room"))
+        assert room.isconnected()
+        assert connections_that_hold_back(livekit.port) == 0
+        await room.disconnect()
+
+
 def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
     server = AgentServer()
 
@@ -180,13 +212,15 @@ def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
     assert server._session_end_fnc is over
 
 
-def run_python(text: str) -> str:
+def run_python(text: str, stderr: str | None = None) -> str:
+    """Runs a program as a pod would; `stderr` is what it must have written there."""
     paths = [str(REPOSITORY / path) for path in ("operator", "agent_image")]
     program = (
         f"import sys; sys.path[:0] = {paths!r}\nfrom voice_agent import lean_imports\nlean_imports.install()\n{text}"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert stderr in {None, done.stderr}
     return done.stdout
 
 
@@ -212,6 +246,39 @@ def test_deferred_packages_stay_deferred_until_they_are_used() -> None:
     assert decoder == "AudioStreamDecoder AudioFrame"
     assert types == "Response RealtimeResponse"
     assert left in ("[]", "['openai.types.beta']")
+
+
+COUNT_NATIVE_LINES = """
+import asyncio
+from livekit import rtc
+from livekit.rtc import _ffi_client
+from voice_agent import native_logs
+
+levels = []
+_ffi_client.to_python_level = levels.append
+
+async def fail():
+    try:
+        await rtc.Room().connect("ws://127.0.0.1:1", "", rtc.RoomOptions(connect_timeout=1))
+    except rtc.ConnectError:
+        print("refused", end=" ")
+
+native_logs.silence()
+asyncio.run(fail())
+print(len(levels))
+"""
+
+
+def test_the_native_log_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUST_LOG", raising=False)
+    monkeypatch.delenv("LIVEKIT_RTC_DEBUG", raising=False)
+    result, count = run_python(COUNT_NATIVE_LINES, stderr="").split()
+    assert result == "refused"
+    assert int(count) < 5  # from before it was off
+    monkeypatch.setenv("LIVEKIT_RTC_DEBUG", "1")
+    result, count = run_python(COUNT_NATIVE_LINES).split()
+    assert result == "refused"
+    assert int(count) > 50
 
 
 def test_the_silero_plugin_is_loaded_where_a_pool_asks_for_it() -> None:

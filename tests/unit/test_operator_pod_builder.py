@@ -111,6 +111,16 @@ def test_the_plainest_pod() -> None:
                 }
             ],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {
+                        "matchLabels": {"voiceagents.dev/pool": "default", "voiceagents.dev/state": "warm"}
+                    },
+                }
+            ],
         },
     }
 
