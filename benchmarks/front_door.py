@@ -1,18 +1,21 @@
 """A customer presses start on the page in a real Chromium: who is first in the room, and when is a word heard?
 
 The clock is the browser's own, from the click's time stamp to the page's User Timings. The page fetches its token at
-the click, so that is inside. The agent was first where it was among the room's participants when `Room.connect`
-returned. Heard is the first sound of the received track above -45 dB, by an AnalyserNode that the page reads every
-40 ms, so up to 40 ms late. By `/api/connection-details` the page only asks at that address instead of `/api/token`.
+the click, so that is inside. The agent was first where it was in the room when the browser's `Room.connect` returned:
+LiveKit's log says when the agent's connection was complete, by the same machine's clock. Whether the browser knew of it
+by then is told as well (seen): LiveKit tells others of a participant when it first says or publishes something. Heard
+is the first sound of the received track above -45 dB, by an AnalyserNode that the page reads every 40 ms, so up to 40
+ms late. By `/api/connection-details` the page only asks at that address instead of `/api/token`.
 
 Every call is a new tab with an empty profile, loaded before the click, in one browser that has already allowed the
-microphone. A call begins when no pod starts or ends. The two doors take turns. Browser and servers share the cores,
-the browser with the weight of one machine (`benchmarks/own_machine.py`).
+microphone. A call begins when no pod starts or ends. The two doors take turns, each with the agents of every node.
+Browser and servers share the cores, the browser with the weight of one machine (`benchmarks/own_machine.py`).
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -29,13 +32,18 @@ from benchmarks.own_machine import on_own_machine
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.forwarding import start_forwarding
-from demo.release import Release
+from demo.release import Release, ReleaseError
 from tests.support.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
 from tests.support.livekit import free_port
+from voicesession.names import AGENT_IDENTITY
 
 GREETING_MILLIS = 30_000
 # What a pod that has just become ready still does: its greeting is spoken ahead.
 SETTLE_SECONDS = 1.0
+# From the click: as long as most calls take up to the first word.
+QUIET_SECONDS = 1.0
+# Of LiveKit's log: more than a call takes up to the first word, less than from one call to the next.
+LOG_SECONDS = 3
 
 NOTE_CLICK = """
 addEventListener("click", (event) => { window.clickedAt = event.timeStamp; }, { capture: true });
@@ -44,11 +52,13 @@ ASK_FOR_CONNECTION_DETAILS = """
 const ask = window.fetch;
 window.fetch = (input, init) => ask(input === "/api/token" ? "/api/connection-details" : input, init);
 """
-# Milliseconds from the click. The token's request is by its address: a call by the wrong door has none.
+# The click in milliseconds since 1970, and milliseconds from it. The token's request is by its address: a call by the
+# wrong door has none.
 READ_CALL = """(door) => {
     const at = (name) => performance.getEntriesByName(name)[0].startTime - window.clickedAt;
     performance.getEntriesByName(new URL(door, location.href).href)[0].startTime;
-    return ["call-token", "call-connected", "call-agent", "call-firstAudio"].map(at);
+    const marks = ["call-token", "call-connected", "call-agent", "call-firstAudio"].map(at);
+    return [performance.timeOrigin + window.clickedAt, ...marks];
 }"""
 IS_HEARD = "() => performance.getEntriesByName('call-firstAudio').length > 0"
 
@@ -59,7 +69,8 @@ class Call:
 
     token: float
     connected: float
-    agent: float
+    agent_in_room: float
+    agent_seen: float
     greeting: float
 
 
@@ -73,8 +84,12 @@ class Door:
     failures: list[str] = field(default_factory=list)
 
     def agent_first(self) -> int:
-        """Returns how often the agent was there when the browser had connected."""
-        return sum(call.agent <= call.connected for call in self.calls)
+        """Returns how often the agent was in the room when the browser had connected."""
+        return sum(call.agent_in_room <= call.connected for call in self.calls)
+
+    def agent_seen_first(self) -> int:
+        """Returns how often the browser knew of it then."""
+        return sum(call.agent_seen <= call.connected for call in self.calls)
 
     def greetings(self) -> list[float]:
         """Returns when the first word was heard, call by call."""
@@ -85,7 +100,8 @@ class Door:
         return {
             f"{self.path}: its answer": [call.token for call in self.calls],
             f"{self.path}: connected": [call.connected for call in self.calls],
-            f"{self.path}: the agent is seen": [call.agent for call in self.calls],
+            f"{self.path}: the agent joined": [call.agent_in_room for call in self.calls],
+            f"{self.path}: the agent is seen": [call.agent_seen for call in self.calls],
             f"{self.path}: the first word": self.greetings(),
         }
 
@@ -103,13 +119,33 @@ async def opened_tab(browser: Browser, base_url: str, script: str) -> AsyncItera
         await context.close()
 
 
-async def call_once(browser: Browser, base_url: str, door: Door) -> None:
+def read_agent_active(release: Release) -> float:
+    """Returns when the connection of the newest agent was complete, in milliseconds since 1970, from LiveKit's log.
+
+    Raises:
+        demo.release.ReleaseError: the log does not say.
+    """
+    log = release.kubectl("logs", f"deployment/{release.full_name('livekit')}", f"--since={LOG_SECONDS}s")
+    events = [json.loads(line) for line in log.splitlines() if '"participant active"' in line]
+    times = [event["ts"] for event in events if event["participant"] == AGENT_IDENTITY]
+    if not times:
+        raise ReleaseError(
+            f"LiveKit's log tells of no agent in the last {LOG_SECONDS} s; it has to log as JSON at info"
+        )
+    return 1000 * float(times[-1])
+
+
+async def call_once(release: Release, browser: Browser, base_url: str, door: Door) -> None:
     """Makes one call by this door, up to the first word, and hangs up."""
     async with opened_tab(browser, base_url, NOTE_CLICK + door.script) as page:
         try:
             await page.start()
+            # Asking the page how far it is would take the CPU from it, and from the rest.
+            await asyncio.sleep(QUIET_SECONDS)
             await page.tab.wait_for_function(IS_HEARD, polling=100, timeout=GREETING_MILLIS)
-            door.calls.append(Call(*await page.tab.evaluate(READ_CALL, door.path)))
+            clicked, token, connected, seen, greeting = await page.tab.evaluate(READ_CALL, door.path)
+            active = await asyncio.to_thread(read_agent_active, release)
+            door.calls.append(Call(token, connected, active - clicked, seen, greeting))
             await page.button("Hang up").click()
             await page.until_look("ended")
         except BrowserError as error:
@@ -130,7 +166,9 @@ async def make_calls(release: Release, base_url: str, doors: Sequence[Door], cou
                 await until_refilled(release)
                 await asyncio.sleep(SETTLE_SECONDS)
                 began = time.monotonic()
-                await call_once(browser, base_url, doors[number % len(doors)])
+                # Not simply in turns: pods of two nodes take turns too.
+                door = doors[(number + number // len(doors)) % len(doors)]
+                await call_once(release, browser, base_url, door)
                 progress.at(number + 1)
                 await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
 
@@ -150,7 +188,10 @@ def report(token: Door, details: Door, count: int) -> int:
     """Prints the table, what failed, and the last line; returns 1 where a call failed."""
     print_table("From the click, by the browser's clock", token.rows() | details.rows())
     for door in (token, details):
-        print(f"  {door.path}: the agent was there before the browser in {door.agent_first()} of {count} calls")
+        first, seen = door.agent_first(), door.agent_seen_first()
+        print(
+            f"  {door.path}: the agent was in the room before the browser in {first} of {count} calls, seen in {seen}"
+        )
     failures = token.failures + details.failures
     for failure in failures[:10]:
         print(f"  failed: {failure}")
@@ -158,6 +199,8 @@ def report(token: Door, details: Door, count: int) -> int:
         {
             "agent_first_token": token.agent_first(),
             "agent_first_details": details.agent_first(),
+            "agent_seen_first_token": token.agent_seen_first(),
+            "agent_seen_first_details": details.agent_seen_first(),
             # Of the calls by /api/token: the page's own way.
             "greeting_p50_ms": percentile(token.greetings(), 0.5),
             "greeting_p99_ms": percentile(token.greetings(), 0.99),

@@ -312,6 +312,7 @@ def test_livekit_is_told_its_ports_and_webhook() -> None:
     settings = yaml.safe_load(environment_of(objects, "Deployment", "livekit")["LIVEKIT_CONFIG"])
     assert settings["port"] == 7980
     assert (settings["rtc"]["tcp_port"], settings["rtc"]["udp_port"]) == (7981, 7982)
+    assert settings["rtc"]["stun_servers"] == ["127.0.0.1:9"], "without any, it names public ones"
     assert settings["webhook"]["urls"] == ["http://r-voice-agent-token-service:3000/livekit/webhook"]
     assert environment_of(objects, "Deployment", "operator")["LIVEKIT_URL"] == "ws://r-voice-agent-livekit:7980"
     public = environment_of(objects, "Deployment", "token-service")["LIVEKIT_PUBLIC_URL"]
