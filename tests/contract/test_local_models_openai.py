@@ -15,7 +15,7 @@ from hibari import Hibari
 from demo.transcripts import word_error_rate
 from local_models.audio import SPOKEN_RATE, encode, to_pcm
 from tests.support.local_models import running_local_models
-from tests.support.speech import speech_pcm, speech_wav
+from tests.support.speech import speech_wav
 
 pytestmark = pytest.mark.contract
 
