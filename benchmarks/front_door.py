@@ -42,8 +42,8 @@ GREETING_MILLIS = 30_000
 SETTLE_SECONDS = 1.0
 # From the click: as long as most calls take up to the first word.
 QUIET_SECONDS = 1.0
-# Of LiveKit's log: more than a call takes up to the first word, less than from one call to the next.
-LOG_SECONDS = 3
+# Of LiveKit's log: more than any call takes up to the first word. The newest agent in it is that call's.
+LOG_SECONDS = GREETING_MILLIS // 1000 + 5
 
 NOTE_CLICK = """
 addEventListener("click", (event) => { window.clickedAt = event.timeStamp; }, { capture: true });

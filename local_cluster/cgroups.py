@@ -29,7 +29,7 @@ def create_cpu_share(name: str) -> Path:
     """
     for hierarchy, kind in _hierarchies():
         if kind == "cgroup2" and "cpu" in (hierarchy / "cgroup.controllers").read_text().split():
-            (hierarchy / "cgroup.subtree_control").write_text("+cpu")
+            _hand_down(hierarchy, "cpu")
         elif not (hierarchy / "cpu.shares").exists():
             continue
         (hierarchy / name).mkdir(exist_ok=True)
@@ -64,13 +64,17 @@ def _hand_down_controllers(root: Path, folder: Path) -> None:
     # Which of them v1 hierarchies hold already differs from machine to machine; only these are free to hand down.
     for parent in (root, folder):
         for controller in (parent / "cgroup.controllers").read_text().split():
-            try:
-                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
-            except OSError as error:
-                raise ClusterError(
-                    f"The cgroup controller {controller} cannot be handed down from {parent} ({error.strerror}). That "
-                    "is so inside a container: use the machine itself, or CLUSTER=kind or CLUSTER=current."
-                ) from error
+            _hand_down(parent, controller)
+
+
+def _hand_down(parent: Path, controller: str) -> None:
+    try:
+        (parent / "cgroup.subtree_control").write_text(f"+{controller}")
+    except OSError as error:
+        raise ClusterError(
+            f"The cgroup controller {controller} cannot be handed down from {parent} ({error.strerror}). That "
+            "is so inside a container: use the machine itself, or CLUSTER=kind or CLUSTER=current."
+        ) from error
 
 
 def _remove_tree(folder: Path) -> bool:

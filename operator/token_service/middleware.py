@@ -70,6 +70,9 @@ class OwnMistakes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         answered = False
 
         async def note(message: Message) -> None:
@@ -81,7 +84,7 @@ class OwnMistakes:
             await self._app(scope, receive, note)
         except Exception:
             failures.exception("request failed")
-            if not answered and scope["type"] == "http":
+            if not answered:
                 await build_problem(internal_error(), scope["path"], scope["request_id"])(scope, receive, send)
 
 
