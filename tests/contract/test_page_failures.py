@@ -140,6 +140,14 @@ async def test_a_room_refused_before_the_browser_was_in_it(stage: Stage, page: T
     assert "Try again in" in await page.until_problem("full")
 
 
+async def test_a_full_service_whose_room_the_browser_never_reached(stage: Stage, page: TalkPage) -> None:
+    stage.public_url = f"ws://127.0.0.1:{free_port()}"
+    stage.status = {"phase": "Failed", "reason": "NoCapacity", "retryAfterSeconds": 15}
+    await page.tab.reload()  # the page may talk to what it was served with
+    await page.start()
+    assert "Try again in" in await page.until_problem("full", PATIENCE_MILLIS)
+
+
 async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> None:
     await page.start()
     agent = await until_talking(page, stage)

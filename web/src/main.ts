@@ -5,7 +5,7 @@ import "./style.css";
 
 import { Call, type CallObserver } from "./call";
 import { chosenMicrophone, listMicrophones, rememberMicrophone } from "./microphone";
-import { failureProblem, NOT_ACCEPTED } from "./problems";
+import { failureProblem, knowsBetter } from "./problems";
 import { fetchProfiles, fetchStatus, fetchTranscript, type CallStatus, type Pass } from "./service";
 import { type CallState, lookOf, START } from "./state";
 import { type Actions, Page } from "./view";
@@ -101,8 +101,10 @@ async function showEnd(ended: Call): Promise<void> {
 
   const status = await waitForBooks(ended.pass, isShown);
   if (!isShown()) return;
-  if (status?.phase === "Failed" && (ended.state.problem ?? NOT_ACCEPTED) === NOT_ACCEPTED && !ended.hungUp) {
-    page.showProblem(failureProblem(status.reason, status.retryAfterSeconds, talked));
+  const failure =
+    status?.phase === "Failed" ? failureProblem(status.reason, status.retryAfterSeconds, talked) : undefined;
+  if (failure !== undefined && knowsBetter(failure, ended.state.problem) && !ended.hungUp) {
+    page.showProblem(failure);
   } else if (ended.state.problem === undefined) {
     page.showLook("ended", { headline: "Call ended", hint: wordsOfEnd(status?.endReason, ended.hungUp) });
   }

@@ -5,6 +5,7 @@ import {
   connectProblem,
   disconnectProblem,
   failureProblem,
+  knowsBetter,
   microphoneProblem,
   noticeProblem,
   readNotice,
@@ -85,6 +86,15 @@ describe("problems", () => {
     expect(failureProblem("NoCapacity", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
     expect(failureProblem("profile-full", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
     expect(failureProblem("ticket-expired", undefined, false).code).toBe("service-refused");
+  });
+
+  it("are the service's where it knows better than the page", () => {
+    const full = failureProblem("NoCapacity", 15, false);
+    const refused = failureProblem("ticket-expired", undefined, false);
+    const unconnected = connectProblem(ConnectionError.internal("could not establish pc connection"));
+    expect([full, refused].map((failure) => knowsBetter(failure, undefined))).toEqual([true, true]);
+    expect([full, refused].map((failure) => knowsBetter(failure, unconnected))).toEqual([true, false]);
+    expect(knowsBetter(full, disconnectProblem(DisconnectReason.DUPLICATE_IDENTITY))).toBe(false);
   });
 
   it("of the end of a room", () => {

@@ -104,12 +104,7 @@ export function connectProblem(error: unknown): Problem {
     };
   }
   if (error instanceof ConnectionError && error.reason === ConnectionErrorReason.LeaveRequest) return NOT_ACCEPTED;
-  return {
-    code: "service-unreachable",
-    title: "The call could not be connected",
-    advice:
-      "The service answers, but the voice connection does not. A firewall or VPN may be in its way; try another network.",
-  };
+  return NOT_CONNECTED;
 }
 
 /** What the service says to a room that gets no agent: a data message of topic `voice-agent`. */
@@ -153,6 +148,15 @@ export function failureProblem(
   return retryAfterSeconds === undefined ? NOT_ACCEPTED : withRetry(FULL, retryAfterSeconds);
 }
 
+/**
+ * Whether the service, by whose account the call failed with `failure`, knows better than the page, which saw `seen`.
+ * A room that is closed while the browser is still on its way into it can look like a network that lets nothing pass.
+ */
+export function knowsBetter(failure: Problem, seen: Problem | undefined): boolean {
+  if (seen === NOT_CONNECTED) return failure.code === "full";
+  return seen === undefined || seen === NOT_ACCEPTED;
+}
+
 /** The problem of a call whose room closed, by the reason that LiveKit gives; undefined for an ordinary end. */
 export function disconnectProblem(reason: DisconnectReason | undefined): Problem | undefined {
   switch (reason) {
@@ -188,6 +192,13 @@ const FULL: Problem = {
   code: "full",
   title: "Everyone is busy right now",
   advice: "All agents are in calls.",
+};
+
+export const NOT_CONNECTED: Problem = {
+  code: "service-unreachable",
+  title: "The call could not be connected",
+  advice:
+    "The service answers, but the voice connection does not. A firewall or VPN may be in its way; try another network.",
 };
 
 export const NOT_ACCEPTED: Problem = {
