@@ -32,18 +32,19 @@ from benchmarks.own_machine import on_own_machine
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from demo.forwarding import start_forwarding
-from demo.release import Release, ReleaseError
+from demo.release import Release, ReleaseError, tool_environment
 from tests.support.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
 from tests.support.livekit import free_port
 from voicesession.names import AGENT_IDENTITY
 
 GREETING_MILLIS = 30_000
 # What a pod that has just become ready still does: its greeting is spoken ahead.
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 2.0
 # From the click: as long as most calls take up to the first word.
 QUIET_SECONDS = 1.0
-# Of LiveKit's log: more than any call takes up to the first word. The newest agent in it is that call's.
-LOG_SECONDS = GREETING_MILLIS // 1000 + 5
+# What LiveKit logged is read this much later at most.
+LOG_SECONDS = 5.0
+LOG_LINE_BYTES = 1 << 20
 
 NOTE_CLICK = """
 addEventListener("click", (event) => { window.clickedAt = event.timeStamp; }, { capture: true });
@@ -119,24 +120,54 @@ async def opened_tab(browser: Browser, base_url: str, script: str) -> AsyncItera
         await context.close()
 
 
-def read_agent_active(release: Release) -> float:
-    """Returns when the connection of the newest agent was complete, in milliseconds since 1970, from LiveKit's log.
+@contextlib.asynccontextmanager
+async def followed_agents(release: Release) -> AsyncIterator[asyncio.Queue[float]]:
+    """Yields a queue that gets the moment when an agent's connection is complete, in milliseconds since 1970.
+
+    From LiveKit's log, which is followed: asked for at each call, it may just have been rotated away.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *("kubectl", "--namespace", release.namespace),
+        *("logs", f"deployment/{release.full_name('livekit')}", "--follow", "--tail=0"),
+        env=tool_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        limit=LOG_LINE_BYTES,
+    )
+    moments: asyncio.Queue[float] = asyncio.Queue()
+
+    async def read() -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if b'"participant active"' in line:
+                event = json.loads(line)
+                if event["participant"] == AGENT_IDENTITY:
+                    moments.put_nowait(1000 * float(event["ts"]))
+
+    reader = asyncio.create_task(read())
+    try:
+        yield moments
+    finally:
+        process.terminate()
+        await process.wait()
+        await reader
+
+
+async def next_agent(moments: asyncio.Queue[float]) -> float:
+    """Returns the next of these moments.
 
     Raises:
-        demo.release.ReleaseError: the log does not say.
+        demo.release.ReleaseError: the log tells of none.
     """
-    log = release.kubectl("logs", f"deployment/{release.full_name('livekit')}", f"--since={LOG_SECONDS}s")
-    events = [json.loads(line) for line in log.splitlines() if '"participant active"' in line]
-    times = [event["ts"] for event in events if event["participant"] == AGENT_IDENTITY]
-    if not times:
-        raise ReleaseError(
-            f"LiveKit's log tells of no agent in the last {LOG_SECONDS} s; it has to log as JSON at info"
-        )
-    return 1000 * float(times[-1])
+    try:
+        return await asyncio.wait_for(moments.get(), LOG_SECONDS)
+    except TimeoutError:
+        raise ReleaseError("LiveKit's log tells of no agent that joined; it has to log as JSON at info") from None
 
 
-async def call_once(release: Release, browser: Browser, base_url: str, door: Door) -> None:
+async def call_once(browser: Browser, base_url: str, door: Door, agents: asyncio.Queue[float]) -> None:
     """Makes one call by this door, up to the first word, and hangs up."""
+    while not agents.empty():
+        agents.get_nowait()  # of a call that failed
     async with opened_tab(browser, base_url, NOTE_CLICK + door.script) as page:
         try:
             await page.start()
@@ -144,7 +175,7 @@ async def call_once(release: Release, browser: Browser, base_url: str, door: Doo
             await asyncio.sleep(QUIET_SECONDS)
             await page.tab.wait_for_function(IS_HEARD, polling=100, timeout=GREETING_MILLIS)
             clicked, token, connected, seen, greeting = await page.tab.evaluate(READ_CALL, door.path)
-            active = await asyncio.to_thread(read_agent_active, release)
+            active = await next_agent(agents)
             door.calls.append(Call(token, connected, active - clicked, seen, greeting))
             await page.button("Hang up").click()
             await page.until_look("ended")
@@ -161,14 +192,14 @@ async def make_calls(release: Release, base_url: str, doors: Sequence[Door], cou
         on_own_machine(CHROMIUM, Path(folder)) as program,
     ):
         silence = write_wav(Path(folder) / "silence.wav", [60.0])
-        async with chromium(silence, program=program) as browser:
+        async with chromium(silence, program=program) as browser, followed_agents(release) as agents:
             for number in range(count * len(doors)):
                 await until_refilled(release)
                 await asyncio.sleep(SETTLE_SECONDS)
                 began = time.monotonic()
                 # Not simply in turns: pods of two nodes take turns too.
                 door = doors[(number + number // len(doors)) % len(doors)]
-                await call_once(release, browser, base_url, door)
+                await call_once(browser, base_url, door, agents)
                 progress.at(number + 1)
                 await asyncio.sleep(max(0.0, interval - (time.monotonic() - began)))
 

@@ -7,14 +7,20 @@ other side's kernel takes its 40 ms for that. So waited the news of the agent, i
 import contextlib
 import os
 import socket
+import stat
 
 
 def send_at_once() -> None:
     """Turns Nagle's algorithm off for every TCP connection that this process has; asyncio does so for its own."""
     for descriptor in os.listdir("/proc/self/fd"):
-        # Most are no TCP sockets, and one may be closed meanwhile.
-        with (
-            contextlib.suppress(OSError),
-            socket.fromfd(int(descriptor), socket.AF_INET, socket.SOCK_STREAM) as connection,
-        ):
+        with contextlib.suppress(OSError):  # one may be closed meanwhile
+            _send_at_once(int(descriptor))
+
+
+def _send_at_once(descriptor: int) -> None:
+    # Of what is no socket, Python would keep the copy.
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        if connection.type == socket.SOCK_STREAM and connection.family in {socket.AF_INET, socket.AF_INET6}:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)

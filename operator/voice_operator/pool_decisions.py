@@ -23,8 +23,8 @@ CRASH_LOOP = 3
 # Creations that the API server refuses: tried again after 1 s, 2 s, 4 s, ... this. A quota is free from one call to
 # the next.
 MAX_REFUSAL_BACKOFF = timedelta(seconds=15)
-# A claimed pod is replaced after this: the start of another would take the CPU just while its agent joins.
-REFILL_DELAY = timedelta(seconds=0.5)
+# A claimed pod is replaced after this: the start of another would take the CPU just while its agent joins and greets.
+REFILL_DELAY = timedelta(seconds=1)
 # Times that Kubernetes tells have whole seconds.
 _WHOLE_SECOND = timedelta(seconds=1)
 

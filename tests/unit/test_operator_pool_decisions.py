@@ -73,13 +73,13 @@ def test_missing_pods_are_created() -> None:
 
 
 def test_pods_that_have_a_call_are_replaced() -> None:
-    claimed = make_claimed_pod(claimed_at=ago(0.5))
+    claimed = make_claimed_pod(claimed_at=ago(1))
     assert decide_pool(view([*ready(2), claimed])).create == 0
     assert decide_pool(view([*ready(1), claimed])).create == 1
 
 
-def test_a_claimed_pod_is_replaced_only_when_its_agent_has_had_time_to_join() -> None:
-    pods = [*ready(1), make_claimed_pod("c1", claimed_at=ago(0.4)), make_claimed_pod("c2", claimed_at=ago(30))]
+def test_a_claimed_pod_is_replaced_only_when_its_agent_has_had_time_to_greet() -> None:
+    pods = [*ready(1), make_claimed_pod("c1", claimed_at=ago(0.9)), make_claimed_pod("c2", claimed_at=ago(30))]
     step = decide_pool(view(pods, {"min": 3}))
     assert (step.create, step.look_again_at) == (1, ago(-0.1))
     assert decide_pool(view(ready(2), reserved=frozenset({"uid-of-r0"}))).create == 0
