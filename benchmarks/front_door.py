@@ -39,7 +39,7 @@ from voicesession.names import AGENT_IDENTITY
 
 GREETING_MILLIS = 30_000
 # What a pod that has just become ready still does: its greeting is spoken ahead.
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 1.0
 # From the click: as long as most calls take up to the first word.
 QUIET_SECONDS = 1.0
 # What LiveKit logged is read this much later at most.
