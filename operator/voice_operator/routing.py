@@ -9,9 +9,8 @@ from voice_operator.references import pool_for
 from voice_operator.work_queue import WorkQueue
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 
-# Pools, profiles and preparations are off the hot path: many changes, one look. It comes when the agent of a claimed pod
-# has mostly joined: what a look writes would take the CPU from that.
-_CALM_SECONDS = 0.25
+# Pools, profiles and preparations are off the hot path: many changes, one look.
+_CALM_SECONDS = 0.05
 _PREPARATION_SECONDS = 0.5
 
 
