@@ -147,7 +147,8 @@ async def followed_agents(release: Release) -> AsyncIterator[asyncio.Queue[float
     try:
         yield moments
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.terminate()
         await process.wait()
         await reader
 

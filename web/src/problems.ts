@@ -194,7 +194,7 @@ const FULL: Problem = {
   advice: "All agents are in calls.",
 };
 
-export const NOT_CONNECTED: Problem = {
+const NOT_CONNECTED: Problem = {
   code: "service-unreachable",
   title: "The call could not be connected",
   advice:
