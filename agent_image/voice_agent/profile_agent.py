@@ -61,12 +61,11 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     agent = build_agent(call.code, profile, call.assignment.variables)
     if history:
         await agent.update_chat_ctx(ChatContext([*history]), exclude_invalid_function_calls=False)
+    # The customer is named before it starts: for a moment it would listen to anyone else in the room.
+    customer = call.assignment.participant_identity or NOT_GIVEN
+    options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
     # No session host: over it anyone in the room could follow tool calls, and drive the agent.
-    options = RoomOptions(close_on_disconnect=False)
     await session.start(agent, room=context.room, room_options=options, session_host=False)
-    if call.assignment.participant_identity:
-        # Not by RoomOptions: RoomIO cannot be told before the room is connected.
-        session.room_io.set_participant(call.assignment.participant_identity)
     await call.customer_joined.wait()
     open_conversation(session, agent, call, history)
     await add_mcp_tools(agent, profile.mcp_servers)

@@ -146,12 +146,23 @@ async def test_a_reloaded_page_keeps_its_call(livekit: LiveKitServer, pod: Agent
 async def test_a_stranger_is_no_customer(livekit: LiveKitServer, pod: AgentPod) -> None:
     room = new_room()
     limits = EffectiveLimits(join_timeout_seconds=4)
-    follower = await pod.assign(build_assignment(livekit, room, limits=limits))
     async with joined_room(livekit.url, livekit.customer_token(room, "stranger")) as stranger:
-        await stranger.type("let me in")
+        # From before the agent comes until it goes: there is no moment at which it listens to just anyone.
+        typing = asyncio.create_task(type_without_end(stranger))
+        follower = await pod.assign(build_assignment(livekit, room, limits=limits))
         await until_ended(pod, follower, EndReason.NEVER_JOINED)
+        typing.cancel()
+        await asyncio.wait([typing])
+        assert typing.cancelled(), "the stranger stopped typing: this test would prove nothing"
+        assert stranger.heard.agent_joined_at is not None
         assert stranger.heard.transcripts == []
         assert stranger.heard.last_audible() is None
+
+
+async def type_without_end(customer: Customer) -> None:
+    while True:
+        await customer.type("let me in")
+        await asyncio.sleep(0.01)
 
 
 async def test_a_customer_whose_name_is_not_known(livekit: LiveKitServer, pod: AgentPod) -> None:
