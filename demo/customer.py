@@ -4,6 +4,7 @@ import array
 import asyncio
 import contextlib
 import math
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,10 @@ from dataclasses import dataclass, field
 from livekit import rtc
 
 from voicesession.names import AGENT_IDENTITY
+
+# Read by LiveKit's native library when it is first used. With more threads a customer on a busy machine may stay deaf
+# and mute: agent_image/voice_agent/__main__.py says why.
+os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 
 SAMPLE_RATE = 24_000
 FRAME_MILLIS = 10

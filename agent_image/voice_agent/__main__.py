@@ -15,6 +15,10 @@ from voicesession.assignment import Assignment
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
 os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
+# One thread drives LiveKit's connection. With more, on a busy machine, a new request to negotiate can come just as the
+# loop that negotiates ends: it never runs again, and the agent neither hears nor is heard (livekit 1.1.21, rust-sdks:
+# `queue_negotiation`). Audio has threads of its own.
+os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 lean_imports.install()
 
 

@@ -54,6 +54,12 @@ async def test_a_waiting_pod_is_healthy_and_ready(pod: AgentPod) -> None:
     assert await pod.end() == 404
 
 
+async def test_one_thread_drives_the_connection(pod: AgentPod) -> None:
+    # LiveKit's library runs Tokio, which would take a thread for each core.
+    tasks = Path(f"/proc/{pod.process.pid}/task").iterdir()
+    assert [(task / "comm").read_text().strip() for task in tasks].count("tokio-rt-worker") == 1
+
+
 async def test_tokens_that_open_nothing(pod: AgentPod, unreachable: LiveKitServer) -> None:
     body = to_body(build_assignment(unreachable, "room-1"))
     mine, stranger = pod.key, Ed25519PrivateKey.generate()

@@ -64,9 +64,9 @@ def find_program() -> Path:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Returns a port of loopback that nobody listens on."""
+    """Returns a port that nobody has, at any address: LiveKit's media ports are bound to all of them."""
     with socket.socket(type=kind) as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.bind(("", 0))
         return int(probe.getsockname()[1])
 
 
