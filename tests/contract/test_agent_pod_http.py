@@ -56,8 +56,12 @@ async def test_a_waiting_pod_is_healthy_and_ready(pod: AgentPod) -> None:
 
 async def test_one_thread_drives_the_connection(pod: AgentPod) -> None:
     # LiveKit's library runs Tokio, which would take a thread for each core.
-    tasks = Path(f"/proc/{pod.process.pid}/task").iterdir()
-    assert [(task / "comm").read_text().strip() for task in tasks].count("tokio-rt-worker") == 1
+    assert count_threads(pod.process.pid, "tokio-rt-worker") == 1
+
+
+def count_threads(process: int, name: str) -> int:
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return [(task / "comm").read_text().strip() for task in tasks].count(name)
 
 
 async def test_tokens_that_open_nothing(pod: AgentPod, unreachable: LiveKitServer) -> None:
