@@ -43,6 +43,7 @@ cluster: venv ## A Kubernetes on this machine; NODES=2 for two nodes; no-op when
 	@$(CLUSTER_COMMAND) up
 
 cluster-down: venv ## Take it away without a trace
+	@$(PYTHON) -m demo --close
 	@$(CLUSTER_COMMAND) down
 
 cluster-status: venv ## Say what runs

@@ -29,11 +29,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--down", action="store_true", help="remove the release instead")
+    instead.add_argument("--close", action="store_true", help="only stop answering on localhost:3000 instead")
     instead.add_argument("--openai", action="store_true", help="give the release the key in OPENAI_API_KEY instead")
     arguments = parser.parse_args()
     try:
         if arguments.openai:
             return add_openai(os.environ.get("OPENAI_API_KEY", "").strip())
+        if arguments.close:
+            return close()
         return take_down() if arguments.down else run_demo()
     except (ReleaseError, CustomerError, FrontDoorError, ForwardingError, SpeechError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
@@ -69,9 +72,15 @@ def run_demo() -> int:
     return 0
 
 
+def close() -> int:
+    """Ends what answers on localhost. With the cluster goes the file that names it: it would keep the port for ever."""
+    stop_forwarding(PID_FILE)
+    return 0
+
+
 def take_down() -> int:
     """Removes the release; the cluster stays until `make cluster-down`."""
-    stop_forwarding(PID_FILE)
+    close()
     with step(1, 1, "removing the release"):
         RELEASE.uninstall()
     return 0
