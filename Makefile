@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
-CODE := operator agent_image local_models local_cluster tests $(wildcard benchmarks demo)
+CODE := operator agent_image local_models local_cluster testing tests $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2> /dev/null)
 
 .PHONY: help
@@ -105,13 +105,12 @@ format: venv ## Put the code into its style
 # e2e tests lose a node and look on from the other.
 test test-e2e: export NODES := 2
 PYTEST := PYTHONPATH=. $(PYTHON) -m pytest
-TIERS := unit contract chart api e2e
+TIERS := unit part chart e2e
 # Two files at once where tests mostly wait for processes and sounds; e2e tests have the machine to themselves.
-OPTIONS_contract := --numprocesses=2 --dist=loadfile
-OPTIONS_api := $(OPTIONS_contract)
+OPTIONS_part := --numprocesses=2 --dist=loadfile
 
-.PHONY: test test-unit test-contract test-chart test-api test-e2e
-test: lint images ## Lint, then every tier: unit, contract, chart, api, e2e
+.PHONY: test test-unit test-part test-chart test-e2e
+test: lint images ## Lint, then every tier: unit, part, chart, e2e
 	@failed=""; \
 	for tier in $(TIERS); do \
 	  printf '\n==================== tier %s ====================\n' "$$tier"; \
@@ -126,14 +125,11 @@ run-tier:
 test-unit: venv ## Seconds; nothing outside the process
 	@$(PYTEST) tests/unit
 
-test-contract: venv ## What we rely on in other people's packages
-	@$(PYTEST) $(OPTIONS_contract) tests/contract
+test-part: venv ## One part with the real things beside it: API server, Postgres, LiveKit, Chromium
+	@$(PYTEST) $(OPTIONS_part) tests/part
 
 test-chart: venv ## What the chart renders
 	@$(PYTEST) tests/chart
-
-test-api: venv ## Against a real API server and a real Postgres
-	@$(PYTEST) $(OPTIONS_api) tests/api
 
 test-e2e: images ## Real pods, real LiveKit, real speech
 	@$(PYTEST) tests/e2e

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from benchmarks.release import is_waiting, run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.customer import (
+from testing.customer import (
     ANSWER_OVER_SECONDS,
     AUDIBLE_RMS,
     SAMPLE_RATE,
@@ -35,11 +35,11 @@ from demo.customer import (
     reversed_until,
     rms,
 )
-from demo.front_door import ask_for_connection
-from demo.progress import Step
-from demo.release import Release
-from demo.speech import synthesize
-from demo.transcripts import words
+from testing.front_door import ask_for_connection
+from testing.progress import Step
+from testing.release import Release
+from testing.speech import synthesize
+from testing.transcripts import words
 from voicesession.names import API_VERSION, POOL_LABEL
 
 QUESTION = "What is my name, and what did I tell you so far?"

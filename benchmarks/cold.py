@@ -10,7 +10,7 @@ import aiohttp
 from benchmarks.handover import Measured, Rooms, Sessions, admin_connection, hand_over_once
 from benchmarks.release import run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.release import Release, ReleaseError
+from testing.release import Release, ReleaseError
 from voicesession.names import API_VERSION, POOL_LABEL
 
 NAME = "cold"

@@ -27,10 +27,10 @@ from benchmarks.report import Progress
 from benchmarks.tokens import connected
 from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
-from tests.support.chart import NAMESPACE, find, render
-from tests.support.crds import apply_crds
-from tests.support.livekit import KEY, LOOPBACK, SECRET, LiveKitServer, free_port, running_livekit
-from tests.support.operator_cluster import PROVIDER, create_namespace, write_signing_key
+from testing.chart import NAMESPACE, find, render
+from testing.crds import apply_crds
+from testing.livekit import KEY, LOOPBACK, SECRET, LiveKitServer, free_port, running_livekit
+from testing.operator_cluster import PROVIDER, create_namespace, write_signing_key
 from voice_operator.kubernetes_api import KubernetesApi, Raw
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 from voicesession.pod_tokens import load_private_key, public_key_pem

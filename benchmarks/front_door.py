@@ -31,10 +31,10 @@ from playwright.async_api import Error as BrowserError
 from benchmarks.own_machine import on_own_machine
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.forwarding import start_forwarding
-from demo.release import Release, ReleaseError, tool_environment
-from tests.support.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
-from tests.support.livekit import free_port
+from testing.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
+from testing.forwarding import start_forwarding
+from testing.livekit import free_port
+from testing.release import Release, ReleaseError, tool_environment
 from voicesession.names import AGENT_IDENTITY
 
 GREETING_MILLIS = 30_000
@@ -157,7 +157,7 @@ async def next_agent(moments: asyncio.Queue[float]) -> float:
     """Returns the next of these moments.
 
     Raises:
-        demo.release.ReleaseError: the log tells of none.
+        testing.release.ReleaseError: the log tells of none.
     """
     try:
         return await asyncio.wait_for(moments.get(), LOG_SECONDS)

@@ -21,7 +21,7 @@ from livekit import api, rtc
 
 from benchmarks.release import run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.release import Release, kubeconfig_path
+from testing.release import Release, kubeconfig_path
 from voicesession.names import AGENT_IDENTITY, API_VERSION, GROUP, VERSION, VOICE_SESSIONS
 
 # Runs in a pod of the agent image: what LiveKit and the network cost without us.

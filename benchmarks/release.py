@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from demo.customer import CustomerError
-from demo.forwarding import ForwardingError
-from demo.front_door import FrontDoorError
-from demo.progress import Step, step
-from demo.release import ROOT, Release, ReleaseError, kubeconfig_path, run_tool
-from demo.speech import SpeechError
+from testing.customer import CustomerError
+from testing.forwarding import ForwardingError
+from testing.front_door import FrontDoorError
+from testing.progress import Step, step
+from testing.release import ROOT, Release, ReleaseError, kubeconfig_path, run_tool
+from testing.speech import SpeechError
 from voicesession.names import POOL_LABEL, STATE_LABEL, WARM
 
 READY_SECONDS = 300.0
@@ -41,7 +41,7 @@ def bring_up(name: str) -> Release:
     """Returns the release `name` in the namespace of that name, with all its pods ready.
 
     Raises:
-        demo.release.ReleaseError: it is not ready in time.
+        testing.release.ReleaseError: it is not ready in time.
         subprocess.CalledProcessError: the cluster or the images failed; they have said why.
     """
     release = Release(name, name)
@@ -73,7 +73,7 @@ async def until_refilled(release: Release) -> None:
     """Waits until every agent pod waits, as many as the pools keep: none in a call, none starting, none ending.
 
     Raises:
-        demo.release.ReleaseError: not within two minutes.
+        testing.release.ReleaseError: not within two minutes.
     """
     pools = await asyncio.to_thread(release.get, "agentpools")
     wanted = sum(pool["spec"]["warm"]["min"] for pool in pools["items"])

@@ -30,9 +30,9 @@ from kubernetes.aio import client, config
 from benchmarks.processes import cpu_seconds, running, until_ready
 from benchmarks.report import Progress, percentile, print_result, print_table
 from local_cluster.apiserver import running_apiserver
-from tests.support.crds import apply_crds
-from tests.support.fake_cluster import POOL
-from tests.support.livekit import KEY, SECRET, free_port
+from testing.crds import apply_crds
+from testing.fake_cluster import POOL
+from testing.livekit import KEY, SECRET, free_port
 from voicesession.admission import build_voice_session
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, GROUP, VERSION, VOICE_SESSIONS, new_room_name
 from voicesession.tickets import new_ticket

@@ -30,11 +30,11 @@ from livekit import api, rtc
 
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
-from demo.front_door import call_service
-from demo.memory import read_pod_memory
-from demo.progress import Step
-from demo.release import ROOT, Release
-from tests.support.livekit import KEY, SECRET, running_livekit
+from testing.front_door import call_service
+from testing.livekit import KEY, SECRET, running_livekit
+from testing.pod_memory import read_pod_memory
+from testing.progress import Step
+from testing.release import ROOT, Release
 from voicesession.names import STATE_LABEL, WARM
 
 PEER_PREFIX = "peer-"

@@ -9,14 +9,14 @@ import time
 import urllib.request
 
 from demo.conversation import Conversation, converse
-from demo.customer import CustomerError
-from demo.forwarding import ForwardingError, start_forwarding, stop_forwarding
-from demo.front_door import Connection, FrontDoorError, ask_for_connection
-from demo.progress import step
-from demo.release import ROOT, STATE, Release, ReleaseError
 from demo.script import SENTENCES
-from demo.speech import SpeechError, synthesize
-from demo.transcripts import word_error_rate
+from testing.customer import CustomerError
+from testing.forwarding import ForwardingError, start_forwarding, stop_forwarding
+from testing.front_door import Connection, FrontDoorError, ask_for_connection
+from testing.progress import step
+from testing.release import ROOT, STATE, Release, ReleaseError
+from testing.speech import SpeechError, synthesize
+from testing.transcripts import word_error_rate
 
 RELEASE = Release("voice", "voice")
 PID_FILE = STATE / "demo-forwarding.pid"

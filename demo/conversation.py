@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from demo.customer import Customer, joined_room
-from demo.front_door import Connection
-from demo.progress import Step
+from testing.customer import Customer, joined_room
+from testing.front_door import Connection
+from testing.progress import Step
 
 
 @dataclass
@@ -29,7 +29,7 @@ async def converse(
     `speech`: sentence → 24 kHz mono 16-bit samples, in the order to say them. `patience`: seconds for each answer.
 
     Raises:
-        demo.customer.CustomerError: an answer did not come.
+        testing.customer.CustomerError: an answer did not come.
     """
     result = Conversation()
     async with joined_room(connection.server_url, connection.token) as customer:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from local_cluster.apiserver import running_apiserver
-from tests.support.conversations import ConversationsDatabase
-from tests.support.crds import apply_crds
-from tests.support.postgres import PostgresServer, running_postgres
+from testing.conversations import ConversationsDatabase
+from testing.crds import apply_crds
+from testing.postgres import PostgresServer, running_postgres
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 
-from voice_agent import lean_imports
 from voice_agent.logs import JsonFormatter, configure_logs
+from voice_agent.process import lean_imports
+from voice_agent.process.termination import CODE_IMPORT_FAILED, leave, write_termination_message
 from voice_agent.settings import AgentSettings, SettingsError, read_settings
-from voice_agent.termination import CODE_IMPORT_FAILED, leave, write_termination_message
 from voicesession.assignment import Assignment
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
@@ -47,10 +47,10 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
     # Imported here, after the finder above is installed and errors can be told.
     from aiohttp import web  # noqa: PLC0415
 
-    from voice_agent import native_logs  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
-    from voice_agent.rehearsal import rehearse  # noqa: PLC0415
+    from voice_agent.process import native_logs  # noqa: PLC0415
+    from voice_agent.process.rehearsal import rehearse  # noqa: PLC0415
     from voice_agent.server import PodServer  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 

@@ -13,7 +13,7 @@ from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVa
 from livekit.agents.utils import http_context
 from livekit.protocol import agent, models
 
-from voice_agent.tcp_nodelay import send_at_once
+from voice_agent.process.tcp_nodelay import send_at_once
 from voicesession.names import AGENT_IDENTITY
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from voice_agent.apology import APOLOGY
 from voice_agent.call import Call
 from voice_agent.endings import Ending
 from voice_agent.event_stream import EventStream
-from voice_agent.models import ProviderError
-from voice_agent.termination import write_termination_message
+from voice_agent.process.termination import write_termination_message
+from voice_agent.provider_models import ProviderError
 from voice_agent.workshop import Workshop
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Greeting, Preparation
 from voicesession.models import EndReason

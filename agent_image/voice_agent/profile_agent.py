@@ -22,7 +22,7 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import RoomOptions
 
 from voice_agent.code_loader import AgentCode, ProfileCode
-from voice_agent.models import PATIENCE, CallModels, ModelShelf
+from voice_agent.provider_models import PATIENCE, CallModels, ModelShelf
 from voice_agent.spoken_cache import SpokenCache, build_frames
 from voicesession.assignment import Assignment, Greeting
 from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking

@@ -9,8 +9,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from voice_agent.event_stream import EventStream
-from voice_agent.models import ProviderError
 from voice_agent.pod import AssignedElsewhereError, NotWaitingError, Pod
+from voice_agent.provider_models import ProviderError
 from voicesession.assignment import Assignment, EndRequest, Preparation
 from voicesession.models import Model
 from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request

@@ -8,7 +8,7 @@ from livekit.agents.utils import codecs
 
 from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
-from voice_agent.models import ModelShelf, ProviderError
+from voice_agent.provider_models import ModelShelf, ProviderError
 from voice_agent.settings import AgentSettings
 from voice_agent.spoken_cache import SpokenCache
 from voicesession.assignment import Greeting

@@ -13,11 +13,11 @@ from conversations.reader import TranscriptReader
 from token_service.app import build_app
 from token_service.callers import Authenticator, build_authenticator
 from token_service.health import build_health_app
+from token_service.http_servers import build_server
 from token_service.kubernetes_api import KubernetesApi
 from token_service.livekit_api import LiveKit
 from token_service.logs import configure_logging
 from token_service.service import Service
-from token_service.serving import build_server
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
 

@@ -11,7 +11,7 @@ from token_service.callers import read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import Pass
 from token_service.problems import Problem, refusals, unavailable
-from token_service.requests import CallState, Transcript, TranscriptItem
+from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service, now
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.customer_words import TRY_AGAIN, words_for_customer

@@ -8,12 +8,12 @@ from fastapi.openapi.models import Example
 
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
-from token_service.calls import WantedCall, decide_call, pick_pool, providers_of
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.livekit_api import LiveKitUnavailableError
 from token_service.problems import Problem, refusals, unavailable
-from token_service.requests import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
+from token_service.schemas import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
+from token_service.wanted_call import WantedCall, decide_call, pick_pool, providers_of
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
 from voicesession.names import short_hash

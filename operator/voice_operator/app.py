@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from conversations.closer import ConversationCloser
-from voice_operator.books import Books
-from voice_operator.calls import Calls
+from voice_operator.cache import Picture, Store
+from voice_operator.calls.closing import Books
+from voice_operator.calls.memory import Calls
+from voice_operator.calls.reconciler import Reconciler
 from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
 from voice_operator.kubernetes_api import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.livekit_rooms import LiveKitRooms
 from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
-from voice_operator.picture import Picture, Store
-from voice_operator.pod_client import PodClient
-from voice_operator.pool import PoolReconciler
-from voice_operator.preparation import Preparer
-from voice_operator.ready_pods import ReadyPods
-from voice_operator.reconciler import Reconciler
+from voice_operator.pods.client import PodClient
+from voice_operator.pools.preparation import Preparer
+from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.pools.reconciler import PoolReconciler
 from voice_operator.room_poll import RoomPoll
 from voice_operator.routing import Routing
 from voice_operator.settings import Keys, OperatorSettings

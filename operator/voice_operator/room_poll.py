@@ -4,10 +4,10 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
+from voice_operator.cache import Picture
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.metrics import ROOMS_POLLED
-from voice_operator.picture import Picture
 from voice_operator.settings import OperatorSettings
 from voicesession.admission import (
     REJECTED,

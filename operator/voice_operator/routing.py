@@ -1,13 +1,13 @@
 """Which keys a change in the picture concerns."""
 
-from voice_operator.agent_pods import AgentPod
-from voice_operator.calls import Calls
+from voice_operator.cache import Picture
+from voice_operator.calls.memory import Calls
 from voice_operator.keys import Key, Kind
-from voice_operator.picture import Picture
-from voice_operator.ready_pods import ReadyPods
-from voice_operator.references import pool_for
+from voice_operator.pods.agent_pod import AgentPod
+from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.work_queue import WorkQueue
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
+from voicesession.serving import pool_for
 
 # Pools, profiles and preparations are off the hot path: many changes, one look.
 _CALM_SECONDS = 0.05

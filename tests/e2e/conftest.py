@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from demo.forwarding import start_forwarding
-from demo.progress import Step
-from demo.release import Release
-from demo.speech import synthesize
+from testing.forwarding import start_forwarding
+from testing.progress import Step
+from testing.release import Release
+from testing.speech import synthesize
 
 E2E_PORT = 3010
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from local_cluster.__main__ import main
-from tests.support.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
+from testing.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
 
 pytestmark = [
     pytest.mark.e2e,

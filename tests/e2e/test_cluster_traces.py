@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local_cluster.layout import REPOSITORY
-from tests.support.cluster import wait_for
+from testing.cluster import wait_for
 
 pytestmark = [
     pytest.mark.e2e,

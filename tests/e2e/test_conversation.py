@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from demo.conversation import Conversation, converse
-from demo.front_door import Connection, ask_for_connection, call_service
-from demo.progress import Step
-from demo.release import Release, tool_environment
 from demo.script import SENTENCES
-from demo.transcripts import word_error_rate, words
-from tests.support.calls import open_rooms, rows_of, wait_for_end, wait_for_pod, wait_until_gone
+from testing.front_door import Connection, ask_for_connection, call_service
+from testing.progress import Step
+from testing.release import Release, tool_environment
+from testing.release_calls import open_rooms, rows_of, wait_for_end, wait_for_pod, wait_until_gone
+from testing.transcripts import word_error_rate, words
 from voicesession.names import AGENT_IDENTITY
 
 pytestmark = pytest.mark.e2e

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.customer import joined_room
-from demo.front_door import ask_for_connection
-from demo.release import Release
-from demo.transcripts import words
-from tests.support.calls import rows_of, wait_for_end
-from tests.support.postgres import paused
+from testing.customer import joined_room
+from testing.front_door import ask_for_connection
+from testing.postgres import paused
+from testing.release import Release
+from testing.release_calls import rows_of, wait_for_end
+from testing.transcripts import words
 
 pytestmark = pytest.mark.e2e
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from demo.customer import Customer, joined_room
-from demo.front_door import ask_for_connection
-from demo.progress import Step
-from demo.release import STATE, Release
-from demo.transcripts import words
-from tests.support.calls import rows_of, wait_for_end
+from testing.customer import Customer, joined_room
+from testing.front_door import ask_for_connection
+from testing.progress import Step
+from testing.release import STATE, Release
+from testing.release_calls import rows_of, wait_for_end
+from testing.transcripts import words
 from voicesession.names import API_VERSION
 
 pytestmark = pytest.mark.e2e

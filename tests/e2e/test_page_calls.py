@@ -9,11 +9,11 @@ import jwt
 import pytest
 from playwright.async_api import expect
 
-from demo.release import Release
 from demo.script import SENTENCES
-from demo.transcripts import word_error_rate, words
-from tests.support.browser import TalkPage, chromium, open_page, write_wav
-from tests.support.calls import rows_of, wait_for_end, wait_for_pod
+from testing.browser import TalkPage, chromium, open_page, write_wav
+from testing.release import Release
+from testing.release_calls import rows_of, wait_for_end, wait_for_pod
+from testing.transcripts import word_error_rate, words
 
 pytestmark = pytest.mark.e2e
 

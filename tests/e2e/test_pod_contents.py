@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from demo.conversation import converse
-from demo.front_door import ask_for_connection
-from demo.memory import read_pod_memory
-from demo.progress import Step
-from demo.release import Release
-from tests.support.calls import wait_for_pod
+from testing.front_door import ask_for_connection
+from testing.pod_memory import read_pod_memory
+from testing.progress import Step
+from testing.release import Release
+from testing.release_calls import wait_for_pod
 
 pytestmark = pytest.mark.e2e
 

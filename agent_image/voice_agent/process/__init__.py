@@ -1,0 +1,1 @@
+"""What makes the agent's process small, quick and quiet: nothing of a call."""

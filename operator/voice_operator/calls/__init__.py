@@ -1,0 +1,1 @@
+"""One call, from VoiceSession to expiry."""

@@ -1,0 +1,139 @@
+"""What a VoiceSession's status says at each point of its life. Pure: each function returns the whole new status."""
+
+from datetime import datetime
+from typing import Literal
+
+from voice_operator.pods.agent_pod import AgentPod
+from voicesession.conditions import ConditionType, Reason, derive_phase, find_condition, with_condition
+from voicesession.models import Condition, EndReason, StartType, VoiceSession, VoiceSessionStatus
+
+# Longer messages (a scheduler's, a traceback's last line) are cut: a status is no log.
+_MAX_MESSAGE = 1024
+
+
+def report_waiting(session: VoiceSession, reason: Reason, message: str, now: datetime) -> VoiceSessionStatus:
+    """The call has no pod yet, and `reason` is why."""
+    conditions = _set(session.status.conditions, ConditionType.POD_BOUND, "False", reason, message, now)
+    return _report(session, conditions, reason, message)
+
+
+def report_livekit_unavailable(session: VoiceSession, message: str, now: datetime) -> VoiceSessionStatus:
+    """LiveKit does not answer, so there is no room yet."""
+    reason = Reason.LIVEKIT_UNAVAILABLE
+    conditions = _set(session.status.conditions, ConditionType.AGENT_JOINED, "False", reason, message, now)
+    return _report(session, conditions, reason, message)
+
+
+def report_starting(
+    session: VoiceSession, pod: AgentPod, room: str, start_type: StartType, provider: str, now: datetime
+) -> VoiceSessionStatus:
+    """The call has its pod, whose agent takes its time to join."""
+    message = f"The agent in pod {pod.name} is joining the room."
+    conditions = _bound(session.status.conditions, pod, now)
+    conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", Reason.JOINING, message, now)
+    status = _report(session, conditions, Reason.JOINING, message, attempts=pod.attempt, starting_slowly=True)
+    return status.model_copy(update=_where(session, pod, room, start_type, provider))
+
+
+def report_joined(
+    session: VoiceSession,
+    pod: AgentPod,
+    room: str,
+    room_sid: str | None,
+    start_type: StartType,
+    provider: str,
+    connect_millis: int,
+    now: datetime,
+) -> VoiceSessionStatus:
+    """The agent is in the room. `connect_millis`: since the VoiceSession was seen."""
+    message = f"The agent in pod {pod.name} is in the room."
+    conditions = _bound(session.status.conditions, pod, now)
+    conditions = _set(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, message, now)
+    status = _report(session, conditions, Reason.JOINED, message, attempts=pod.attempt)
+    return status.model_copy(
+        update={
+            **_where(session, pod, room, start_type, provider),
+            "room_sid": room_sid or session.spec.room_sid,
+            "connect_millis": session.status.connect_millis or connect_millis,
+            "agent_joined_at": session.status.agent_joined_at or now,
+        }
+    )
+
+
+def report_finished(
+    session: VoiceSession,
+    reason: Reason,
+    message: str,
+    end_reason: EndReason | None,
+    now: datetime,
+    pod: AgentPod | None = None,
+    room: str | None = None,
+) -> VoiceSessionStatus:
+    """The call is over, or will never be."""
+    conditions = session.status.conditions
+    bound = find_condition(conditions, ConditionType.POD_BOUND)
+    joined = find_condition(conditions, ConditionType.AGENT_JOINED)
+    if bound is None or bound.status == "False":
+        kind, text = (reason, message) if pod is None else (Reason.BOUND, f"Pod {pod.name} had the call.")
+        conditions = _set(conditions, ConditionType.POD_BOUND, "True" if pod else "False", kind, text, now)
+    if joined is None or joined.status == "False":
+        conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", reason, message, now)
+    conditions = _set(conditions, ConditionType.FINISHED, "True", reason, message, now)
+    status = _report(session, conditions, reason, message)
+    return status.model_copy(
+        update={
+            "pod_name": session.status.pod_name or (pod.name if pod else None),
+            "node_name": session.status.node_name or (pod.node if pod else None),
+            "attempts": max(session.status.attempts or 0, pod.attempt if pod else 0),
+            "room": session.status.room or room,
+            "ended_at": session.status.ended_at or now,
+            "end_reason": end_reason,
+        }
+    )
+
+
+def _set(
+    conditions: list[Condition],
+    kind: ConditionType,
+    status: Literal["True", "False"],
+    reason: Reason,
+    message: str,
+    now: datetime,
+) -> list[Condition]:
+    return with_condition(conditions, kind, status, reason, message[:_MAX_MESSAGE], now)
+
+
+def _bound(conditions: list[Condition], pod: AgentPod, now: datetime) -> list[Condition]:
+    return _set(conditions, ConditionType.POD_BOUND, "True", Reason.BOUND, f"Pod {pod.name} has the call.", now)
+
+
+def _where(session: VoiceSession, pod: AgentPod, room: str, start_type: StartType, provider: str) -> dict[str, object]:
+    return {
+        "room": room,
+        "pod_name": pod.name,
+        "node_name": pod.node,
+        "start_type": session.status.start_type or start_type,
+        "llm_provider": provider or None,
+        "bound_at": pod.claimed_at,
+    }
+
+
+def _report(
+    session: VoiceSession,
+    conditions: list[Condition],
+    reason: Reason,
+    message: str,
+    attempts: int | None = None,
+    starting_slowly: bool = False,
+) -> VoiceSessionStatus:
+    attempts = max(session.status.attempts or 0, attempts or 0)
+    return session.status.model_copy(
+        update={
+            "conditions": conditions,
+            "phase": derive_phase(conditions, attempts, starting_slowly),
+            "reason": reason.value,
+            "message": message[:_MAX_MESSAGE],
+            "session_id": session.metadata.uid,
+            "attempts": attempts,
+        }
+    )

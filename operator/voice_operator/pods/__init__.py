@@ -1,0 +1,1 @@
+"""An agent pod, by its object and by its own word."""

@@ -1,0 +1,1 @@
+"""How many pods wait, and which goes to whom."""

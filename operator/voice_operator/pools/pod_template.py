@@ -1,0 +1,216 @@
+"""Builds the Pod that a pool's agents run in. Pure."""
+
+import json
+from typing import Any
+
+from voicesession.models import AgentPool, Provider
+from voicesession.names import (
+    AGENT_PORT,
+    API_VERSION,
+    ATTEMPT_ANNOTATION,
+    EGRESS_LABEL,
+    LOCAL_EGRESS,
+    POOL_LABEL,
+    STATE_LABEL,
+    TEMPLATE_LABEL,
+    WARM,
+    short_hash,
+)
+from voicesession.serving import is_local
+
+Raw = dict[str, Any]
+
+USER_ID = 10001
+# Enough for a goodbye and for flushing the conversation.
+GRACE_SECONDS = 15
+# How long a pod stays bound to a node that is gone.
+NODE_LOSS_SECONDS = 10
+PROVIDERS_FOLDER = "/etc/voice-agent/providers"
+
+
+def build_agent_pod(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
+    """Returns an unassigned pod of this pool, to be created.
+
+    `public_key`: PEM, by which the pod knows the operator. `database_secret`: Secret whose key `url` is the agents'
+    DATABASE_URL; empty: no database.
+    """
+    template = build_template(pool, public_key, database_secret, log_level)
+    metadata = template["metadata"]
+    labels = {
+        **metadata["labels"],
+        POOL_LABEL: pool.metadata.name,
+        STATE_LABEL: WARM,
+        TEMPLATE_LABEL: hash_template(template),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": f"{pool.metadata.name}-",
+            "labels": labels,
+            # There from the start: a JSON-patch cannot add to annotations that do not exist.
+            "annotations": {**metadata["annotations"], ATTEMPT_ANNOTATION: "0"},
+            # Deleting a pool deletes its idle pods; a claim replaces the owner by the VoiceSession.
+            "ownerReferences": [build_owner_reference("AgentPool", pool.metadata.name, pool.metadata.uid)],
+        },
+        "spec": template["spec"],
+    }
+
+
+def hash_template(template: Raw) -> str:
+    """Returns what tells pods of this template from outdated ones."""
+    return short_hash(json.dumps(template, sort_keys=True), 10)
+
+
+def build_template(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
+    """Returns the part of a pod that, when changed, makes waiting pods outdated."""
+    settings = pool.spec.pod
+    labels = {"app.kubernetes.io/name": "voice-agent", "app.kubernetes.io/component": "agent", **settings.labels}
+    if is_local(pool):
+        labels[EGRESS_LABEL] = LOCAL_EGRESS
+    spec: Raw = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "tolerations": [*build_node_loss_tolerations(), *settings.tolerations],
+        "containers": [_build_container(pool, public_key, database_secret, log_level)],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *_build_key_volumes(pool.spec.providers)],
+        **_optional(
+            nodeSelector=settings.node_selector,
+            affinity=settings.affinity,
+            topologySpreadConstraints=settings.topology_spread_constraints or build_spread(pool),
+            runtimeClassName=settings.runtime_class_name,
+            priorityClassName=settings.priority_class_name,
+            imagePullSecrets=settings.image_pull_secrets,
+        ),
+    }
+    return {"metadata": {"labels": labels, "annotations": dict(settings.annotations)}, "spec": spec}
+
+
+def build_node_loss_tolerations() -> list[Raw]:
+    """Returns tolerations by which pods leave a lost node after seconds; Kubernetes' default is 300."""
+    return [
+        {
+            "key": f"node.kubernetes.io/{taint}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": NODE_LOSS_SECONDS,
+        }
+        for taint in ("not-ready", "unreachable")
+    ]
+
+
+def build_spread(pool: AgentPool) -> list[Raw]:
+    """Returns what spreads a pool's waiting pods over nodes, where it says nothing itself.
+
+    A node that is lost takes only its share of them along, and calls do not all begin on the same node. Kubernetes
+    spreads by itself what a Deployment owns, not these.
+    """
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {POOL_LABEL: pool.metadata.name, STATE_LABEL: WARM}},
+        }
+    ]
+
+
+def build_owner_reference(kind: str, name: str, uid: str) -> Raw:
+    """Returns an owner reference to one of our objects; it never blocks the owner's deletion."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _build_container(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
+    resources = pool.spec.resources
+    return {
+        "name": "agent",
+        "image": pool.spec.image,
+        "ports": [{"name": "http", "containerPort": AGENT_PORT}],
+        "env": _build_env(pool, public_key, database_secret, log_level),
+        "resources": {
+            "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request},
+            # No CPU limit: throttling tears audio.
+            "limits": {"memory": resources.memory_limit},
+        },
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": AGENT_PORT},
+            "periodSeconds": 1,
+            "timeoutSeconds": 1,
+            "failureThreshold": 3,
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": "/dev/termination-log",
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own, empty
+            *(
+                {"name": _volume_name(provider), "mountPath": f"{PROVIDERS_FOLDER}/{provider.name}", "readOnly": True}
+                for provider in pool.spec.providers
+                if provider.secret_ref
+            ),
+        ],
+    }
+
+
+def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> list[Raw]:
+    providers = json.dumps([provider.to_wire() for provider in pool.spec.providers], sort_keys=True)
+    env: list[Raw] = [
+        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": "OPERATOR_PUBLIC_KEY", "value": public_key},
+        {"name": "AGENT_CODE", "value": pool.spec.code},
+        {"name": "AGENT_VAD", "value": pool.spec.vad},
+        {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
+        {"name": "AGENT_LOG_LEVEL", "value": log_level},
+    ]
+    if database_secret:
+        reference = {"secretKeyRef": {"name": database_secret, "key": "url"}}
+        env.append({"name": "DATABASE_URL", "valueFrom": reference})
+    return env
+
+
+def _escape(value: str) -> str:
+    """Keeps the kubelet from expanding $(NAME) in a text that may contain it."""
+    return value.replace("$(", "$$(")
+
+
+def _build_key_volumes(providers: list[Provider]) -> list[Raw]:
+    return [
+        {
+            "name": _volume_name(provider),
+            "secret": {
+                "secretName": provider.secret_ref.name,
+                "items": [{"key": provider.secret_ref.key, "path": "api-key"}],
+                "defaultMode": 0o440,
+            },
+        }
+        for provider in providers
+        if provider.secret_ref
+    ]
+
+
+def _volume_name(provider: Provider) -> str:
+    return f"key-{provider.name}"
+
+
+def _optional(**fields: Any) -> Raw:
+    return {name: value for name, value in fields.items() if value}

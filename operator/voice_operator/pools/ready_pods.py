@@ -1,0 +1,123 @@
+"""Which pods could take a call this moment, which of them are spoken for, and who waits for one."""
+
+import time
+
+from voice_operator.cache import Picture
+from voice_operator.calls.memory import Call
+from voice_operator.pods.agent_pod import AgentPod
+from voice_operator.pools.waiting_line import WaitingLine
+
+# The pods of a node that is lost look ready until Kubernetes says otherwise, which takes it 40 s.
+SUSPICION_SECONDS = 60.0
+
+
+class ReadyPods:
+    """The shelf of ready pods and the line before it, for each pool.
+
+    A pod is taken off before its claim is sent, so that two calls of this operator never try for the same one. That
+    two operators do not get the same one is the claim's own business. Nothing here grows with the number of pods but
+    the shelf itself: thousands may wait.
+    """
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+        self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
+        self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
+        self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
+        self._lines: dict[str, WaitingLine] = {}
+        self._suspected_until: dict[str, float] = {}  # by node
+
+    # Pods
+
+    def update(self, before: AgentPod | None, after: AgentPod | None) -> bool:
+        """Takes in a change of a pod; tells whether it has become ready by it."""
+        pod = after or before
+        if pod is None:
+            return False
+        shelf = self._shelves.setdefault(pod.pool, {})
+        if after is None or not after.warm or after.ready:
+            self.answering.discard(pod.uid)  # from now on its kubelet's word counts, also that it answers no more
+        if after is None or not self.is_ready(after):
+            shelf.pop(pod.uid, None)
+            return False
+        new = pod.uid not in shelf
+        shelf[pod.uid] = after
+        return new
+
+    def answered(self, pod: AgentPod) -> None:
+        """Takes in that a starting pod says it is ready."""
+        self.answering.add(pod.uid)
+        self._look_again(pod)
+
+    def is_ready(self, pod: AgentPod) -> bool:
+        """Tells whether this pod can take a call and is not spoken for."""
+        return pod.warm and pod.uid not in self.reserved and (pod.ready or pod.uid in self.answering)
+
+    def list_ready(self, pool: str) -> list[AgentPod]:
+        """Returns the pool's ready pods, the one that has been ready the longest first."""
+        return list(self._shelves.get(pool, {}).values())
+
+    def reserve_for(self, call: Call, pool: str, template: str) -> AgentPod | None:
+        """Takes a pod off the shelf for this call, which waits no more.
+
+        One of a node that is not suspected, and of those an up-to-date one, if there are such.
+        """
+        shelf = self._shelves.get(pool)
+        if not shelf:
+            return None
+        trusted = (pod for pod in shelf.values() if not self._is_suspected(pod))
+        up_to_date = (pod for pod in shelf.values() if pod.template == template and not self._is_suspected(pod))
+        pod = next(up_to_date, None) or next(trusted, None) or next(iter(shelf.values()))
+        self.reserve(pod)
+        self._lines[pool].serve(call)
+        call.waiting_for = None
+        return pod
+
+    def suspect(self, node: str) -> None:
+        """Has this node's pods taken last for a while: one of them did not answer."""
+        self._suspected_until[node] = time.monotonic() + SUSPICION_SECONDS
+
+    def _is_suspected(self, pod: AgentPod) -> bool:
+        return pod.node is not None and self._suspected_until.get(pod.node, 0.0) > time.monotonic()
+
+    def reserve(self, pod: AgentPod) -> None:
+        """Takes this pod off the shelf until it is released."""
+        self.reserved.add(pod.uid)
+        self._shelves.get(pod.pool, {}).pop(pod.uid, None)
+
+    def release(self, pod: AgentPod) -> None:
+        """Puts a pod back; what the picture says of it by now decides whether it is on the shelf again."""
+        self.reserved.discard(pod.uid)
+        self._look_again(pod)
+
+    def _look_again(self, pod: AgentPod) -> None:
+        held = self._picture.pods.get(pod.name)
+        if held and held.uid == pod.uid:
+            self.update(None, held)
+
+    # Calls
+
+    def join_line(self, pool: str, call: Call) -> bool:
+        """Has a call wait for a pod of this pool, and tells whether there is one for it already."""
+        if call.waiting_for != pool:
+            self.leave_line(call)
+            call.waiting_for = pool
+            self._lines.setdefault(pool, WaitingLine()).join(call)
+        line = self._lines[pool]
+        ready = len(self._shelves.get(pool, ()))
+        return ready >= len(line) or call in line.first(ready)
+
+    def leave_line(self, call: Call) -> None:
+        """Has a call wait no more."""
+        if call.waiting_for is not None:
+            self._lines[call.waiting_for].leave(call)
+            call.waiting_for = None
+
+    def count_waiting(self, pool: str) -> int:
+        """Returns how many calls wait for a pod of this pool."""
+        return len(self._lines.get(pool, ()))
+
+    def head_of_line(self, pool: str) -> list[Call]:
+        """Returns the waiting calls for which there are ready pods."""
+        line = self._lines.get(pool)
+        return line.first(len(self._shelves.get(pool, ()))) if line else []

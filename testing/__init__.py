@@ -1,0 +1,1 @@
+"""What tests, demo and benchmarks share: the real things beside ours, and customers who call."""

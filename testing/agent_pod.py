@@ -1,0 +1,285 @@
+"""Runs the agent pod's process as Kubernetes would, and speaks to it as the operator does."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from testing.livekit import LiveKitServer, free_port
+from voicesession.assignment import (
+    Assignment,
+    CallEnded,
+    EndRequest,
+    Joined,
+    PodEvent,
+    Preparation,
+    TerminationMessage,
+    parse_pod_event,
+)
+from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SttModel, TtsModel
+from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+READY_SECONDS = 60.0
+# Compiled once for all test processes, as in the image; the environment may forbid it beside the sources.
+_BYTECODE = Path(tempfile.gettempdir()) / "vac-test-bytecode"
+
+_Event = TypeVar("_Event", bound=PodEvent)
+
+
+@dataclass
+class Follower:
+    """One reader of a pod's event stream."""
+
+    events: list[PodEvent] = field(default_factory=list)
+    finished: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, event: PodEvent) -> None:
+        """Notes an event."""
+        self.events.append(event)
+        self._changed.set()
+
+    def finish(self) -> None:
+        """Notes the stream's end."""
+        self.finished = True
+        self._changed.set()
+
+    def all_of(self, kind: type[_Event]) -> list[_Event]:
+        """Returns the events of one kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    async def wait_for(self, kind: type[_Event], timeout: float = 30.0) -> _Event:
+        """Returns the first event of this kind, when it has come."""
+        await self.until(lambda: bool(self.all_of(kind)), timeout, kind.__name__)
+        return self.all_of(kind)[0]
+
+    async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Waits until `condition` holds."""
+        deadline = time.monotonic() + timeout
+        while not condition():
+            left = deadline - time.monotonic()
+            assert left > 0, f"waited {timeout:.0f} s for {what}; there were {self.events}"
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(left, 0.2))
+
+
+class AgentPod:
+    """A running `python -m voice_agent`."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, folder: Path, port: int, uid: str, key: Ed25519PrivateKey
+    ) -> None:
+        """`folder` holds its logs and its termination message."""
+        self.process = process
+        self.folder = folder
+        self.uid = uid
+        self.key = key
+        self.url = f"http://127.0.0.1:{port}"
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._whole_log: str | None = None
+
+    @property
+    def log(self) -> str:
+        """What it has written to its standard error so far."""
+        return self._whole_log if self._whole_log is not None else (self.folder / "log").read_text()
+
+    def termination(self) -> TerminationMessage:
+        """What it left for Kubernetes."""
+        return TerminationMessage.model_validate_json((self.folder / "termination").read_bytes())
+
+    async def wait_until_ready(self) -> None:
+        """Waits until its readiness probe succeeds."""
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            assert self.process.returncode is None, self.log
+            assert time.monotonic() < deadline, self.log
+            with contextlib.suppress(aiohttp.ClientError):
+                async with self._session.get(f"{self.url}/readyz") as response:
+                    if response.status == 200:
+                        return
+            await asyncio.sleep(0.05)
+
+    async def request(
+        self, method: str, path: str, purpose: Purpose, body: bytes = b"", token: str | None = None
+    ) -> aiohttp.ClientResponse:
+        """Sends one request with a token of the operator's, or with the given one; the caller releases the answer."""
+        token = sign_pod_request(self.key, self.uid, purpose, body) if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self._session.request(method, f"{self.url}{path}", data=body, headers=headers)
+
+    async def get(self, path: str) -> int:
+        """Returns the status of a plain GET."""
+        async with self._session.get(f"{self.url}{path}") as response:
+            return response.status
+
+    async def assign(self, assignment: Assignment) -> Follower:
+        """Hands over the assignment; returns a reader of the stream."""
+        body = to_body(assignment)
+        return self._follow(await self.request("POST", "/assignment", Purpose.ASSIGNMENT, body))
+
+    async def follow(self) -> Follower:
+        """Returns another reader of the stream."""
+        return self._follow(await self.request("GET", "/events", Purpose.EVENTS))
+
+    async def end(self, request: EndRequest | None = None) -> int:
+        """Asks for the call's end; returns the status."""
+        answer = await self.request("POST", "/end", Purpose.END, to_body(request or EndRequest()))
+        answer.release()
+        return answer.status
+
+    async def prepare(self, preparation: Preparation) -> int:
+        """Hands over greetings; returns the status."""
+        answer = await self.request("POST", "/prepare", Purpose.PREPARE, to_body(preparation))
+        answer.release()
+        return answer.status
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal."""
+        self.process.send_signal(number)
+
+    async def exit_code(self, timeout: float = 30.0) -> int:
+        """Waits until it has exited."""
+        return await asyncio.wait_for(self.process.wait(), timeout)
+
+    async def aclose(self) -> None:
+        """Kills it if it still runs."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+        self._whole_log = self.log
+
+    def _follow(self, answer: aiohttp.ClientResponse) -> Follower:
+        assert answer.status == 200, answer.status
+        follower = Follower()
+        task = asyncio.get_running_loop().create_task(self._read(answer, follower))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return follower
+
+    @staticmethod
+    async def _read(answer: aiohttp.ClientResponse, follower: Follower) -> None:
+        with contextlib.suppress(aiohttp.ClientError):
+            async for line in answer.content:
+                follower.add(parse_pod_event(line))
+        follower.finish()
+
+
+@asynccontextmanager
+async def running_pod(
+    providers: Sequence[Provider] = (),
+    keys: Mapping[str, str] | None = None,
+    wait: bool = True,
+    **environment: str,
+) -> AsyncIterator[AgentPod]:
+    """Starts a pod's process and waits until it is ready; kills it afterwards. `keys`: provider keys by name."""
+    key = Ed25519PrivateKey.generate()
+    uid, port = str(uuid.uuid4()), free_port()
+    with tempfile.TemporaryDirectory(prefix="vac-pod-") as name:
+        folder = Path(name)
+        for provider, value in (keys or {}).items():
+            (folder / "keys" / provider).mkdir(parents=True)
+            (folder / "keys" / provider / "api-key").write_text(value + "\n")
+        variables = {
+            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / path) for path in ("operator", "agent_image", ".")),
+            "PYTHONPYCACHEPREFIX": str(_BYTECODE),
+            "PYTHONUNBUFFERED": "1",
+            "POD_UID": uid,
+            "POD_NAME": "pod-1",
+            "OPERATOR_PUBLIC_KEY": public_key_pem(key),
+            "AGENT_PROVIDERS": json.dumps([provider.to_wire() for provider in providers]),
+            "AGENT_PORT": str(port),
+            "PROVIDER_KEYS_FOLDER": str(folder / "keys"),
+            "TERMINATION_LOG": str(folder / "termination"),
+            **environment,
+        }
+        with (folder / "log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                "setpriv",
+                *("--pdeathsig", "KILL", "--", sys.executable, "-m", "voice_agent"),
+                env=variables,
+                cwd=environment.get("WORKING_FOLDER", name),
+                stdout=log,
+                stderr=log,
+            )
+        pod = AgentPod(process, folder, port, uid, key)
+        try:
+            if wait:
+                await pod.wait_until_ready()
+            yield pod
+        finally:
+            await pod.aclose()
+            # Shown by pytest where the test fails.
+            sys.stdout.write(pod.log)
+
+
+def to_body(model: Any) -> bytes:
+    """Returns a model as a request's body."""
+    return json.dumps(model.to_wire()).encode()
+
+
+def build_provider(base_url: str, name: str = "fake", **parts: Any) -> Provider:
+    """Returns a provider whose models all live at one URL."""
+    return Provider(
+        name=name,
+        stt=SttModel(base_url=base_url, model="whisper"),
+        llm=LlmModel(base_url=base_url, model="chat"),
+        tts=TtsModel(base_url=base_url, model="speech", voice="alloy"),
+        **parts,
+    )
+
+
+def build_assignment(
+    livekit: LiveKitServer,
+    room: str,
+    profile: AgentProfileSpec | None = None,
+    limits: EffectiveLimits | None = None,
+    **fields: Any,
+) -> Assignment:
+    """Returns a first attempt at a new conversation for `customer` in `room`."""
+    values: dict[str, Any] = {
+        "session_id": str(uuid.uuid4()),
+        "voice_session": "vs-test",
+        "attempt": 1,
+        "room": room,
+        "livekit_url": livekit.url,
+        "room_token": livekit.agent_token(room),
+        "participant_identity": "customer",
+        "profile_name": "default",
+        "profile": profile or AgentProfileSpec(greeting="Hello there.", goodbye="Bye now."),
+        "provider": "fake",
+        "limits": limits or EffectiveLimits(),
+        "write_token": "unused",
+        **fields,
+    }
+    return Assignment.model_validate(values)
+
+
+def joined(follower: Follower) -> Joined:
+    """Returns the event that says the agent is in the room."""
+    return follower.all_of(Joined)[0]
+
+
+def ended(follower: Follower) -> CallEnded:
+    """Returns the last event."""
+    return follower.all_of(CallEnded)[0]

@@ -1,0 +1,75 @@
+"""Renders and installs the chart with the pinned helm."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local_cluster.binaries import HELM, KUBERNETES_VERSION, ensure
+
+CHART = Path(__file__).parents[1] / "charts" / "voice-agent"
+RELEASE = "r"
+NAMESPACE = "voice"
+
+Raw = dict[str, Any]
+
+
+class HelmError(Exception):
+    """What helm says when it refuses."""
+
+
+def run_helm(*arguments: str, values: Mapping[str, Any] | None = None, kubeconfig: Path | None = None) -> str:
+    """Runs helm; returns what it prints.
+
+    Raises:
+        HelmError: it failed.
+    """
+    ensure([HELM])
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/tmp")}
+    environment["KUBECONFIG"] = str(kubeconfig or "/dev/null")
+    command = [str(HELM.path()), *arguments]
+    if values is not None:
+        command += ["-f", "-"]
+    done = subprocess.run(
+        command, input=json.dumps(values), env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode:
+        raise HelmError(done.stderr)
+    return done.stdout
+
+
+def render(values: Mapping[str, Any] | None = None) -> list[Raw]:
+    """Returns every object that the chart makes with these values, hooks too.
+
+    Raises:
+        HelmError: the values are refused.
+    """
+    arguments = ("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version", KUBERNETES_VERSION)
+    return [found for found in yaml.safe_load_all(run_helm(*arguments, values=values or {})) if found]
+
+
+def find(objects: list[Raw], kind: str, component: str) -> Raw:
+    """Returns the one object of this kind and component."""
+    (found,) = [
+        item
+        for item in objects
+        if item["kind"] == kind and item["metadata"]["name"] in {f"{RELEASE}-voice-agent-{component}", component}
+    ]
+    return found
+
+
+def pod_templates(objects: list[Raw]) -> Iterator[tuple[str, Raw]]:
+    """Yields the name and pod template of everything that makes pods."""
+    for item in objects:
+        if template := item.get("spec", {}).get("template"):
+            yield item["metadata"]["name"], template
+
+
+def environment_of(objects: list[Raw], kind: str, component: str) -> dict[str, Any]:
+    """Returns the first container's variables: their value, or where it comes from."""
+    container = find(objects, kind, component)["spec"]["template"]["spec"]["containers"][0]
+    return {item["name"]: item.get("value", item.get("valueFrom")) for item in container.get("env", [])}

@@ -1,0 +1,165 @@
+"""The token service's real application on loopback, and what callers of it need in tests."""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import jwt
+
+from testing.livekit import KEY, SECRET
+from token_service.app import build_app
+from token_service.callers import build_authenticator
+from token_service.http_servers import build_server
+from token_service.kubernetes_api import Cluster
+from token_service.livekit_api import LiveKit
+from token_service.service import Service, TranscriptSource
+from token_service.settings import TokenServiceSettings
+from token_service.watch_cache import WatchCache
+
+# Nobody listens there.
+NOBODY = "ws://127.0.0.1:9"
+PUBLIC_URL = "wss://livekit.example.com"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read whole. `body`: parsed JSON, or the text."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """A running token service."""
+
+    url: str
+    service: Service
+    http: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: Any = None, bearer: str | None = None, **more: Any) -> Answer:
+        """Sends one request; `body` as JSON."""
+        headers = {**more.pop("headers", {})}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
+        if body is not None:
+            more["json"] = body
+        async with self.http.request(method, self.url + path, headers=headers, **more) as answer:
+            text = await answer.text()
+            parsed = json.loads(text) if "json" in answer.content_type else text
+            return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, parsed)
+
+    async def webhook(self, event: dict[str, Any], **signing: Any) -> Answer:
+        """Sends an event as LiveKit does, signed with `sign_webhook`'s arguments."""
+        text = json.dumps(event)
+        headers = {"Authorization": sign_webhook(text, **signing), "Content-Type": "application/webhook+json"}
+        return await self.call("POST", "/livekit/webhook", data=text, headers=headers)
+
+
+def sign_webhook(body: str, secret: str = SECRET, key: str = KEY, lifetime: timedelta = timedelta(minutes=5)) -> str:
+    """Returns the Authorization header that LiveKit sends with this body."""
+    digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+    now = datetime.now(UTC)
+    return jwt.encode({"iss": key, "nbf": now, "exp": now + lifetime, "sha256": digest}, secret, "HS256")
+
+
+def room_event(
+    name: str,
+    sid: str,
+    metadata: str,
+    *,
+    event: str = "room_started",
+    created_at: datetime | None = None,
+    room_created_at: datetime | None = None,
+    identity: str | None = None,
+) -> dict[str, Any]:
+    """Returns LiveKit's webhook for a room."""
+    at = created_at or datetime.now(UTC)
+    room = {
+        "sid": sid,
+        "name": name,
+        "metadata": metadata,
+        "creationTime": str(int((room_created_at or at).timestamp())),
+        "creationTimeMs": str(int((room_created_at or at).timestamp() * 1000)),
+    }
+    body: dict[str, Any] = {
+        "event": event,
+        "room": room,
+        "id": f"EV_{sid}_{event}",
+        "createdAt": str(int(at.timestamp())),
+    }
+    if identity:
+        body["participant"] = {"sid": "PA_x", "identity": identity, "kind": "STANDARD"}
+    return body
+
+
+def read_token(token: str) -> dict[str, Any]:
+    """Returns a signed token's claims, its signature checked."""
+    claims: dict[str, Any] = jwt.decode(token, SECRET, ["HS256"], issuer=KEY)
+    return claims
+
+
+def ticket_of(token: str) -> str:
+    """Returns the room metadata that a token carries."""
+    return str(read_token(token)["roomConfig"]["metadata"])
+
+
+def build_settings(**fields: Any) -> TokenServiceSettings:
+    """Returns settings for tests: nobody is asked for a key, and LiveKit is nowhere, unless `fields` says otherwise."""
+    given = {
+        "livekit_url": NOBODY,
+        "livekit_public_url": PUBLIC_URL,
+        "livekit_api_key": KEY,
+        "livekit_api_secret": SECRET,
+        "auth_mode": "none",
+        **fields,
+    }
+    return TokenServiceSettings.model_validate(given)
+
+
+@contextlib.asynccontextmanager
+async def running_front_door(
+    cluster: Cluster, transcripts: TranscriptSource | None = None, port: int = 0, **settings: Any
+) -> AsyncIterator[FrontDoor]:
+    """Serves the application on loopback until the block ends."""
+    async with contextlib.AsyncExitStack() as stack:
+        configured = build_settings(**settings)
+        livekit = LiveKit(configured.livekit_url, KEY, SECRET)
+        stack.push_async_callback(livekit.close)
+        cache = WatchCache()
+        service = Service(configured, cluster, cache, livekit, build_authenticator(configured), transcripts)
+        following = asyncio.create_task(cache.follow(cluster))
+        stack.push_async_callback(_stop, following)
+        # With the protocol named, asyncio sends without delay.
+        listener = socket.socket(proto=socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(100)
+        server = build_server(build_app(service), "127.0.0.1", 0)
+        serving = asyncio.create_task(server.serve([listener]))
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)))
+        yield FrontDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", service, http)
+        server.should_exit = True
+        await serving
+
+
+async def until_synced(door: FrontDoor) -> None:
+    """Waits until the service knows the cluster's objects."""
+    async with asyncio.timeout(20):
+        for kind in (door.service.cache.sessions, door.service.cache.profiles, door.service.cache.pools):
+            await kind.synced.wait()
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,343 @@
+"""What the chart renders with several values: rights, hardening, secrets, wiring."""
+
+import base64
+import configparser
+import json
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+import yaml
+
+from testing.chart import CHART, Raw, environment_of, find, pod_templates, render, run_helm
+from voicesession.pod_tokens import load_private_key
+
+pytestmark = pytest.mark.chart
+
+EXTERNAL: Raw = {
+    "livekit": {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
+    "postgres": {
+        "enabled": False,
+        "external": {"host": "db.example.com", "user": "owner", "passwordSecret": "db", "sslmode": "verify-full"},
+    },
+}
+VARIANTS: dict[str, Raw] = {
+    "defaults": {},
+    "external": EXTERNAL,
+    "openai": {"openai": {"apiKeySecret": "openai"}, "imagePullSecrets": [{"name": "registry"}]},
+    "api-keys": {"tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "keys"}}},
+    "storage": {"postgres": {"storage": {"size": "10Gi", "className": "fast"}}},
+    "own secrets": {"secrets": {"create": False}, "admission": {"tenantMaxSessions": 0}},
+    "least": {
+        "networkPolicies": {"enabled": False},
+        "localModels": {"enabled": False},
+        "defaultPool": {"create": False},
+        "defaultProfile": {"create": False},
+    },
+}
+
+
+@pytest.fixture(scope="module", params=sorted(VARIANTS))
+def objects(request: pytest.FixtureRequest) -> list[Raw]:
+    """The chart's objects under each of the variants."""
+    return render(VARIANTS[request.param])
+
+
+@pytest.fixture(scope="module")
+def defaults() -> list[Raw]:
+    return render()
+
+
+def rules_of(role: Raw) -> set[tuple[str, str, str]]:
+    """Returns the rights of a Role as (group, resource, verb)."""
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def rights(group: str, resources: str, verbs: str) -> set[tuple[str, str, str]]:
+    return {(group, resource, verb) for resource in resources.split() for verb in verbs.split()}
+
+
+def test_lint() -> None:
+    assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART))
+
+
+def test_exact_rights(objects: list[Raw]) -> None:
+    ours = "voiceagents.dev"
+    read = "get list watch"
+    assert rules_of(find(objects, "Role", "operator")) == (
+        rights(ours, "voicesessions", f"{read} create delete")
+        | rights(ours, "agentpools agentprofiles", read)
+        | rights(ours, "voicesessions/status agentpools/status agentprofiles/status", "patch")
+        | rights("", "pods", f"{read} create patch delete")
+        | rights("", "events", "create")
+    )
+    assert rules_of(find(objects, "Role", "token-service")) == (
+        rights(ours, "voicesessions", f"{read} create patch") | rights(ours, "agentpools agentprofiles", read)
+    )
+    kinds = Counter(item["kind"] for item in objects)
+    assert kinds["Role"] == kinds["RoleBinding"] == kinds["ServiceAccount"] == 2
+    assert not kinds.keys() & {"ClusterRole", "ClusterRoleBinding"}
+    for binding in (item for item in objects if item["kind"] == "RoleBinding"):
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": binding["roleRef"]["name"], "namespace": "voice"}
+        ]
+
+
+def test_there_are_never_two_operators(defaults: list[Raw]) -> None:
+    spec = find(defaults, "Deployment", "operator")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_only_two_pods_hold_a_kubernetes_token(objects: list[Raw]) -> None:
+    tokens = {
+        name: template["spec"].get("automountServiceAccountToken", True) for name, template in pod_templates(objects)
+    }
+    assert {name for name, mounted in tokens.items() if mounted} == {
+        "r-voice-agent-operator",
+        "r-voice-agent-token-service",
+    }
+    for account in (item for item in objects if item["kind"] == "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_container_is_hardened(objects: list[Raw]) -> None:
+    for name, template in pod_templates(objects):
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["runAsUser"] == 10001, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec.get("hostNetwork", False) is (name == "r-voice-agent-livekit"), name
+        assert not {"hostPID", "hostIPC", "initContainers"} & spec.keys(), name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["limits"]["memory"], name
+            assert "cpu" not in container["resources"]["limits"], name
+        assert all("hostPath" not in volume for volume in spec.get("volumes", [])), name
+
+
+def test_secrets_appear_nowhere_but_in_secrets(objects: list[Raw]) -> None:
+    secret_values = {
+        base64.b64decode(value).decode()
+        for item in objects
+        if item["kind"] == "Secret"
+        for value in item["data"].values()
+    }
+    rest = json.dumps([item for item in objects if item["kind"] != "Secret"])
+    for value in secret_values:
+        assert json.dumps(value)[1:-1] not in rest
+    for name, template in pod_templates(objects):
+        for variable in template["spec"]["containers"][0].get("env", []):
+            if re.search("PASSWORD|API_SECRET$|API_KEY$|_KEYS$", variable["name"]):
+                assert "secretKeyRef" in variable["valueFrom"], (name, variable["name"])
+            if variable["name"] == "DATABASE_URL" and "value" in variable:
+                assert re.fullmatch(r"postgresql://\w+@[^:@]+:\d+/voice\?sslmode=[\w-]+", variable["value"]), name
+
+
+def test_every_reference_has_its_object(objects: list[Raw]) -> None:
+    made = {
+        (item["kind"], item["metadata"]["name"], key)
+        for item in objects
+        for key in (item.get("data") or {"": ""})
+        if item["kind"] in {"Secret", "ConfigMap"}
+    }
+    brought = {"lk", "db", "keys", "openai", "registry"}  # by the user, in the variants
+    for name, template in pod_templates(objects):
+        for kind, secret, key in references(template["spec"]):
+            if secret not in brought and any(item["kind"] == "Secret" for item in objects):
+                assert (kind, secret, key) in made, name
+
+
+def references(node: Any) -> list[tuple[str, str, str]]:
+    """Returns (kind, name, key) of every key of a Secret that a pod's spec names."""
+    found = []
+    if isinstance(node, dict):
+        if "secretKeyRef" in node:
+            found.append(("Secret", node["secretKeyRef"]["name"], node["secretKeyRef"]["key"]))
+        if isinstance(node.get("secret"), dict):
+            name = node["secret"].get("secretName") or node["secret"]["name"]
+            found += [("Secret", name, item["key"]) for item in node["secret"].get("items", [])]
+        for value in node.values():
+            found += references(value)
+    if isinstance(node, list):
+        for value in node:
+            found += references(value)
+    return found
+
+
+def test_selectors_choose_their_own_pods(objects: list[Raw]) -> None:
+    templates = dict(pod_templates(objects))
+    for item in objects:
+        selector = item.get("spec", {}).get("selector")
+        if item["kind"] in {"Deployment", "StatefulSet", "Service"}:
+            wanted = selector.get("matchLabels", selector)
+            chosen = [
+                name for name, template in templates.items() if wanted.items() <= template["metadata"]["labels"].items()
+            ]
+            assert chosen == [item["metadata"]["name"]]
+
+
+def test_generated_secrets(defaults: list[Raw]) -> None:
+    data = {item["metadata"]["name"]: item["data"] for item in defaults if item["kind"] == "Secret"}
+    read = {
+        name.removeprefix("r-voice-agent-"): {key: base64.b64decode(value).decode() for key, value in values.items()}
+        for name, values in data.items()
+    }
+    load_private_key(read["keys"]["signing-key"])
+    assert len(read["keys"]["conversation-key"]) >= 32
+    assert len(read["livekit"]["api-secret"]) >= 32
+    assert read["livekit"]["keys"] == f"{read['livekit']['api-key']}: {read['livekit']['api-secret']}"
+    roles = read["database-roles"]
+    assert roles["reader-url"] == (
+        f"postgresql://voice_reader:{roles['reader-password']}@r-voice-agent-pgbouncer:6432/voice"
+    )
+    assert read["agent-database"] == {
+        "url": f"postgresql://voice_agent:{roles['agent-password']}@r-voice-agent-pgbouncer:6432/voice"
+    }
+    passwords = [roles[f"{role}-password"] for role in ("agent", "reader", "closer")]
+    assert len({*passwords, read["database-owner"]["password"]}) == 4
+    assert [line.split('"')[1::2] for line in roles["userlist.txt"].splitlines()] == [
+        [f"voice_{role}", roles[f"{role}-password"]] for role in ("agent", "reader", "closer")
+    ]
+
+
+def test_pgbouncer_keeps_the_connection_limits() -> None:
+    objects = render({"database": {"minConnections": 7, "maxConnections": 41, "maxClients": 900}})
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"])
+    settings = parser["pgbouncer"]
+    assert settings["pool_mode"] == "transaction"
+    assert (settings["min_pool_size"], settings["default_pool_size"], settings["max_db_connections"]) == (
+        "7",
+        "41",
+        "41",
+    )
+    assert settings["max_client_conn"] == "900"
+    assert settings["server_reset_query_always"] == "1"
+
+
+@pytest.mark.parametrize(("wanted", "made"), [(30, 200), (180, 200), (181, 201)])
+def test_postgres_has_room_for_the_pool_and_for_people(wanted: int, made: int) -> None:
+    objects = render({"database": {"maxConnections": wanted}})
+    arguments = find(objects, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments == ["-c", f"max_connections={made}"]
+
+
+def test_an_upgrade_of_the_chart_alone_restarts_nothing(defaults: list[Raw]) -> None:
+    for name, template in pod_templates(defaults):
+        assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys(), name
+
+
+def test_local_pods_reach_nothing_outside(defaults: list[Raw]) -> None:
+    policy = find(defaults, "NetworkPolicy", "local-egress")["spec"]
+    assert policy["podSelector"] == {"matchLabels": {"voiceagents.dev/egress": "local"}}
+    assert policy["policyTypes"] == ["Egress"]
+    for rule in policy["egress"]:
+        assert rule["ports"]
+        for target in rule["to"]:
+            if "ipBlock" in target:
+                assert target["ipBlock"]["cidr"] in {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
+                assert {port["port"] for port in rule["ports"]} == {7880, 7881, 7882}
+            else:
+                assert target["podSelector"]["matchLabels"]
+
+
+def test_only_the_operator_reaches_agents(defaults: list[Raw]) -> None:
+    policy = find(defaults, "NetworkPolicy", "agent-ingress")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"port": 8081}]
+    (source,) = rule["from"]
+    assert source["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+
+
+def test_default_pool_is_local_only(defaults: list[Raw]) -> None:
+    pools = [item for item in defaults if item["kind"] == "AgentPool"]
+    assert [pool["metadata"]["name"] for pool in pools] == ["default"]
+    (provider,) = pools[0]["spec"]["providers"]
+    assert provider["local"] is True
+    assert "secretRef" not in provider
+    assert find(defaults, "AgentProfile", "default")["spec"] == {"pool": "default"}
+
+
+def test_an_openai_key_adds_its_provider_and_sets_local_mode_apart() -> None:
+    values = {"openai": {"apiKeySecret": "openai", "baseUrl": "https://proxy.example.com/v1"}}
+    objects = render({**values, "defaultProfile": {"spec": {"greeting": "Hi."}}})
+    default, local = (find(objects, "AgentPool", name)["spec"] for name in ("default", "local"))
+    assert [provider["name"] for provider in default["providers"]] == ["openai", "local"]
+    assert default["providers"][0]["secretRef"] == {"name": "openai"}
+    assert default["providers"][0]["llm"]["baseUrl"] == "https://proxy.example.com/v1"
+    assert [provider["name"] for provider in local["providers"]] == ["local"]
+    profile = find(objects, "AgentProfile", "default")["spec"]
+    assert profile == {"pool": "default", "localPool": "local", "greeting": "Hi."}
+
+
+def test_own_providers_replace_ours() -> None:
+    own = [{"name": "mine", "realtime": {"model": "m"}, "secretRef": {"name": "s"}}]
+    objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {"providers": own}})
+    assert find(objects, "AgentPool", "default")["spec"]["providers"] == own
+    assert find(objects, "AgentProfile", "default")["spec"] == {"pool": "default"}
+
+
+def test_external_livekit_and_postgres() -> None:
+    objects = render(EXTERNAL)
+    names = {item["metadata"]["name"] for item in objects}
+    assert not names & {"r-voice-agent-livekit", "r-voice-agent-postgres", "r-voice-agent-database-owner"}
+    for component in ("operator", "token-service"):
+        environment = environment_of(objects, "Deployment", component)
+        assert environment["LIVEKIT_URL"] == "wss://livekit.example.com"
+        assert environment["LIVEKIT_API_SECRET"] == {"secretKeyRef": {"name": "lk", "key": "api-secret"}}
+    assert environment["LIVEKIT_PUBLIC_URL"] == "wss://livekit.example.com"
+    job = environment_of(objects, "Job", "migrations")
+    assert job["DATABASE_URL"] == "postgresql://owner@db.example.com:5432/voice?sslmode=verify-full"
+    assert job["PGPASSWORD"] == {"secretKeyRef": {"name": "db", "key": "password"}}
+    ini = find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
+    assert "voice = host=db.example.com port=5432 dbname=voice" in ini
+    assert "server_tls_sslmode = verify-full" in ini
+
+
+def test_livekit_is_told_its_ports_and_webhook() -> None:
+    ports = {"http": 7980, "tcp": 7981, "udp": 7982}
+    objects = render({"livekit": {"ports": ports, "publicUrl": "wss://voice.example.com"}})
+    settings = yaml.safe_load(environment_of(objects, "Deployment", "livekit")["LIVEKIT_CONFIG"])
+    assert settings["port"] == 7980
+    assert (settings["rtc"]["tcp_port"], settings["rtc"]["udp_port"]) == (7981, 7982)
+    assert settings["rtc"]["stun_servers"] == ["127.0.0.1:9"], "without any, it names public ones"
+    assert settings["webhook"]["urls"] == ["http://r-voice-agent-token-service:3000/livekit/webhook"]
+    assert environment_of(objects, "Deployment", "operator")["LIVEKIT_URL"] == "ws://r-voice-agent-livekit:7980"
+    public = environment_of(objects, "Deployment", "token-service")["LIVEKIT_PUBLIC_URL"]
+    assert public == "wss://voice.example.com"
+    policy = find(objects, "NetworkPolicy", "local-egress")
+    assert {port["port"] for port in policy["spec"]["egress"][-1]["ports"]} == set(ports.values())
+
+
+def test_api_keys_are_mounted() -> None:
+    objects = render(VARIANTS["api-keys"])
+    assert (
+        environment_of(objects, "Deployment", "token-service")["API_KEYS_FILE"] == "/etc/voice-agent/api-keys/api-keys"
+    )
+    spec = find(objects, "Deployment", "token-service")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "api-keys"]
+    assert volume["secret"]["secretName"] == "keys"
+
+
+def test_tenant_limit_of_none_and_zero_differ() -> None:
+    for value, expected in ((None, None), (0, "0"), (5, "5")):
+        objects = render({"admission": {"tenantMaxSessions": value}})
+        for component in ("operator", "token-service"):
+            assert environment_of(objects, "Deployment", component).get("TENANT_MAX_SESSIONS") == expected
+
+
+def test_migrations_run_after_install_and_upgrade(defaults: list[Raw]) -> None:
+    annotations = find(defaults, "Job", "migrations")["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "post-install,post-upgrade"

@@ -1,0 +1,157 @@
+"""The chart installed into a real API server (which runs no pods): what it stores, keeps and permits."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_cluster.binaries import KUBERNETES
+from testing.chart import CHART, NAMESPACE, RELEASE, run_helm
+
+pytestmark = pytest.mark.part
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The release in the API server."""
+
+    kubeconfig: Path
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(self.kubeconfig), "-n", NAMESPACE, *arguments]
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
+
+    def upgrade(self, **values: Any) -> None:
+        """Installs or upgrades; without the migrations, which would need pods to run."""
+        run_helm(
+            *(
+                "upgrade",
+                "--install",
+                RELEASE,
+                str(CHART),
+                "--namespace",
+                NAMESPACE,
+                "--create-namespace",
+                "--no-hooks",
+                "--reset-values",
+            ),
+            values=values,
+            kubeconfig=self.kubeconfig,
+        )
+
+    def secrets(self) -> dict[str, dict[str, str]]:
+        return {
+            item["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in item["data"].items()}
+            for item in self.get("secrets", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+        }
+
+    def may(self, account: str, verb: str, resource: str, namespace: str = NAMESPACE) -> bool:
+        user = f"--as=system:serviceaccount:{NAMESPACE}:{account}"
+        name, _, part = resource.partition("/")
+        question = ("auth", "can-i", verb, name, f"--subresource={part}", user, "-n", namespace)
+        return self.kubectl(*question).stdout.strip() == "yes"
+
+
+@pytest.fixture(scope="module")
+def installation(api_server: Path) -> Iterator[Installation]:
+    installed = Installation(api_server)
+    node = {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "node-a", "labels": {"kubernetes.io/hostname": "node-a"}},
+    }
+    installed.kubectl("create", "-f", "-", stdin=json.dumps(node))
+    status = {"status": {"addresses": [{"type": "InternalIP", "address": "10.245.0.11"}]}}
+    installed.kubectl("patch", "node", "node-a", "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    installed.kubectl("taint", "node", "node-a", "node.kubernetes.io/not-ready:NoSchedule-")
+    installed.upgrade()
+    yield installed
+    run_helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--no-hooks", kubeconfig=api_server)
+    installed.kubectl("delete", "node", "node-a")
+
+
+def test_pools_and_profiles_are_accepted(installation: Installation) -> None:
+    installation.upgrade(openai={"apiKeySecret": "openai"})
+    pools = {item["metadata"]["name"]: item["spec"] for item in installation.get("agentpools")["items"]}
+    assert [provider["name"] for provider in pools["default"]["providers"]] == ["openai", "local"]
+    assert [provider["name"] for provider in pools["local"]["providers"]] == ["local"]
+    (profile,) = installation.get("agentprofiles")["items"]
+    assert profile["spec"]["localPool"] == "local"
+    installation.upgrade()
+    assert [item["metadata"]["name"] for item in installation.get("agentpools")["items"]] == ["default"]
+
+
+def test_secrets_stay_over_upgrades(installation: Installation) -> None:
+    before = installation.secrets()
+    assert len(before) == 5
+    installation.upgrade(tokenService={"replicas": 2})
+    assert installation.secrets() == before
+
+
+def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Installation) -> None:
+    before = installation.secrets()
+    name = f"{RELEASE}-voice-agent-database-roles"
+    patch = json.dumps([{"op": "remove", "path": "/data/agent-password"}])
+    assert installation.kubectl("patch", "secret", name, "--type=json", "-p", patch).returncode == 0
+    installation.upgrade()
+    after = installation.secrets()
+    old, new = before[name]["agent-password"], after[name]["agent-password"]
+    assert old != new
+    assert f'"voice_agent" "{new}"' in after[name]["userlist.txt"]
+    assert f":{new}@" in after[f"{RELEASE}-voice-agent-agent-database"]["url"]
+    assert after[name]["reader-url"] == before[name]["reader-url"]
+    assert old not in str(after)
+
+
+def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) -> None:
+    scaled = installation.kubectl("scale", "apool/default", "--replicas=5")
+    assert scaled.returncode == 0, scaled.stderr
+    installation.upgrade(tokenService={"replicas": 2})
+    assert installation.get("agentpool", "default")["spec"]["warm"]["min"] == 5
+
+
+def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Installation) -> None:
+    installation.upgrade()
+    livekit = installation.get("deployment", f"{RELEASE}-voice-agent-livekit")["spec"]["template"]["spec"]
+    assert livekit["nodeSelector"] == {"kubernetes.io/hostname": "node-a"}
+    service = installation.get("deployment", f"{RELEASE}-voice-agent-token-service")["spec"]["template"]["spec"]
+    variables = {item["name"]: item.get("value") for item in service["containers"][0]["env"]}
+    assert variables["LIVEKIT_PUBLIC_URL"] == "ws://10.245.0.11:7880"
+
+
+OPERATOR = f"{RELEASE}-voice-agent-operator"
+TOKEN_SERVICE = f"{RELEASE}-voice-agent-token-service"
+
+
+@pytest.mark.parametrize(
+    ("account", "verb", "resource", "allowed"),
+    [
+        (OPERATOR, "create", "pods", True),
+        (OPERATOR, "patch", "voicesessions.voiceagents.dev/status", True),
+        (OPERATOR, "patch", "voicesessions.voiceagents.dev", False),
+        (OPERATOR, "get", "secrets", False),
+        (OPERATOR, "create", "pods/exec", False),
+        (OPERATOR, "get", "pods/log", False),
+        (OPERATOR, "list", "nodes", False),
+        (TOKEN_SERVICE, "create", "voicesessions.voiceagents.dev", True),
+        (TOKEN_SERVICE, "watch", "agentprofiles.voiceagents.dev", True),
+        (TOKEN_SERVICE, "delete", "voicesessions.voiceagents.dev", False),
+        (TOKEN_SERVICE, "patch", "voicesessions.voiceagents.dev/status", False),
+        (TOKEN_SERVICE, "create", "agentpools.voiceagents.dev", False),
+        (TOKEN_SERVICE, "list", "pods", False),
+        (TOKEN_SERVICE, "get", "secrets", False),
+        ("default", "list", "pods", False),
+        ("default", "get", "voicesessions.voiceagents.dev", False),
+    ],
+)
+def test_rights(installation: Installation, account: str, verb: str, resource: str, allowed: bool) -> None:
+    assert installation.may(account, verb, resource) is allowed
+    assert installation.may(account, verb, resource, namespace="default") is False

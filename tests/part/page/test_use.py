@@ -1,0 +1,350 @@
+"""The page as its customers use it, in a real browser: keyboard, typing, mute, choices, and one call after another."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from testing.browser import PHONE, TalkPage, build_murmur, chromium, open_page, write_wav
+from testing.livekit import LiveKitServer, running_livekit
+from testing.page_stage import ROOT, AgentProcess, Refusal, Stage, opened_stage
+
+pytestmark = pytest.mark.part
+
+# Lets a test answer the browser's question for the microphone, and take microphones away.
+MICROPHONES = """
+    window.tracks = [];
+    window.allowed = Promise.resolve();
+    window.failures = 0;
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wish) => {
+        await window.allowed;
+        if (window.failures > 0) {
+            window.failures -= 1;
+            throw new DOMException('it is in use', 'NotReadableError');
+        }
+        const stream = await open(wish);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+    window.unplug = () => window.tracks.splice(0).forEach((track) => {
+        track.stop();
+        track.dispatchEvent(new Event('ended'));
+    });
+"""
+ASKING = """
+    window.allowed = new Promise((resolve) => { window.allow = resolve; });
+    navigator.permissions.query = async () => ({ state: 'prompt' });
+"""
+# As a browser that plays no sound of a page's own accord.
+SILENCED = """
+    const play = HTMLMediaElement.prototype.play;
+    window.silenced = true;
+    HTMLMediaElement.prototype.play = function () {
+        return window.silenced ? Promise.reject(new DOMException('click first', 'NotAllowedError')) : play.call(this);
+    };
+"""
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def livekit() -> Iterator[LiveKitServer]:
+    with running_livekit() as server:
+        yield server
+
+
+@pytest.fixture
+async def stage(livekit: LiveKitServer) -> AsyncIterator[Stage]:
+    async with opened_stage(livekit) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    async with chromium(write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 2.0])) as started:
+        yield started
+
+
+@pytest.fixture
+async def page(stage: Stage, browser: Browser) -> AsyncIterator[TalkPage]:
+    async with open_page(browser, stage.base_url) as opened:
+        yield opened
+
+
+async def until_talking(page: TalkPage, stage: Stage, call: int = 1) -> AgentProcess:
+    """Waits until the agent of the page's nth call has greeted and listens."""
+    agent = await stage.until_agent(call)
+    await page.until_line("agent", "Hello, how can I help you?")
+    await page.until_look("listening", "hearing")
+    return agent
+
+
+async def prepare(page: TalkPage, *scripts: str) -> None:
+    """Loads the page again into a browser that was changed by these scripts."""
+    for script in scripts:
+        await page.tab.add_init_script(script)
+    await page.tab.reload()
+
+
+async def test_reloading_takes_no_agent(stage: Stage, page: TalkPage) -> None:
+    for _ in range(10):
+        await page.tab.reload()
+    await expect(page.button("Start talking")).to_be_visible()
+    assert stage.token_requests == []
+
+
+async def test_start_and_end_again_and_again(stage: Stage, page: TalkPage) -> None:
+    for number, pause in enumerate((0, 1, 0), start=1):
+        await stage.keep_spare()
+        await page.start()
+        agent = await until_talking(page, stage, number)
+        await agent.until("heard", audible=True)
+        await page.button("Hang up").click()
+        await page.until_look("ended")
+        await asyncio.sleep(pause)
+    assert len(set(stage.rooms)) == len(stage.rooms) == 3
+
+
+async def test_a_typed_message(stage: Stage, page: TalkPage) -> None:
+    await page.start()
+    agent = await until_talking(page, stage)
+    box = page.tab.get_by_placeholder("Or type a message")
+    await box.fill("Please call me Ada.")
+    await page.button("Send the message").click()
+    await agent.until("chat", text="Please call me Ada.")
+    assert ("customer", "Please call me Ada.") in await page.lines()
+    await expect(box).to_have_value("")
+
+
+async def test_a_message_that_nobody_would_read_is_kept(stage: Stage, page: TalkPage) -> None:
+    stage.script = None
+    await page.start()
+    await stage.until_customer()
+    box = page.tab.get_by_placeholder("Or type a message")
+    await box.fill("Is anybody there?")
+    await page.tab.keyboard.press("Enter")
+    await expect(page.tab.locator("#words-note")).to_contain_text("Not sent")
+    await expect(box).to_have_value("Is anybody there?")
+    agent = await stage.send_agent(stage.rooms[-1])
+    await page.until_look("listening", "hearing")
+    await page.tab.keyboard.press("Enter")
+    await agent.until("chat", text="Is anybody there?")
+    await expect(page.tab.locator("#words-note")).to_be_empty()
+
+
+async def test_mute_is_heard_by_the_agent(stage: Stage, page: TalkPage) -> None:
+    await page.start()
+    agent = await until_talking(page, stage)
+    await agent.until("heard", audible=True)
+    meter = page.tab.get_by_role("meter", name="Microphone level")
+    await expect(meter).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
+    await page.button("Mute").click()
+    await expect(page.button("Unmute")).to_have_attribute("aria-pressed", "true")
+    await expect(meter).to_have_attribute("aria-valuenow", "0")
+    await asyncio.sleep(1.0)
+    reports = len(agent.reports)
+    await asyncio.sleep(6.0)  # the recording speaks every 3 s
+    assert not [report for report in agent.reports[reports:] if report.get("audible")]
+    await page.button("Unmute").click()
+    await agent.until("heard", after=reports, audible=True)
+
+
+async def test_who_mutes_before_the_microphone_is_open_is_not_heard(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES, ASKING)
+    await page.start()
+    await expect(page.tab.locator("#hint")).to_contain_text("Your browser asks for the microphone")
+    await page.picture("asking")
+    assert stage.token_requests == []
+    await page.button("Mute").click()
+    await page.tab.evaluate("window.allow()")
+    agent = await until_talking(page, stage)
+    await expect(page.headline).to_have_text("You are muted")
+    await asyncio.sleep(4.0)  # the recording speaks every 3 s
+    assert not [report for report in agent.reports if report.get("audible")]
+    await page.button("Unmute").click()
+    await agent.until("heard", audible=True)
+
+
+async def test_a_microphone_that_is_unplugged(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    agent = await until_talking(page, stage)
+    await agent.until("heard", audible=True)
+    # Another one takes over by itself, and its level is shown.
+    await page.tab.evaluate("window.unplug()")
+    await agent.until("heard", after=len(agent.reports), audible=True)
+    await page.until_look("hearing")
+    # Where there is no other, the page says so, and muting is undone once there is one.
+    await page.tab.evaluate("window.failures = Infinity; window.unplug()")
+    await expect(page.headline).to_have_text("You are muted")
+    await expect(page.tab.locator("#words-note")).to_contain_text("The microphone is gone")
+    await page.button("Unmute").click()
+    await expect(page.button("Unmute")).to_be_visible()
+    await page.tab.evaluate("window.failures = 0")
+    reports = len(agent.reports)
+    await page.button("Unmute").click()
+    await agent.until("heard", after=reports, audible=True)
+
+
+async def test_another_microphone_that_does_not_start(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    agent = await until_talking(page, stage)
+    microphone, note = page.tab.locator("#microphone"), page.tab.locator("#words-note")
+    before, *others = await microphone.locator("option").all_inner_texts()
+    await page.tab.evaluate("window.failures = 1")
+    await microphone.select_option(others[-1])
+    await expect(note).to_contain_text("the one before it is on again")
+    await expect(microphone.locator("option:checked")).to_have_text(before)
+    await agent.until("heard", after=len(agent.reports), audible=True)
+    await page.tab.evaluate("window.failures = 2")
+    await microphone.select_option(others[-1])
+    await expect(note).to_contain_text("The microphone is gone")
+    reports = len(agent.reports)
+    await page.button("Unmute").click()
+    await agent.until("heard", after=reports, audible=True)
+
+
+async def test_a_browser_that_plays_nothing_unasked(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, SILENCED)
+    await page.start()
+    await stage.until_agent()
+    allow = page.button("Let me hear the agent")
+    await expect(allow).to_be_visible()
+    await page.tab.evaluate("window.silenced = false")
+    await allow.click()
+    await expect(allow).to_be_hidden()
+
+
+async def test_the_keyboard_is_enough(stage: Stage, page: TalkPage) -> None:
+    keyboard = page.tab.keyboard
+    await expect(page.button("Start talking")).to_be_visible()
+    await press_until(page, "Tab", "start")
+    await keyboard.press("Enter")
+    agent = await until_talking(page, stage)
+    await press_until(page, "Tab", "mute")
+    await keyboard.press("Space")
+    await expect(page.headline).to_have_text("You are muted")
+    await keyboard.press("Space")
+    await press_until(page, "Tab", "message")
+    await keyboard.type("Hello by hand")
+    await keyboard.press("Enter")
+    await agent.until("chat", text="Hello by hand")
+    await press_until(page, "Shift+Tab", "hang-up")
+    await keyboard.press("Enter")
+    await page.until_look("ended")
+    await press_until(page, "Tab", "start")
+    await keyboard.press("Enter")
+    await until_talking(page, stage, call=2)
+
+
+async def press_until(page: TalkPage, key: str, wanted: str) -> None:
+    for _ in range(12):
+        await page.tab.keyboard.press(key)
+        if await page.tab.evaluate("document.activeElement.id") == wanted:
+            return
+    raise AssertionError(f"{key} does not reach #{wanted}")
+
+
+async def test_what_is_chosen_is_asked_for(stage: Stage, browser: Browser) -> None:
+    stage.profiles = [
+        {"name": "default", "displayName": "Ada", "providers": ["local"], "localMode": True},
+        {"name": "bank", "displayName": "the bank", "providers": ["local", "openai"], "localMode": True},
+    ]
+    async with open_page(browser, stage.base_url) as page:
+        provider = page.tab.locator("#provider")
+        await expect(page.headline).to_have_text("Talk with Ada")
+        await expect(provider).to_be_hidden()
+        await page.tab.locator("#profile").select_option("the bank")
+        await expect(page.headline).to_have_text("Talk with the bank")
+        await provider.select_option("openai")
+        await page.start()
+        await until_talking(page, stage)
+        await page.button("Hang up").click()
+        await page.tab.get_by_text("Change how you talk").click()
+        await page.tab.get_by_role("switch").check()
+        await expect(provider).to_be_disabled()
+        await page.start()
+        await expect(page.tab.get_by_text("On local models")).to_be_visible()
+        await stage.until_agent(2)
+    assert [chosen(request) for request in stage.token_requests] == [
+        ("bank", {"llm_provider": "openai"}),
+        ("bank", {"is_local_mode": "true"}),
+    ]
+
+
+def chosen(request: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    agent = request["room_config"]["agents"][0]
+    return agent["agent_name"], json.loads(agent["metadata"])
+
+
+async def test_a_page_without_choices_shows_none(stage: Stage, page: TalkPage) -> None:
+    await expect(page.headline).to_have_text("Talk with the assistant")
+    for field in ("#profile", "#provider"):
+        await expect(page.tab.locator(field)).to_be_hidden()
+    await expect(page.tab.get_by_role("switch")).to_be_hidden()
+    await page.start()
+    await until_talking(page, stage)
+    assert stage.token_requests[0]["room_config"]["agents"] == [{"agent_name": "default"}]
+
+
+async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    agent = await until_talking(page, stage)
+    microphone = page.tab.locator("#microphone")
+    options = await microphone.locator("option").all_inner_texts()
+    assert len(options) > 1
+    await microphone.select_option(options[-1])
+    await asyncio.sleep(1.0)
+    await agent.until("heard", after=len(agent.reports), audible=True)
+    chosen_one = await microphone.input_value()
+    await page.button("Hang up").click()
+    # A choice for the next call opens no microphone.
+    await page.tab.get_by_text("Change how you talk").click()
+    await page.tab.locator("#choices select.microphones").select_option(options[0])
+    await page.tab.locator("#choices select.microphones").select_option(chosen_one)
+    await page.tab.wait_for_timeout(500)
+    assert await page.tab.evaluate("window.tracks.map((track) => track.readyState)") == ["ended", "ended"]
+    await page.tab.reload()
+    await expect(page.tab.locator("#choices select.microphones")).to_have_value(chosen_one)
+
+
+async def test_nothing_is_wrong_by_the_rules_of_accessibility(stage: Stage, page: TalkPage) -> None:
+    stage.transcript = [{"role": "assistant", "content": "Hello.", "interrupted": True, "kind": "message"}]
+    await check_rules(page)
+    stage.refusal = Refusal(429, {"retryAfterSeconds": 30})
+    await page.start()
+    await page.until_problem("full")
+    await check_rules(page)
+    stage.refusal = None
+    await page.start()
+    await until_talking(page, stage)
+    await check_rules(page)
+    await page.button("Hang up").click()
+    await expect(page.tab.locator("#words-note")).to_have_text("As it was written down")
+    await check_rules(page)
+
+
+async def check_rules(page: TalkPage) -> None:
+    """Fails where axe finds a violation, in light and dark, or where a small phone would have to scroll sideways."""
+    # The page's own rules keep foreign scripts out; evaluating one goes past them.
+    await page.tab.evaluate(AXE.read_text())
+    for scheme in ("light", "dark"):
+        await page.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+        await page.tab.wait_for_timeout(700)
+        found = await page.tab.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map("
+            "v => `${v.id}: ${v.nodes.map(n => n.target + ' ' + n.failureSummary).join('; ')}`))"
+        )
+        assert found == [], f"{scheme}: {found}"
+    size = page.tab.viewport_size
+    await page.tab.set_viewport_size({"width": 320, "height": PHONE["height"]})
+    assert await page.tab.evaluate("document.documentElement.scrollWidth") <= 320
+    assert size is not None
+    await page.tab.set_viewport_size(size)

@@ -1,0 +1,268 @@
+"""The front door before a real API server, with the rights that the chart gives it, and a real LiveKit."""
+
+import asyncio
+import contextlib
+import json
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from livekit import api, rtc
+
+from local_cluster.binaries import KUBERNETES
+from testing.chart import find, render
+from testing.fake_cluster import POOL
+from testing.livekit import LiveKitServer, free_port, running_livekit
+from testing.proxy import Proxy, open_proxy
+from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from token_service.kubernetes_api import KubernetesApi, KubernetesError
+from voicesession.admission import AdmissionLimits, RoomStart, decide_admission
+from voicesession.models import VoiceSession
+from voicesession.names import API_VERSION, VOICE_SESSIONS, voice_session_name
+from voicesession.tickets import new_ticket
+
+pytestmark = pytest.mark.part
+
+
+@dataclass
+class Namespace:
+    """A namespace of its own. `kubeconfig`: with the token service's rights in it; by way of `proxy`."""
+
+    admin: Path
+    name: str
+    kubeconfig: Path
+    proxy: Proxy
+
+    async def kubectl(self, *arguments: str, stdin: Any = None) -> str:
+        """Runs kubectl with all rights."""
+        return await asyncio.to_thread(kubectl, self.admin, self.name, *arguments, stdin=stdin)
+
+    async def put(self, kind: str, name: str, spec: Any) -> None:
+        """Applies one of our objects."""
+        wanted = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        await self.kubectl("apply", "-f", "-", stdin=wanted)
+
+    async def sessions(self) -> dict[str, VoiceSession]:
+        """Returns the VoiceSessions by name."""
+        listed = json.loads(await self.kubectl("get", VOICE_SESSIONS, "-o", "json"))
+        return {each["metadata"]["name"]: VoiceSession.model_validate(each) for each in listed["items"]}
+
+
+def kubectl(kubeconfig: Path, namespace: str, *arguments: str, stdin: Any = None) -> str:
+    command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(kubeconfig), "-n", namespace, *arguments]
+    text = None if stdin is None else json.dumps(stdin)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def rights() -> list[dict[str, Any]]:
+    """The rules of the chart's Role for the token service."""
+    rules: list[dict[str, Any]] = find(render(), "Role", "token-service")["rules"]
+    return rules
+
+
+@pytest.fixture
+async def namespace(api_server: Path, rights: list[dict[str, Any]], tmp_path: Path) -> AsyncIterator[Namespace]:
+    name = f"door-{free_port()}"
+    admin = yaml.safe_load(api_server.read_text())  # noqa: ASYNC240 - a small file of a test
+    port = urlsplit(admin["clusters"][0]["cluster"]["server"]).port or 0
+    async with open_proxy(port) as proxy:
+        made = Namespace(api_server, name, tmp_path / "kubeconfig", proxy)
+        await made.kubectl("create", "namespace", name)
+        await made.kubectl("create", "serviceaccount", "door")
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "door"}}
+        await made.kubectl("apply", "-f", "-", stdin={**role, "kind": "Role", "rules": rights})
+        await made.kubectl("create", "rolebinding", "door", "--role=door", f"--serviceaccount={name}:door")
+        token = (await made.kubectl("create", "token", "door")).strip()
+        admin["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
+        admin["users"][0]["user"] = {"token": token}
+        made.kubeconfig.write_text(yaml.safe_dump(admin))
+        await made.put("AgentPool", "default", POOL)
+        await made.put("AgentProfile", "default", {"pool": "default"})
+        yield made
+        await made.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextlib.asynccontextmanager
+async def open_door(
+    namespace: Namespace, livekit: LiveKitServer, port: int = 0, **settings: Any
+) -> AsyncIterator[FrontDoor]:
+    cluster = await KubernetesApi.connect(namespace.name, namespace.kubeconfig)
+    async with running_front_door(
+        cluster, port=port, livekit_url=livekit.url, livekit_public_url=livekit.url, **settings
+    ) as door:
+        await until_synced(door)
+        yield door
+    await cluster.close()
+
+
+@pytest.fixture
+async def door(namespace: Namespace) -> AsyncIterator[FrontDoor]:
+    """A front door with a LiveKit that sends its webhooks there."""
+    port = free_port()
+    with running_livekit(webhook_url=f"http://127.0.0.1:{port}/livekit/webhook") as livekit:
+        async with open_door(namespace, livekit, port) as running:
+            yield running
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what it waits for knows no event
+            await asyncio.sleep(0.02)
+
+
+async def until_sessions(namespace: Namespace, count: int, seconds: float = 20) -> dict[str, VoiceSession]:
+    async with asyncio.timeout(seconds):
+        while len(found := await namespace.sessions()) < count:  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def test_a_customer_s_room_becomes_one_voice_session_that_its_token_can_see_and_end(
+    door: FrontDoor, namespace: Namespace
+) -> None:
+    token = (await door.call("POST", "/api/token", {"variables": {"a": "1"}})).body["participant_token"]
+    assert await namespace.sessions() == {}
+    room = rtc.Room()
+    await room.connect(door.service.settings.livekit_public_url, token)
+    ((name, session),) = (await until_sessions(namespace, 1)).items()
+    assert name == voice_session_name(await room.sid)
+    assert session.spec.room == room.name
+    assert session.spec.variables == {"a": "1"}
+
+    path = f"/api/sessions/{room.name}"
+    answer = await door.call("GET", path, bearer=token)
+    assert (answer.status, answer.body["phase"], answer.body["sessionId"]) == (200, "Pending", session.metadata.uid)
+    for _ in range(2):
+        assert (await door.call("DELETE", path, bearer=token)).status == 204
+    assert (await namespace.sessions())[name].spec.end
+    assert len(await namespace.sessions()) == 1
+    await room.disconnect()
+
+
+async def test_the_largest_request_that_is_taken_is_one_that_the_api_server_takes(
+    door: FrontDoor, namespace: Namespace
+) -> None:
+    long_name = "p" * 63
+    await namespace.put("AgentProfile", long_name, {"pool": "default"})
+    await until(lambda: long_name in door.service.cache.profiles.by_name)
+    body = {
+        "profile": long_name,
+        "llm_provider": "local",
+        "participant_identity": "i" * 256,
+        "participant_name": "n" * 256,
+        "variables": {f"{number:064d}": "x" * 1024 for number in range(32)},
+    }
+    answer = await door.call("POST", "/api/connection-details", body)
+    assert answer.status == 201, answer.body
+    ((_, session),) = (await namespace.sessions()).items()
+    assert len(session.spec.variables) == 32
+    assert session.spec.profile == long_name
+
+
+async def test_unused_tokens_leave_nothing(door: FrontDoor, namespace: Namespace) -> None:
+    answers = [await door.call("POST", "/api/token") for _ in range(200)]
+    assert {answer.status for answer in answers} == {201}
+    assert await namespace.sessions() == {}
+    async with api.LiveKitAPI(door.service.settings.livekit_url, *_keys(door)) as client:
+        assert not (await client.room.list_rooms(api.ListRoomsRequest())).rooms
+
+
+async def test_while_the_api_server_is_away_tokens_are_signed_nothing_is_half_made_and_started_rooms_are_not_lost(
+    door: FrontDoor, namespace: Namespace
+) -> None:
+    await namespace.proxy.cut()
+    token = (await door.call("POST", "/api/token")).body["participant_token"]
+    refused = await door.call("POST", "/api/connection-details")
+    assert (refused.status, refused.body["type"]) == (503, "urn:problem-type:unavailable")
+    assert int(refused.headers["retry-after"]) > 0
+    room = rtc.Room()
+    await room.connect(door.service.settings.livekit_public_url, token)
+    async with api.LiveKitAPI(door.service.settings.livekit_url, *_keys(door)) as client:
+        rooms = (await client.room.list_rooms(api.ListRoomsRequest())).rooms
+    assert [each.name for each in rooms] == [room.name]
+    await asyncio.sleep(1)
+    await namespace.proxy.open()
+    ((_, session),) = (await until_sessions(namespace, 1, 45)).items()
+    assert session.spec.room_sid == await room.sid
+    await room.disconnect()
+
+
+async def test_what_changed_while_the_watch_was_broken_is_noticed(door: FrontDoor, namespace: Namespace) -> None:
+    await namespace.put("AgentProfile", "going", {"pool": "default"})
+    await until(lambda: "going" in door.service.cache.profiles.by_name)
+    await namespace.proxy.cut()
+    await namespace.kubectl("delete", "agentprofile", "going")
+    await namespace.put("AgentProfile", "coming", {"pool": "default"})
+    await namespace.proxy.open()
+    await until(lambda: set(door.service.cache.profiles.by_name) == {"default", "coming"}, 60)
+
+
+async def test_two_replicas_and_the_operator_s_poll_make_one_voice_session(
+    door: FrontDoor, namespace: Namespace
+) -> None:
+    metadata = ticket_of((await door.call("POST", "/api/token")).body["participant_token"])
+    event = room_event("room", "RM_one", metadata)
+    livekit = LiveKitServer(urlsplit(door.service.settings.livekit_url).port or 0)
+    async with open_door(namespace, livekit) as other:
+        answers = await asyncio.gather(*(each.webhook(event) for each in (door, other) * 10))
+        assert {answer.status for answer in answers} == {200}
+        # The poll decides by the same function, from a picture that is as fresh.
+        await until(lambda: other.service.cache.sessions.by_name)
+        room = RoomStart("room", "RM_one", datetime.now(UTC), metadata)
+        sessions, profiles = other.service.cache.sessions.by_name, other.service.cache.profiles.by_name
+        decision = decide_admission(room, datetime.now(UTC), sessions.values(), profiles, AdmissionLimits())
+        assert type(decision).__name__ == "AlreadyServed"
+    assert list(await namespace.sessions()) == [voice_session_name("RM_one")]
+
+
+async def test_a_call_made_by_one_replica_is_seen_by_all(door: FrontDoor, namespace: Namespace) -> None:
+    livekit = LiveKitServer(urlsplit(door.service.settings.livekit_url).port or 0)
+    async with open_door(namespace, livekit) as other:
+        details = (await door.call("POST", "/api/connection-details")).body
+        path, token = f"/api/sessions/{details['roomName']}", details["participantToken"]
+        assert (await other.call("GET", path, bearer=token)).status == 200
+        assert (await other.call("DELETE", path, bearer=token)).status == 204
+    ((_, session),) = (await namespace.sessions()).items()
+    assert session.spec.end
+
+
+async def test_replays_beyond_the_limits_start_nothing(door: FrontDoor, namespace: Namespace) -> None:
+    token = (await door.call("POST", "/api/token")).body["participant_token"]
+    room, metadata = read_token(token)["video"]["room"], ticket_of(token)
+    for number in range(5):
+        assert (await door.webhook(room_event(room, f"RM_{number}", metadata))).status == 200
+    assert len(await namespace.sessions()) == 3
+    aged = new_ticket("default", issued_at=datetime.now(UTC) - timedelta(minutes=5))
+    late = room_event("aged", "RM_aged", aged.model_dump_json(by_alias=True, exclude_none=True))
+    assert (await door.webhook(late)).status == 200
+    stale = room_event("gone", "RM_gone", metadata, created_at=datetime.now(UTC) - timedelta(minutes=1))
+    assert (await door.webhook(stale)).status == 200
+    assert (await door.webhook(room_event(room, "RM_9", metadata), secret="x" * 32)).status == 401
+    assert len(await namespace.sessions()) == 3
+
+
+async def test_its_rights_are_enough_and_no_more(door: FrontDoor, namespace: Namespace) -> None:
+    cluster = await KubernetesApi.connect(namespace.name, namespace.kubeconfig)
+    elsewhere = await KubernetesApi.connect("default", namespace.kubeconfig)
+    try:
+        assert await cluster.list_objects(VOICE_SESSIONS)
+        with pytest.raises(KubernetesError, match="forbidden"):
+            await elsewhere.list_objects(VOICE_SESSIONS)
+    finally:
+        await cluster.close()
+        await elsewhere.close()
+    assert door.service.cache.synced
+
+
+def _keys(door: FrontDoor) -> tuple[str, str]:
+    settings = door.service.settings
+    return settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()

@@ -1,0 +1,132 @@
+"""The token service as the process that the chart starts."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from testing.livekit import KEY, SECRET, free_port
+
+pytestmark = pytest.mark.part
+
+SETTINGS = {
+    "LIVEKIT_URL": "ws://127.0.0.1:9",
+    "LIVEKIT_PUBLIC_URL": "wss://livekit.example.com",
+    "LIVEKIT_API_KEY": KEY,
+    "LIVEKIT_API_SECRET": SECRET,
+    "AUTH_MODE": "none",
+    "TENANT_MAX_SESSIONS": "",
+    "HOST": "127.0.0.1",
+}
+
+
+@dataclass
+class Process:
+    """The started process and where it listens."""
+
+    process: asyncio.subprocess.Process
+    door: str
+    health: str
+
+    async def end(self) -> tuple[int, str]:
+        """Waits for its end; returns exit code and log."""
+        _, errors = await asyncio.wait_for(self.process.communicate(), 60)
+        return self.process.returncode or 0, errors.decode()
+
+
+@asynccontextmanager
+async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
+    port, health_port = free_port(), free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "token_service"),
+        env={"PATH": os.environ["PATH"], **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Process(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def read(url: str, seconds: float = 60) -> tuple[int, str]:
+    """Returns status and text, as soon as anybody answers."""
+    async with asyncio.timeout(seconds), aiohttp.ClientSession() as http:
+        while True:
+            try:
+                async with http.get(url) as answer:
+                    return answer.status, await answer.text()
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.1)
+
+
+async def until_ready(process: Process) -> None:
+    async with asyncio.timeout(60):
+        while (await read(f"{process.health}/readyz"))[0] != 200:  # noqa: ASYNC110 - a test may poll
+            await asyncio.sleep(0.1)
+
+
+async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> None:
+    async with started({**SETTINGS, "KUBECONFIG": str(api_server)}) as process:
+        await until_ready(process)
+        assert (await read(f"{process.health}/healthz"))[0] == 200
+        status, _ = await read(f"{process.door}/api/profiles")
+        assert status == 200
+        status, metrics = await read(f"{process.health}/metrics")
+        labels = 'method="GET",route="/api/profiles",status="200"'
+        assert f"voice_token_service_request_seconds_count{{{labels}}} 1.0" in metrics
+        assert (await read(f"{process.door}/metrics"))[0] == 404
+        process.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(3):
+            while (await read(f"{process.health}/readyz"))[0] != 503:  # noqa: ASYNC110 - a test may poll
+                await asyncio.sleep(0.1)
+        # Callers who have not heard of it yet are still served.
+        assert (await read(f"{process.door}/api/profiles"))[0] == 200
+        code, log = await process.end()
+    assert code == 0, log
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert any("ANYBODY" in line["message"] for line in lines)
+    assert any(line["message"] == "GET /api/profiles 200" and line["requestId"] for line in lines)
+    assert SECRET not in log
+
+
+async def test_without_an_api_server_it_lives_but_is_not_ready(api_server: Path, tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "nowhere"
+    text = api_server.read_text()  # noqa: ASYNC240 - a small file of a test
+    server = next(line for line in text.splitlines() if "server:" in line)
+    kubeconfig.write_text(text.replace(server, server[: server.index("https")] + "https://127.0.0.1:9"))
+    async with started({**SETTINGS, "KUBECONFIG": str(kubeconfig)}) as process:
+        assert (await read(f"{process.health}/healthz"))[0] == 200
+        assert (await read(f"{process.health}/readyz"))[0] == 503
+        process.process.terminate()
+        code, log = await process.end()
+    assert code == 0, log
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"LIVEKIT_API_SECRET": ""}, "LIVEKIT_API_SECRET"),
+        ({"AUTH_MODE": "password"}, "AUTH_MODE"),
+        ({"AUTH_MODE": "api-key"}, "API_KEYS_FILE"),
+        ({"AUTH_MODE": "api-key", "API_KEYS_FILE": "/nowhere"}, "/nowhere"),
+        ({"TOKEN_LIFETIME_SECONDS": "600"}, "MAX_TICKET_AGE_SECONDS"),
+        ({"MAX_STARTS_PER_CALL": "many"}, "MAX_STARTS_PER_CALL"),
+    ],
+)
+async def test_wrong_settings_are_one_clear_line(changes: dict[str, str], words: str) -> None:
+    async with started({**SETTINGS, **changes}) as process:
+        code, log = await process.end()
+    assert code == 1
+    assert words in log
+    assert len(log.splitlines()) == 1
+    assert SECRET not in log

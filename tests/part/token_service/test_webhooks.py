@@ -1,0 +1,447 @@
+"""Started rooms become VoiceSessions or are turned away: signed webhooks, a real LiveKit, Kubernetes in memory."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+
+from testing.fake_cluster import FakeCluster
+from testing.livekit import LiveKitServer, free_port, running_livekit
+from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from token_service.livekit_api import Customer
+from voicesession.models import EffectiveLimits
+from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
+from voicesession.tickets import CallTicket, new_ticket, parse_ticket
+
+pytestmark = pytest.mark.part
+
+RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
+
+
+@pytest.fixture
+def door_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def calling_livekit(door_port: int) -> Iterator[LiveKitServer]:
+    """A LiveKit that sends its webhooks to `door_port`; a new one each time, since rooms live on for a while."""
+    with running_livekit(webhook_url=f"http://127.0.0.1:{door_port}/livekit/webhook") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def livekit() -> Iterator[LiveKitServer]:
+    """A LiveKit that sends no webhooks."""
+    with running_livekit() as server:
+        yield server
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+async def door(cluster: FakeCluster, calling_livekit: LiveKitServer, door_port: int) -> AsyncIterator[FrontDoor]:
+    """The front door that this LiveKit sends its webhooks to."""
+    url = calling_livekit.url
+    async with running_front_door(cluster, port=door_port, livekit_url=url, livekit_public_url=url) as running:
+        await until_synced(running)
+        yield running
+
+
+@pytest.fixture
+async def quiet_door(cluster: FakeCluster, livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
+    """A front door that gets only the webhooks that the test sends."""
+    async with running_front_door(cluster, livekit_url=livekit.url, livekit_public_url=livekit.url) as running:
+        await until_synced(running)
+        yield running
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what it waits for knows no event
+            await asyncio.sleep(0.02)
+
+
+async def get_token(door: FrontDoor, **body: Any) -> str:
+    answer = await door.call("POST", "/api/token", body)
+    assert answer.status == 201, answer.body
+    return str(answer.body["participant_token"])
+
+
+def room_of(token: str) -> str:
+    return str(read_token(token)["video"]["room"])
+
+
+async def rooms_now(livekit: LiveKitServer) -> set[str]:
+    async with livekit.client() as client:
+        return {room.name for room in (await client.room.list_rooms(api.ListRoomsRequest())).rooms}
+
+
+class Guest:
+    """A customer with LiveKit's Python client."""
+
+    def __init__(self) -> None:
+        self.room = rtc.Room()
+        self.messages: list[dict[str, Any]] = []
+        self.gone: list[int] = []
+        self.room.on("data_received", self._on_data)
+        self.room.on("disconnected", self.gone.append)
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        if packet.topic == "voice-agent":
+            self.messages.append(json.loads(packet.data))
+
+
+# One room, one VoiceSession
+
+
+async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_asked_for(
+    door: FrontDoor, cluster: FakeCluster
+) -> None:
+    token = await get_token(door, llm_provider="local", variables={"customer": "Ada"})
+    guest = Guest()
+    await guest.room.connect(door.service.settings.livekit_public_url, token)
+    await until(lambda: cluster.sessions)
+    ((name, session),) = cluster.sessions.items()
+    sid = await guest.room.sid
+    assert name == voice_session_name(sid)
+    assert session["spec"]["roomSid"] == sid
+    assert session["spec"]["participantIdentity"] == guest.room.local_participant.identity
+    assert (session["spec"]["llmProvider"], session["spec"]["variables"]) == ("local", {"customer": "Ada"})
+    # The arrival of the customer is an event of its own, and makes no second one.
+    await asyncio.sleep(0.5)
+    assert len(cluster.sessions) == 1
+    await guest.room.disconnect()
+
+
+async def test_a_room_started_twice_told_by_three_replicas_is_one_voice_session(
+    quiet_door: FrontDoor, cluster: FakeCluster, livekit: LiveKitServer
+) -> None:
+    metadata = ticket_of(await get_token(quiet_door))
+    event = room_event("room", "RM_one", metadata)
+    async with (
+        running_front_door(cluster, livekit_url=livekit.url) as second,
+        running_front_door(cluster, livekit_url=livekit.url) as third,
+    ):
+        for door in (second, third):
+            await until_synced(door)
+        answers = await asyncio.gather(*(door.webhook(event) for door in (quiet_door, second, third) * 5))
+    assert {answer.status for answer in answers} == {200}
+    assert list(cluster.sessions) == [voice_session_name("RM_one")]
+
+
+async def test_a_room_that_is_not_ours_is_left_alone(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
+    for metadata in ("", "{}", '{"hello": "world"}'):
+        assert (await quiet_door.webhook(room_event("room", "RM_x", metadata))).status == 200
+    assert not cluster.sessions
+
+
+async def test_other_events_change_nothing(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
+    metadata = ticket_of(await get_token(quiet_door))
+    for event in ("room_finished", "participant_left", "track_published", "something_new"):
+        assert (await quiet_door.webhook(room_event("room", "RM_x", metadata, event=event))).status == 200
+    assert (await quiet_door.webhook({"event": "egress_started", "egressInfo": {"egressId": "x"}})).status == 200
+    agent = room_event("room", "RM_x", metadata, event="participant_joined", identity="agent")
+    agent["participant"]["kind"] = "AGENT"
+    assert (await quiet_door.webhook(agent)).status == 200
+    assert not cluster.sessions
+
+
+async def test_a_lost_room_started_is_made_good_by_the_customer_s_arrival(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    metadata = ticket_of(await get_token(quiet_door))
+    event = room_event("room", "RM_one", metadata, event="participant_joined", identity="ada")
+    assert (await quiet_door.webhook(event)).status == 200
+    assert len(cluster.sessions) == 1
+
+
+# Old, replayed, beyond the limits
+
+
+async def test_an_old_webhook_is_believed_only_if_livekit_has_the_room(
+    quiet_door: FrontDoor, cluster: FakeCluster, livekit: LiveKitServer
+) -> None:
+    old = datetime.now(UTC) - timedelta(seconds=60)
+    metadata = ticket_of(await get_token(quiet_door))
+    gone = room_event("gone", "RM_gone", metadata, created_at=old)
+    assert (await quiet_door.webhook(gone)).status == 200
+    assert not cluster.sessions
+    async with livekit.client() as client:
+        room = await client.room.create_room(api.CreateRoomRequest(name="old-but-there", metadata=metadata))
+    earlier = room_event("old-but-there", "RM_earlier_start", metadata, created_at=old)
+    assert (await quiet_door.webhook(earlier)).status == 200
+    assert not cluster.sessions
+    same = room_event("old-but-there", room.sid, metadata, created_at=old)
+    assert (await quiet_door.webhook(same)).status == 200
+    assert list(cluster.sessions) == [voice_session_name(room.sid)]
+
+
+async def test_a_webhook_replayed_after_its_call_starts_nothing(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
+    metadata = ticket_of(await get_token(quiet_door))
+    event = room_event("room", "RM_one", metadata)
+    await quiet_door.webhook(event)
+    (name,) = cluster.sessions
+    cluster.put(VOICE_SESSIONS, name, cluster.sessions[name]["spec"], {"phase": "Ended"})
+    await asyncio.sleep(0.05)
+    assert (await quiet_door.webhook(event)).status == 200
+    assert list(cluster.sessions) == [name]
+    # Long after, when the VoiceSession has been cleaned up, the event is old and LiveKit knows no such room.
+    cluster.remove(VOICE_SESSIONS, name)
+    await asyncio.sleep(0.05)
+    event["createdAt"] = str(int(event["createdAt"]) - 400)
+    assert (await quiet_door.webhook(event)).status == 200
+    assert not cluster.sessions
+
+
+async def test_a_ticket_starts_three_calls_and_no_fourth(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
+    metadata = ticket_of(await get_token(quiet_door))
+    for number in range(6):
+        event = room_event("room", f"RM_{number}", metadata)
+        assert (await quiet_door.webhook(event)).status == 200
+    assert len(cluster.sessions) == 3
+
+
+async def test_an_idempotency_key_does_not_renew_the_number_of_starts(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    for number in range(6):
+        headers = {"Idempotency-Key": RANDOM_KEY}
+        answer = await quiet_door.call("POST", "/api/token", {}, headers=headers)
+        token = answer.body["participant_token"]
+        await quiet_door.webhook(room_event(room_of(token), f"RM_{number}", ticket_of(token)))
+    assert len(cluster.sessions) == 3
+
+
+async def test_a_ticket_older_than_its_age_starts_nothing(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
+    ticket = new_ticket("default", issued_at=datetime.now(UTC) - timedelta(seconds=121))
+    event = room_event("room", "RM_old", ticket.model_dump_json(by_alias=True, exclude_none=True))
+    assert (await quiet_door.webhook(event)).status == 200
+    assert not cluster.sessions
+
+
+async def test_a_refreshed_token_restarts_the_room_but_gets_no_agent_beyond_its_age(
+    cluster: FakeCluster, calling_livekit: LiveKitServer, door_port: int
+) -> None:
+    """LiveKit gives connected customers a token that lives ten minutes longer, with the same ticket."""
+    async with running_front_door(
+        cluster,
+        port=door_port,
+        livekit_url=calling_livekit.url,
+        max_ticket_age_seconds=10,
+        token_lifetime_seconds=10,
+    ) as door:
+        await until_synced(door)
+        ticket = parse_ticket(ticket_of(await get_token(door)))
+        aged = ticket.model_copy(update={"issued_at": ticket.issued_at - timedelta(seconds=11)})
+        token = door.service.livekit.sign_customer_token(
+            Customer("refreshed-room", "ada"), aged, EffectiveLimits(), lifetime_seconds=600
+        )
+        guest = Guest()
+        await guest.room.connect(calling_livekit.url, token)
+        await until(lambda: guest.gone)
+        assert [message["reason"] for message in guest.messages] == ["ticket-expired"]
+        assert not cluster.sessions
+        assert "refreshed-room" not in await rooms_now(calling_livekit)
+
+
+async def test_a_customer_of_a_full_profile_is_told_and_the_room_is_closed(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    token = await get_token(door)
+    cluster.put(AGENT_PROFILES, "default", {"pool": "default", "maxSessions": 1})
+    cluster.put(VOICE_SESSIONS, "vs-other", {"profile": "default", "room": "other"})
+    await asyncio.sleep(0.05)
+    guest = Guest()
+    await guest.room.connect(calling_livekit.url, token)
+    await until(lambda: guest.gone)
+    (message,) = guest.messages
+    assert (message["type"], message["reason"], message["retryAfterSeconds"]) == ("refused", "profile-full", 15)
+    assert set(cluster.sessions) == {"vs-other"}
+    assert room_of(token) not in await rooms_now(calling_livekit)
+
+
+async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and_the_room_is_closed(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    token = await get_token(door)
+    cluster.quota_is_used_up = True
+    guest = Guest()
+    await guest.room.connect(calling_livekit.url, token)
+    await until(lambda: guest.gone)
+    assert [(message["type"], message["reason"]) for message in guest.messages] == [("refused", "rejected")]
+    assert not cluster.sessions
+    assert room_of(token) not in await rooms_now(calling_livekit)
+
+
+# When something is down
+
+
+async def test_a_room_that_starts_while_the_api_server_is_away_gets_its_agent_when_it_is_back(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    token = await get_token(door)
+    cluster.away = True
+    guest = Guest()
+    await guest.room.connect(calling_livekit.url, token)
+    await until(lambda: cluster.requests["create"] >= 2)
+    assert not cluster.sessions
+    cluster.away = False
+    await until(lambda: cluster.sessions, 40)
+    ((_, session),) = cluster.sessions.items()
+    assert session["spec"]["roomSid"] == await guest.room.sid
+    await guest.room.disconnect()
+
+
+async def test_livekit_is_asked_to_repeat_what_could_not_be_handled(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    event = room_event("room", "RM_one", ticket_of(await get_token(quiet_door)))
+    cluster.away = True
+    answer = await quiet_door.webhook(event)
+    assert answer.status == 503
+    assert int(answer.headers["retry-after"]) > 0
+    cluster.away = False
+    assert (await quiet_door.webhook(event)).status == 200
+    assert len(cluster.sessions) == 1
+
+
+async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluster: FakeCluster) -> None:
+    async with running_front_door(cluster) as door:  # whose LiveKit is nowhere
+        await until_synced(door)
+        metadata = ticket_of(await get_token(door))
+        old = room_event("room", "RM_one", metadata, created_at=datetime.now(UTC) - timedelta(seconds=60))
+        assert (await door.webhook(old)).status == 503
+        assert not cluster.sessions
+
+
+# Room and VoiceSession at once
+
+
+async def test_connection_details_create_the_room_and_the_voice_session_with_private_variables(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    body = {"variables": {"account": "4711"}, "llm_provider": "local", "is_local_mode": True}
+    answer = await door.call("POST", "/api/connection-details", body)
+    assert answer.status == 201
+    assert set(answer.body) == {"serverUrl", "roomName", "participantName", "participantToken"}
+    ((name, session),) = cluster.sessions.items()
+    spec = session["spec"]
+    assert spec["room"] == answer.body["roomName"]
+    assert spec["variables"] == {"account": "4711"}
+    assert (spec["llmProvider"], spec["localMode"]) == ("local", True)
+    assert spec["participantIdentity"] == answer.body["participantName"]
+    async with calling_livekit.client() as client:
+        (room,) = (await client.room.list_rooms(api.ListRoomsRequest(names=[spec["room"]]))).rooms
+    assert room.sid == spec["roomSid"]
+    assert (room.empty_timeout, room.departure_timeout) == (65, 20)
+    assert parse_ticket(room.metadata).voice_session == name
+    guest = Guest()
+    await guest.room.connect(answer.body["serverUrl"], answer.body["participantToken"])
+    assert "4711" not in guest.room.metadata
+    assert "4711" not in json.dumps(read_token(answer.body["participantToken"]))
+    await asyncio.sleep(0.5)
+    assert list(cluster.sessions) == [name]
+    await guest.room.disconnect()
+
+
+async def test_a_leftover_token_of_a_call_that_is_over_starts_no_other(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voicesession.admission._CREATION_GRACE", timedelta(0))
+    details = (await door.call("POST", "/api/connection-details")).body
+    async with calling_livekit.client() as client:
+        await client.room.delete_room(api.DeleteRoomRequest(room=details["roomName"]))
+    ((name, session),) = cluster.sessions.items()
+    cluster.put(VOICE_SESSIONS, name, session["spec"], {"phase": "Ended"})
+    await asyncio.sleep(0.05)
+    guest = Guest()
+    await guest.room.connect(details["serverUrl"], details["participantToken"])
+    await until(lambda: guest.gone)
+    assert [message["reason"] for message in guest.messages] == ["call-gone"]
+    assert list(cluster.sessions) == [name]
+
+
+async def test_the_same_key_opens_no_second_room(door: FrontDoor, cluster: FakeCluster) -> None:
+    async def ask() -> Any:
+        return await door.call("POST", "/api/connection-details", {}, headers={"Idempotency-Key": RANDOM_KEY})
+
+    answers = [await ask(), *(await asyncio.gather(*(ask() for _ in range(5))))]
+    assert {answer.status for answer in answers} == {201}
+    assert len({answer.body["roomName"] for answer in answers}) == 1
+    assert len({answer.body["participantName"] for answer in answers}) == 1
+    ((name, session),) = cluster.sessions.items()
+    cluster.put(VOICE_SESSIONS, name, session["spec"], {"phase": "Ended"})
+    await asyncio.sleep(0.05)
+    over = await ask()
+    assert (over.status, over.body["type"]) == (409, "urn:problem-type:call-over")
+
+
+async def test_at_the_same_time_the_same_key_opens_one_room(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    headers = {"Idempotency-Key": RANDOM_KEY[::-1]}
+    answers = await asyncio.gather(
+        *(door.call("POST", "/api/connection-details", {}, headers=headers) for _ in range(8))
+    )
+    assert {answer.status for answer in answers} == {201}
+    ((_, session),) = cluster.sessions.items()
+    assert session["spec"]["room"] in await rooms_now(calling_livekit)
+
+
+async def test_nothing_is_left_half_created_when_the_api_server_is_away(
+    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    before = await rooms_now(calling_livekit)
+    cluster.away = True
+    answer = await door.call("POST", "/api/connection-details")
+    assert (answer.status, answer.body["retryAfterSeconds"] > 0) == (503, True)
+    cluster.away = False
+    assert not cluster.sessions
+    assert await rooms_now(calling_livekit) <= before
+
+
+async def test_nothing_is_created_when_livekit_is_away(cluster: FakeCluster) -> None:
+    async with running_front_door(cluster) as door:  # whose LiveKit is nowhere
+        await until_synced(door)
+        answer = await door.call("POST", "/api/connection-details")
+        assert (answer.status, answer.body["retryAfterSeconds"] > 0) == (503, True)
+        assert not cluster.sessions
+
+
+async def test_a_caller_s_room_that_is_in_use_is_not_taken_over(cluster: FakeCluster, livekit: LiveKitServer) -> None:
+    async with running_front_door(cluster, livekit_url=livekit.url, allow_caller_rooms=True) as door:
+        await until_synced(door)
+        body = {"room_name": "lobby"}
+        first = await door.call("POST", "/api/connection-details", body)
+        assert first.body["roomName"] == "anyone:lobby"
+        second = await door.call("POST", "/api/connection-details", body)
+        assert (second.status, second.body["type"]) == (409, "urn:problem-type:room-in-use")
+        assert len(cluster.sessions) == 1
+        assert "anyone:lobby" in await rooms_now(livekit)
+
+
+async def test_a_voice_session_carries_the_labels_that_admission_counts_by(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    token = await get_token(quiet_door)
+    await quiet_door.webhook(room_event(room_of(token), "RM_one", ticket_of(token)))
+    ((_, session),) = cluster.sessions.items()
+    assert session["metadata"]["labels"] == {
+        "voiceagents.dev/profile": "default",
+        CALL_LABEL: parse_ticket(ticket_of(token)).call_id,
+        "voiceagents.dev/room-hash": short_hash(room_of(token)),
+    }
+
+
+def test_a_ticket_survives_its_way_through_livekit() -> None:
+    ticket = new_ticket("default", tenant="acme", variables={"a": "ü"})
+    assert isinstance(ticket, CallTicket)
+    assert parse_ticket(ticket.model_dump_json(by_alias=True, exclude_none=True)) == ticket

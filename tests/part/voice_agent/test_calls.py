@@ -1,0 +1,400 @@
+"""Whole calls: the pod's process, a real LiveKit, a customer who types and listens, and models that answer as told."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+
+from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
+from testing.customer import Customer, joined_room
+from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation, running_fake_openai
+from testing.livekit import LiveKitServer, free_port, new_room, running_livekit
+from voice_agent.apology import APOLOGY
+from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn
+from voicesession.models import (
+    AgentProfileSpec,
+    EffectiveLimits,
+    EndReason,
+    McpServer,
+    ModelChoices,
+    Provider,
+    RealtimeModel,
+)
+
+pytestmark = pytest.mark.part
+
+GREETING = "Hello there."
+GOODBYE = "Bye now."
+
+
+@pytest.fixture(scope="module")
+def livekit() -> Iterator[LiveKitServer]:
+    """A LiveKit server."""
+    with running_livekit() as server:
+        yield server
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    """The models."""
+    async with running_fake_openai() as running:
+        yield running
+
+
+@pytest.fixture
+async def pod(fake: FakeOpenAI) -> AsyncIterator[AgentPod]:
+    """A waiting pod whose only provider is the fake."""
+    async with running_pod([build_provider(fake.base_url)]) as running:
+        yield running
+
+
+def agent_said(customer: Customer, text: str) -> bool:
+    return any(heard.identity == "agent" and heard.text == text for heard in customer.heard.transcripts)
+
+
+async def until_said(customer: Customer, text: str) -> None:
+    await customer.until(lambda: agent_said(customer, text), 20, f"the words {text!r}")
+
+
+async def until_audible(customer: Customer) -> None:
+    await customer.until(lambda: customer.heard.last_audible() is not None, 20, "a sound of the agent's")
+
+
+async def until_ended(pod: AgentPod, follower: Follower, reason: EndReason, timeout: float = 30) -> CallEnded:
+    """Waits for the end; checks that every witness names the same reason."""
+    ended = await follower.wait_for(CallEnded, timeout)
+    assert ended.reason is reason, ended
+    assert await pod.exit_code() == 0
+    assert pod.termination().reason == reason.value
+    return ended
+
+
+async def test_a_conversation(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
+    await pod.prepare(Preparation(greetings=[Greeting(provider="fake", text=GREETING)]))
+    await asyncio.sleep(1)
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    joined = await follower.wait_for(Joined)
+    assert 0 < joined.connect_millis <= joined.joined_millis
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_audible(customer)
+        await until_said(customer, GREETING)
+        assert fake.spoken == [GREETING, APOLOGY], "the greeting was synthesized anew"
+        await customer.until(lambda: customer.agent_state == "listening", 10, "a listening agent")
+        await customer.type("good morning")
+        await until_said(customer, "You said: good morning.")
+        await follower.wait_for(Turn)
+        assert (follower.all_of(Turn)[-1].llm_first_token_millis or 0) > 0
+        assert (follower.all_of(Turn)[-1].tts_first_byte_millis or 0) > 0
+        await follower.until(lambda: bool(follower.all_of(Heartbeat)), 5, "a heartbeat")
+        assert await pod.end() == 202
+        await until_said(customer, GOODBYE)
+        ended = await until_ended(pod, follower, EndReason.ENDED_BY_REQUEST)
+        assert {model["type"] for model in ended.usage["models"]} == {"llm_usage", "tts_usage"}
+    system, *messages = fake.chats[0]["messages"]
+    assert system["content"] == AgentProfileSpec().instructions
+    assert [message["content"] for message in messages] == [GREETING, "good morning"]
+    assert "good morning" not in pod.log
+
+
+async def test_a_personal_greeting_and_chosen_models(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
+    room = new_room()
+    profile = AgentProfileSpec(
+        greeting="Good day, {name}.",
+        instructions="You serve {name}.",
+        models=ModelChoices(llm="another-chat"),
+    )
+    await pod.assign(build_assignment(livekit, room, profile, variables={"name": "Ada"}))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_said(customer, "Good day, Ada.")
+        await customer.type("hello")
+        await until_said(customer, "You said: hello.")
+    assert fake.chats[0]["model"] == "another-chat"
+    assert fake.chats[0]["messages"][0]["content"] == "You serve Ada."
+
+
+async def test_a_customer_who_hangs_up(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_audible(customer)
+    await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
+
+
+async def test_a_reloaded_page_keeps_its_call(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    first = Customer(rtc.Room())
+    await first.connect(livekit.url, livekit.customer_token(room))
+    await until_audible(first)
+    async with joined_room(livekit.url, livekit.customer_token(room)) as second:
+        await first.until(lambda: first.heard.disconnected is not None, 10, "the first page's eviction")
+        await first.close()
+        await second.type("still there?")
+        await until_said(second, "You said: still there?.")
+        assert not follower.all_of(CallEnded)
+    await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
+
+
+async def test_a_stranger_is_no_customer(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    limits = EffectiveLimits(join_timeout_seconds=4)
+    async with joined_room(livekit.url, livekit.customer_token(room, "stranger")) as stranger:
+        # From before the agent comes until it goes: there is no moment at which it listens to just anyone.
+        typing = asyncio.create_task(type_without_end(stranger))
+        follower = await pod.assign(build_assignment(livekit, room, limits=limits))
+        await until_ended(pod, follower, EndReason.NEVER_JOINED)
+        typing.cancel()
+        await asyncio.wait([typing])
+        assert typing.cancelled(), "the stranger stopped typing: this test would prove nothing"
+        assert stranger.heard.agent_joined_at is not None
+        assert stranger.heard.transcripts == []
+        assert stranger.heard.last_audible() is None
+
+
+async def type_without_end(customer: Customer) -> None:
+    while True:
+        await customer.type("let me in")
+        await asyncio.sleep(0.01)
+
+
+async def test_a_customer_whose_name_is_not_known(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room, participant_identity=None))
+    async with joined_room(livekit.url, livekit.customer_token(room, "anyone")) as customer:
+        await until_said(customer, GREETING)
+    await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (EffectiveLimits(idle_timeout_seconds=5), EndReason.IDLE),
+        (EffectiveLimits(max_duration_seconds=10), EndReason.MAX_DURATION),
+    ],
+)
+async def test_limits_end_with_a_goodbye(
+    livekit: LiveKitServer, pod: AgentPod, limits: EffectiveLimits, reason: EndReason
+) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room, limits=limits))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_said(customer, GREETING)
+        await until_said(customer, GOODBYE)
+        await until_ended(pod, follower, reason)
+
+
+async def test_a_deleted_room(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer, livekit.client() as client:
+        await until_audible(customer)
+        await client.room.delete_room(api.DeleteRoomRequest(room=room))
+        await until_ended(pod, follower, EndReason.ROOM_CLOSED, 10)
+
+
+async def test_a_second_agent_supersedes(livekit: LiveKitServer, pod: AgentPod) -> None:
+    name = new_room()
+    follower = await pod.assign(build_assignment(livekit, name))
+    async with joined_room(livekit.url, livekit.customer_token(name)) as customer:
+        await until_said(customer, GREETING)
+        successor = rtc.Room()
+        await successor.connect(livekit.url, livekit.agent_token(name))
+        await until_ended(pod, follower, EndReason.SUPERSEDED, 10)
+        assert not agent_said(customer, GOODBYE)
+        await successor.disconnect()
+
+
+async def test_a_stopped_pod_says_goodbye(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_said(customer, GREETING)
+        pod.signal(signal.SIGTERM)
+        await until_said(customer, GOODBYE)
+        await until_ended(pod, follower, EndReason.SHUTDOWN)
+
+
+async def test_the_operators_reason_is_kept(livekit: LiveKitServer, pod: AgentPod) -> None:
+    follower = await pod.assign(build_assignment(livekit, new_room()))
+    await follower.wait_for(Joined)
+    await pod.end(EndRequest(reason=EndReason.ROOM_CLOSED, message="the room is gone"))
+    assert (await until_ended(pod, follower, EndReason.ROOM_CLOSED)).message == "the room is gone"
+
+
+async def test_a_token_that_has_expired(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    token = livekit.agent_token(room, timedelta(seconds=-60))
+    follower = await pod.assign(build_assignment(livekit, room, room_token=token))
+    ended = await until_ended(pod, follower, EndReason.ERROR)
+    assert "LiveKit refused the agent" in ended.message
+    assert token not in pod.log
+
+
+async def apology_heard(customer: Customer) -> None:
+    """Waits until the customer has been told and has heard that something is wrong."""
+    await customer.until(lambda: any(topic == "voice-agent" for topic, _ in customer.heard.messages), 20, "a message")
+    (message,) = [json.loads(body) for topic, body in customer.heard.messages if topic == "voice-agent"]
+    assert message == {"type": "error", "reason": "error", "message": APOLOGY}
+    await until_audible(customer)
+
+
+async def test_a_wrong_key_is_apologized_for(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
+    fake.required_key = RIGHT_KEY
+    wrong = "sk-a-wrong-key-4711"
+    room = new_room()
+    async with running_pod([build_provider(fake.base_url)], keys={"fake": wrong}) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await apology_heard(customer)
+            ended = await until_ended(pod, follower, EndReason.ERROR)
+        assert ended.message == "provider 'fake' answered 401 to a text-to-speech request"
+        assert pod.termination().message == ended.message
+        assert wrong not in pod.log
+
+
+async def test_the_right_key_is_read_from_its_file_at_the_call(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
+    fake.required_key = RIGHT_KEY
+    room = new_room()
+    async with running_pod([build_provider(fake.base_url)], keys={"fake": "an-older-key"}) as pod:
+        (pod.folder / "keys" / "fake" / "api-key").write_text(RIGHT_KEY)
+        await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, GREETING)
+
+
+async def test_a_chat_that_is_refused_is_apologized_for_in_the_agents_voice(
+    livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod
+) -> None:
+    fake.statuses["chat"] = 403
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_said(customer, GREETING)
+        customer.heard.frames.clear()
+        await customer.type("are you there?")
+        await apology_heard(customer)
+        ended = await until_ended(pod, follower, EndReason.ERROR)
+    assert ended.message == "provider 'fake' answered 403 to a chat request"
+    assert fake.spoken == [GREETING, APOLOGY]
+    assert "are you there" not in pod.log
+
+
+async def test_a_chat_that_keeps_failing_ends_the_call(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
+    fake.statuses["chat"] = 500
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await until_said(customer, GREETING)
+        await customer.type("one")
+        await customer.until(lambda: len(fake.chats) == 3, 20, "three tries")
+        await asyncio.sleep(1)
+        assert not follower.all_of(CallEnded)
+        await customer.type("two")
+        await apology_heard(customer)
+        ended = await until_ended(pod, follower, EndReason.ERROR)
+    assert ended.message == "provider 'fake' answered 500 to a chat request"
+
+
+async def test_a_realtime_model(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
+    room = new_room()
+    provider = Provider(
+        name="fake", realtime=RealtimeModel(base_url=fake.base_url, model="gpt-realtime", voice="marin")
+    )
+    async with running_pod([provider], keys={"fake": RIGHT_KEY}) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, RealtimeConversation.ANSWER)
+            await until_audible(customer)
+            greeting = next(event for event in fake.realtime_events if event["type"] == "response.create")
+            assert GREETING in greeting["response"]["instructions"]
+            await customer.type("good morning")
+            await customer.until(lambda: len(customer.heard.transcripts) >= 2, 20, "a second answer")
+        await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT)
+    session = next(event["session"] for event in fake.realtime_events if event["type"] == "session.update")
+    assert session["model"] == "gpt-realtime"
+    assert session["audio"]["output"]["voice"] == "marin"
+
+
+async def test_a_refused_realtime_model(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
+    fake.required_key = RIGHT_KEY
+    room = new_room()
+    provider = Provider(name="fake", realtime=RealtimeModel(base_url=fake.base_url, model="gpt-realtime"))
+    async with running_pod([provider], keys={"fake": "sk-wrong-4711"}) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await apology_heard(customer)
+            ended = await until_ended(pod, follower, EndReason.ERROR)
+        assert "provider 'fake'" in ended.message
+        assert "realtime" in ended.message
+        assert "sk-wrong-4711" not in pod.log
+
+
+TOOLS = """
+import sys
+from mcp.server.mcpserver import MCPServer
+server = MCPServer("tables")
+@server.tool()
+def free_tables(day: str) -> str:
+    "Which tables are free"
+    return f"Two tables on {day}."
+server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+async def test_tools_of_an_mcp_server(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
+    port = free_port()
+    tools = await asyncio.create_subprocess_exec(sys.executable, "-c", TOOLS, str(port))
+    try:
+        servers = [
+            McpServer(name="absent", url="http://127.0.0.1:1/mcp"),
+            McpServer(name="tables", url=f"http://127.0.0.1:{port}/mcp"),
+        ]
+        await until_listening(port)
+        room = new_room()
+        profile = AgentProfileSpec(greeting=GREETING, mcp_servers=servers)
+        await pod.assign(build_assignment(livekit, room, profile))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, GREETING)
+            await until_offered(customer, fake, "free_tables")
+            await customer.type('please use free_tables with {"day": "Friday"}')
+            await customer.until(
+                lambda: any("Two tables on Friday." in heard.text for heard in customer.heard.transcripts),
+                20,
+                "the tool's answer",
+            )
+        assert "the tools of MCP server 'absent' are missing" in pod.log
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            tools.kill()
+        await tools.wait()
+
+
+async def until_listening(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                return
+
+
+async def until_offered(customer: Customer, fake: FakeOpenAI, tool: str) -> None:
+    """Types until the model is offered the tool: servers are asked for theirs beside the greeting."""
+    for attempt in range(20):
+        await customer.type(f"ready {attempt}?")
+        await until_said(customer, f"You said: ready {attempt}?.")
+        offered: list[dict[str, Any]] = fake.chats[-1].get("tools", [])
+        if tool in {each["function"]["name"] for each in offered}:
+            return
+    pytest.fail(f"{tool} was never offered")

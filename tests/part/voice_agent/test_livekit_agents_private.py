@@ -1,0 +1,294 @@
+"""What our job context relies on in livekit-agents beyond its public interface: a new version has to pass here."""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
+from livekit.agents.llm import ChatContext
+
+from testing.agent_pod import REPOSITORY
+from testing.livekit import running_livekit
+from voice_agent.job_context import (
+    CallContext,
+    CallRoom,
+    NoLiveKitSecretError,
+    build_job_info,
+    build_job_process,
+    forget_recorded_events,
+    restore_history,
+)
+from voice_agent.process.lean_imports import DEFERRED
+
+pytestmark = pytest.mark.part
+
+
+class Noted:
+    """What the context's hooks have been told."""
+
+    def __init__(self) -> None:
+        self.sessions: list[AgentSession[Any]] = []
+        self.shutdowns: list[str] = []
+        self.deletions = 0
+
+    def delete(self) -> None:
+        self.deletions += 1
+
+
+def build_context(noted: Noted) -> CallContext:
+    info = build_job_info(
+        job_id="AJ_1", room="room-1", room_sid="RM_1", metadata='{"a": 1}', url="ws://x", token="t", worker_id="pod-1"
+    )
+    return CallContext(
+        process=build_job_process(),
+        info=info,
+        room=rtc.Room(),
+        on_session=noted.sessions.append,
+        on_shutdown=noted.shutdowns.append,
+        on_delete_room=noted.delete,
+    )
+
+
+def test_the_version_is_the_one_that_was_read() -> None:
+    assert version("livekit-agents") == "1.8.9"
+
+
+def test_the_private_constructor() -> None:
+    parameters = inspect.signature(JobContext.__init__).parameters
+    assert list(parameters) == ["self", "proc", "info", "room", "on_connect", "on_shutdown", "inference_executor"]
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for name, parameter in parameters.items() if name != "self")
+
+
+async def test_what_the_code_sees() -> None:
+    context = build_context(Noted())
+    context.enter()
+    assert get_job_context() is context
+    assert context.job.metadata == '{"a": 1}'
+    assert context.job.room.name == "room-1"
+    assert context.proc.userdata == {}
+    assert context.worker_id == "pod-1"
+    assert not context.is_fake_job()
+    await context.clean_up()
+
+
+async def test_the_primary_session_is_told_as_it_starts() -> None:
+    noted = Noted()
+    context = build_context(noted)
+    context.enter()
+    states: list[str] = []
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    second: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+
+    def watch(started: AgentSession[Any]) -> None:
+        noted.sessions.append(started)
+        started.on("agent_state_changed", lambda event: states.append(event.new_state))
+
+    context._on_session = watch
+    await session.start(Agent(instructions="x"))
+    await second.start(Agent(instructions="x"))
+    assert noted.sessions == [session]
+    assert context.primary is session
+    assert context.primary_session is session
+    assert states == ["listening"]
+    await session.aclose()
+    await second.aclose()
+    await context.clean_up()
+
+
+async def test_recorded_events_can_be_forgotten() -> None:
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    await session.start(Agent(instructions="x"))
+    assert session._recorded_events
+    forget_recorded_events(session)
+    assert session._recorded_events == []
+    await session.aclose()
+
+
+async def test_history_goes_before_what_a_running_agent_knows() -> None:
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    await session.start(Agent(instructions="be kind"))
+    earlier = ChatContext.empty()
+    earlier.add_message(role="user", content="My name is Ada.", created_at=1.0)
+    await restore_history(session, earlier.items)
+    messages = session.current_agent.chat_ctx.messages()
+    assert [(message.role, message.text_content) for message in messages] == [
+        ("system", "be kind"),
+        ("user", "My name is Ada."),
+    ]
+    assert [message.text_content for message in session.history.messages()] == ["My name is Ada."]
+    await session.aclose()
+
+
+async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> None:
+    noted = Noted()
+    context = build_context(noted)
+    told: list[str] = []
+
+    async def with_reason(reason: str) -> None:
+        told.append(reason)
+
+    async def without() -> None:
+        told.append("called")
+
+    async def failing() -> None:
+        raise RuntimeError("broken")
+
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    def not_async(reason: str) -> None:
+        told.append(f"{reason} as well")
+
+    for callback in (with_reason, without, failing, slow, not_async):
+        context.add_shutdown_callback(callback)  # type: ignore[arg-type]
+    context.shutdown(reason="done")
+    assert noted.shutdowns == ["done"]
+    with caplog.at_level(logging.WARNING):
+        await context.run_shutdown_callbacks("idle", timeout=0.2)
+    assert told == ["idle", "called", "idle as well"]
+    assert "a shutdown callback failed" in caplog.text
+    assert "was cancelled" in caplog.text
+
+
+async def test_there_is_no_livekit_secret() -> None:
+    noted = Noted()
+    context = build_context(noted)
+    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.sip needs .* use ctx\.shutdown\(\)"):
+        _ = context.api.sip
+    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.room\.list_rooms needs"):
+        await context.api.room.list_rooms(api.ListRoomsRequest())
+    assert isinstance(await context.delete_room(), api.DeleteRoomResponse)
+    assert isinstance(await context.api.room.delete_room(api.DeleteRoomRequest(room="room-1")), api.DeleteRoomResponse)
+    assert noted.deletions == 2
+    with pytest.raises(NoLiveKitSecretError, match="only ask for its own room"):
+        context.delete_room("another")
+
+
+def connections_that_hold_back(port: int) -> int:
+    """Counts this process's connections to a port that hold small messages back (Nagle's algorithm)."""
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(int(descriptor), socket.AF_INET, socket.SOCK_STREAM) as connection,
+        ):
+            name = connection.getpeername()  # of a Unix socket: a text
+            is_theirs = isinstance(name, tuple) and name[1] == port
+            found += is_theirs and not connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    return found
+
+
+async def test_a_call_s_connection_to_livekit_holds_nothing_back() -> None:
+    with running_livekit() as livekit:
+        plain = rtc.Room()
+        await plain.connect(livekit.url, livekit.customer_token("room"))
+        assert connections_that_hold_back(livekit.port) == 1, "the library does it by itself now"
+        await plain.disconnect()
+        room = CallRoom("room", on_connected=lambda: None)
+        await room.connect(livekit.url, livekit.agent_token("room"))
+        assert room.isconnected()
+        assert connections_that_hold_back(livekit.port) == 0
+        await room.disconnect()
+
+
+def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
+    server = AgentServer()
+
+    async def over(_: JobContext) -> None: ...
+
+    @server.rtc_session(on_session_end=over)
+    async def entrypoint(_: JobContext) -> None: ...
+
+    assert server._entrypoint_fnc is entrypoint
+    assert server._session_end_fnc is over
+
+
+def run_python(text: str, stderr: str | None = None) -> str:
+    """Runs a program as a pod would; `stderr` is what it must have written there."""
+    paths = [str(REPOSITORY / path) for path in ("operator", "agent_image")]
+    program = (
+        f"import sys; sys.path[:0] = {paths!r}\n"
+        f"from voice_agent.process import lean_imports\nlean_imports.install()\n{text}"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert stderr in {None, done.stderr}
+    return done.stdout
+
+
+def test_deferred_packages_stay_deferred_until_they_are_used() -> None:
+    printed = run_python(
+        "import livekit.agents, livekit.plugins.openai\n"
+        "print(sorted(name for name in lean_imports.DEFERRED if lean_imports.is_deferred(name)))\n"
+        "from livekit.plugins import openai\n"
+        "print(openai.realtime.RealtimeModel.__name__, openai.responses.LLM.__name__)\n"
+        "print(openai.tools.WebSearch.__name__)\n"
+        "from livekit.agents.utils import codecs\n"
+        "import av\n"
+        "print(codecs.AudioStreamDecoder.__name__, av.AudioFrame.__name__)\n"
+        "from openai.types.beta.realtime import session\n"
+        "from openai.types.responses import Response\n"
+        "import openai.types.realtime as types\n"
+        "print(Response.__name__, types.RealtimeResponse.__name__)\n"
+        "print([name for name in lean_imports.DEFERRED if lean_imports.is_deferred(name)])\n"
+    )
+    deferred, plugin, tool, decoder, types, left = printed.splitlines()
+    assert deferred == str(sorted(DEFERRED))
+    assert (plugin, tool) == ("RealtimeModel LLM", "WebSearch")
+    assert decoder == "AudioStreamDecoder AudioFrame"
+    assert types == "Response RealtimeResponse"
+    assert left in ("[]", "['openai.types.beta']")
+
+
+COUNT_NATIVE_LINES = """
+import asyncio
+from livekit import rtc
+from livekit.rtc import _ffi_client
+from voice_agent.process import native_logs
+
+levels = []
+_ffi_client.to_python_level = levels.append
+
+async def fail():
+    try:
+        await rtc.Room().connect("ws://127.0.0.1:1", "", rtc.RoomOptions(connect_timeout=1))
+    except rtc.ConnectError:
+        print("refused", end=" ")
+
+native_logs.silence()
+asyncio.run(fail())
+print(len(levels))
+"""
+
+
+def test_the_native_log_is_off_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUST_LOG", raising=False)
+    monkeypatch.delenv("LIVEKIT_RTC_DEBUG", raising=False)
+    result, count = run_python(COUNT_NATIVE_LINES, stderr="").split()
+    assert result == "refused"
+    assert int(count) < 5  # from before it was off
+    monkeypatch.setenv("LIVEKIT_RTC_DEBUG", "1")
+    result, count = run_python(COUNT_NATIVE_LINES).split()
+    assert result == "refused"
+    assert int(count) > 50
+
+
+def test_the_silero_plugin_is_loaded_where_a_pool_asks_for_it() -> None:
+    printed = run_python(
+        "from pathlib import Path\n"
+        "from voice_agent.provider_models import ModelShelf\n"
+        "for kind in ('native', 'silero'):\n"
+        "    shelf = ModelShelf([], Path('/nowhere'))\n"
+        "    shelf.warm_up(kind)\n"
+        "    print(type(shelf.vad).__module__)\n"
+    )
+    assert printed.splitlines() == ["builtins", "livekit.plugins.silero.vad"]

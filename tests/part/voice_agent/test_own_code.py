@@ -1,0 +1,237 @@
+"""Agents' own code: our example as it is, its class alone, and code that misbehaves."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testing.agent_pod import REPOSITORY, AgentPod, build_assignment, build_provider, running_pod
+from testing.conversations import ConversationsDatabase
+from testing.customer import Customer, joined_room
+from testing.fake_openai import RIGHT_KEY, FakeOpenAI, running_fake_openai
+from testing.livekit import LiveKitServer, new_room, running_livekit
+from voice_agent.apology import APOLOGY
+from voicesession.assignment import CallEnded, Joined, RoomDeletionRequested, conversation_write_token
+from voicesession.models import EffectiveLimits, EndReason
+
+pytestmark = pytest.mark.part
+
+EXAMPLES = REPOSITORY / "examples" / "agents"
+WELCOME = "Pizza line, good evening. What may I bring you?"
+
+
+@pytest.fixture(scope="module")
+def livekit() -> Iterator[LiveKitServer]:
+    """A LiveKit server."""
+    with running_livekit() as server:
+        yield server
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    """The models, which want a key."""
+    async with running_fake_openai() as running:
+        running.required_key = RIGHT_KEY
+        yield running
+
+
+def agent_heard(customer: Customer) -> list[str]:
+    return [heard.text for heard in customer.heard.transcripts if heard.identity == "agent"]
+
+
+async def until_said(customer: Customer, text: str) -> None:
+    await customer.until(lambda: any(text in said for said in agent_heard(customer)), 20, f"the words {text!r}")
+
+
+@pytest.mark.parametrize("code", ["pizza", "pizza:entrypoint", "pizza:OrderTaker"])
+async def test_the_example_takes_an_order(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, code: str
+) -> None:
+    room = new_room()
+    assignment = build_assignment(livekit, room)
+    token = conversation_write_token(conversations.key, assignment.session_id, 1)
+    async with running_pod(
+        [build_provider(fake.base_url)],
+        keys={"fake": RIGHT_KEY},
+        AGENT_CODE=code,
+        WORKING_FOLDER=str(EXAMPLES),
+        DATABASE_URL=conversations.url("voice_agent"),
+    ) as pod:
+        follower = await pod.assign(assignment.model_copy(update={"write_token": token}))
+        await follower.wait_for(Joined)
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, WELCOME)
+            await customer.type('please use add_pizza with {"pizza": "funghi"}')
+            await until_said(customer, "The tool says: One funghi.")
+            await customer.type("please use finish_order with {}")
+            await until_said(customer, "Where may I send it?")
+            await customer.type("please use hang_up with {}")
+            await until_said(customer, "Enjoy your meal. Goodbye.")
+            ended = await follower.wait_for(CallEnded)
+        assert ended.reason is EndReason.ENDED_BY_REQUEST
+        assert ended.message == "the order is complete"
+        assert await pod.exit_code() == 0
+        assert ("the call is over: the order is complete" in pod.log) == (code != "pizza:OrderTaker")
+    rows = conversations.query("SELECT * FROM voice.conversation_messages ORDER BY position")
+    told: list[tuple[str, Any]] = [
+        (row["kind"], row["tool"]["arguments"] if row["kind"] == "tool_call" else row["tool"] or row["content"])
+        for row in rows
+        if row["kind"] in {"tool_call", "handoff"}
+    ]
+    assert told == [
+        ("tool_call", {"pizza": "funghi"}),
+        ("tool_call", {}),
+        ("handoff", {"from": "order_taker", "to": "dispatcher"}),
+        ("tool_call", {}),
+    ]
+    results = [row["content"] for row in rows if row["kind"] == "tool_result"]
+    assert results[:2] == ["One funghi. That makes 1 so far.", "That is 9 euros. A colleague takes the address."]
+    said = [row["content"] for row in rows if row["kind"] == "message" and row["role"] == "assistant"]
+    assert said[0] == WELCOME
+    assert "Where may I send it?" in said
+    assert said[-1] == "Enjoy your meal. Goodbye."
+
+
+async def test_limits_hold_for_own_code(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
+    room = new_room()
+    limits = EffectiveLimits(idle_timeout_seconds=6)
+    async with running_pod(
+        [build_provider(fake.base_url)], {"fake": RIGHT_KEY}, AGENT_CODE="pizza", WORKING_FOLDER=str(EXAMPLES)
+    ) as pod:
+        follower = await pod.assign(build_assignment(livekit, room, limits=limits))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, WELCOME)
+            await until_said(customer, "Bye now.")
+            assert (await follower.wait_for(CallEnded)).reason is EndReason.IDLE
+        assert "the call is over: idle" in pod.log
+
+
+def write_agent(folder: Path, body: str) -> None:
+    """Makes `acme.py` with an entrypoint that runs `body` in a job context, before or instead of an agent session."""
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    (folder / "acme.py").write_text(
+        "import asyncio, json\n"
+        "from livekit.agents import Agent, AgentSession, JobContext, get_job_context\n"
+        "from livekit.plugins import openai\n"
+        "async def begin(ctx):\n"
+        "    session = AgentSession(stt=openai.STT(), llm=openai.LLM(), tts=openai.TTS(response_format='pcm'),\n"
+        "        turn_handling={'turn_detection': 'vad'})\n"
+        "    await session.start(Agent(instructions='x'), room=ctx.room)\n"
+        "    return session\n"
+        f"async def entrypoint(ctx: JobContext):\n{lines}\n"
+    )
+
+
+def run_agent(folder: Path, fake: FakeOpenAI, body: str) -> AbstractAsyncContextManager[AgentPod]:
+    write_agent(folder, body)
+    return running_pod(
+        [build_provider(fake.base_url)], {"fake": RIGHT_KEY}, AGENT_CODE="acme:entrypoint", WORKING_FOLDER=str(folder)
+    )
+
+
+async def test_what_an_entrypoint_can_use(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    body = """
+ctx.log_context_fields = {"order": "4711"}
+ctx.add_shutdown_callback(on_shutdown)
+await ctx.connect()
+participant = await ctx.wait_for_participant()
+session = await begin(ctx)
+assert get_job_context() is ctx and ctx.primary_session is session
+metadata = json.loads(ctx.job.metadata)
+import logging; logging.getLogger("acme").warning("serving")
+session.say(f"{participant.identity} {metadata['variables']['name']} {metadata['profile']} {ctx.room.name}")
+"""
+    room = new_room()
+    pod_context = run_agent(tmp_path, fake, body)
+    with (tmp_path / "acme.py").open("a") as file:
+        file.write("async def on_shutdown(reason): print('told', reason, flush=True)\n")
+    async with pod_context as pod:
+        follower = await pod.assign(build_assignment(livekit, room, variables={"name": "Ada"}))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, f"customer Ada default {room}")
+        assert (await follower.wait_for(CallEnded)).reason is EndReason.PARTICIPANT_LEFT
+        assert await pod.exit_code() == 0
+        assert '"order": "4711"' in pod.log
+        assert "told participant_left" in pod.log
+
+
+async def test_code_that_wants_its_room_deleted(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    body = """
+await begin(ctx)
+await ctx.wait_for_participant()
+from livekit import api
+await ctx.api.room.delete_room(api.DeleteRoomRequest(room=ctx.room.name))
+try:
+    ctx.api.sip
+except RuntimeError as error:
+    print(error, flush=True)
+"""
+    room = new_room()
+    async with run_agent(tmp_path, fake, body) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)):
+            await follower.wait_for(RoomDeletionRequested)
+        assert "ctx.api.sip needs LiveKit's API secret" in pod.log
+
+
+async def apology_heard(customer: Customer) -> None:
+    await customer.until(lambda: APOLOGY in str(customer.heard.messages), 20, "a message")
+    await customer.until(lambda: customer.heard.last_audible() is not None, 20, "an audible apology")
+
+
+@pytest.mark.parametrize("before", ["", "await begin(ctx)\n"])
+async def test_code_that_fails_is_apologized_for(
+    livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path, before: str
+) -> None:
+    room = new_room()
+    async with run_agent(tmp_path, fake, f"{before}raise LookupError('no such order')") as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await apology_heard(customer)
+            ended = await follower.wait_for(CallEnded)
+        assert ended.reason is EndReason.ERROR
+        assert ended.message == "the agent's code failed: LookupError"
+        assert "no such order" in pod.log
+
+
+async def test_code_that_never_joins(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    room = new_room()
+    async with run_agent(tmp_path, fake, "pass") as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await apology_heard(customer)
+            ended = await follower.wait_for(CallEnded)
+        assert ended.message == "the agent's entrypoint returned without joining the room"
+
+
+async def test_code_that_ends_its_own_session(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    room = new_room()
+    body = """
+session = await begin(ctx)
+await ctx.wait_for_participant()
+await session.say("That is all.")
+session.shutdown()
+"""
+    async with run_agent(tmp_path, fake, body) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await until_said(customer, "That is all.")
+            ended = await follower.wait_for(CallEnded)
+        assert ended.reason is EndReason.ENDED_BY_REQUEST
+        assert ended.message == "the agent's code ended the conversation"
+
+
+async def test_the_example_starts_on_a_laptop() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLES / "pizza.py"), "console", "--help"),
+        env={**os.environ, "OPENAI_API_KEY": "none"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"console" in output.lower()

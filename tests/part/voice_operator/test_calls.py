@@ -1,0 +1,336 @@
+"""A call from its VoiceSession to its end, as a real API server sees it."""
+
+import asyncio
+import re
+import secrets
+import subprocess
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+from kopf._core.reactor.inventory import ResourceMemories
+from livekit import api
+from pydantic import SecretStr
+
+from local_cluster.binaries import KUBERNETES
+from testing.conversations import AgentsConversation, ConversationsDatabase
+from testing.livekit import LiveKitServer
+from testing.operator_cluster import OperatorCluster, eventually
+from testing.stub_pod import Exit
+from voicesession.models import EndReason, VoiceSession
+from voicesession.names import VOICE_SESSIONS
+from voicesession.tickets import parse_ticket
+
+pytestmark = pytest.mark.part
+
+
+async def test_a_call_gets_a_waiting_pod_is_followed_to_its_end_and_leaves_nothing(cluster: OperatorCluster) -> None:
+    await cluster.create_pool()
+    await cluster.create_profile(limits={"ttlSecondsAfterFinished": 1})
+    cluster.start_operator()
+    await cluster.wait_for_warm()
+
+    session = await cluster.create_session("first", room="room-first", participantIdentity="customer")
+    active = await cluster.wait_for_phase("first", "Active")
+
+    assert active.status.start_type == "Warm"
+    assert active.status.attempts == 1
+    assert active.status.room == "room-first"
+    assert active.status.connect_millis is not None
+    stub = cluster.stub_of(active)
+    assert stub.assignment is not None
+    assert stub.assignment.session_id == session.metadata.uid
+    assert stub.assignment.participant_identity == "customer"
+    assert stub.assignment.provider == "local"
+
+    await stub.finish(EndReason.PARTICIPANT_LEFT)
+    ended = await cluster.wait_for_phase("first", "Ended")
+    assert ended.status.end_reason == "participant_left"
+    assert ended.status.reason == "CallEnded"
+
+    async def nothing_left() -> bool:
+        names = {pod["metadata"]["name"] for pod in await cluster.pods()}
+        return stub.name not in names and await cluster.session("first") is None and len(names) == 1
+
+    await eventually(nothing_left)
+
+
+async def _start(cluster: OperatorCluster, **profile: Any) -> None:
+    await cluster.create_pool()
+    await cluster.create_profile(**profile)
+    cluster.start_operator()
+    await cluster.wait_for_warm()
+
+
+async def _begin(cluster: OperatorCluster, **spec: Any) -> VoiceSession:
+    await cluster.create_session("call", **{"room": "room-" + secrets.token_hex(4), **spec})
+    return await cluster.wait_for_phase("call", "Active")
+
+
+async def _rooms(livekit: LiveKitServer, name: str) -> list[str]:
+    async with livekit.client() as client:
+        return [room.name for room in (await client.room.list_rooms(api.ListRoomsRequest(names=[name]))).rooms]
+
+
+# Rooms
+
+
+async def test_the_operator_makes_a_room_for_a_call_that_names_none(
+    cluster: OperatorCluster, livekit: LiveKitServer
+) -> None:
+    await _start(cluster)
+    session = await cluster.create_session("call", participantIdentity="someone")
+    active = await cluster.wait_for_phase("call", "Active")
+    assert active.status.room is not None
+    assert active.status.room.startswith("voice_assistant_room_")
+    assert len(active.status.room) >= len("voice_assistant_room_") + 22
+    assert active.status.room_sid
+    async with livekit.client() as client:
+        (room,) = (await client.room.list_rooms(api.ListRoomsRequest(names=[active.status.room]))).rooms
+    ticket = parse_ticket(room.metadata)
+    assert ticket.voice_session == session.metadata.name
+    assert room.sid == active.status.room_sid
+    assert (room.empty_timeout, room.departure_timeout) == (65, 20)
+    assert cluster.stub_of(active).assignment is not None
+
+
+async def test_the_room_is_deleted_when_the_call_has_ended(cluster: OperatorCluster, livekit: LiveKitServer) -> None:
+    await _start(cluster)
+    await cluster.create_session("call")
+    active = await cluster.wait_for_phase("call", "Active")
+    room = active.status.room or ""
+    assert await _rooms(livekit, room)
+    await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
+    await eventually(lambda: _is_empty(_rooms(livekit, room)))
+
+
+async def test_a_later_start_of_the_same_room_is_not_deleted(cluster: OperatorCluster, livekit: LiveKitServer) -> None:
+    await _start(cluster)
+    async with livekit.client() as client:
+        first = await client.room.create_room(api.CreateRoomRequest(name="again"))
+        await cluster.create_session("call", room="again", roomSid=first.sid)
+        active = await cluster.wait_for_phase("call", "Active")
+        await client.room.delete_room(api.DeleteRoomRequest(room="again"))
+        second = await client.room.create_room(api.CreateRoomRequest(name="again"))
+        assert second.sid != first.sid
+        await cluster.stub_of(active).finish(EndReason.ROOM_CLOSED)
+        await cluster.wait_for_phase("call", "Ended")
+        await asyncio.sleep(0.5)
+    assert await _rooms(livekit, "again")
+
+
+async def test_the_agents_code_can_have_its_room_deleted(cluster: OperatorCluster, livekit: LiveKitServer) -> None:
+    await _start(cluster)
+    await cluster.create_session("call")
+    active = await cluster.wait_for_phase("call", "Active")
+    await cluster.stub_of(active).ask_for_room_deletion()
+    await eventually(lambda: _is_empty(_rooms(livekit, active.status.room or "")))
+
+
+async def _is_empty(asked: Awaitable[list[str]]) -> bool:
+    return not await asked
+
+
+# Ends
+
+
+async def test_spec_end_ends_the_call_by_request(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.patch(VOICE_SESSIONS, "call", {"spec": {"end": True}})
+    ended = await cluster.wait_for_phase("call", "Ended")
+    assert ended.status.end_reason == "ended_by_request"
+    (asked,) = cluster.stub_of(active).end_requests
+    assert asked.reason == "ended_by_request"
+
+
+async def test_a_call_that_is_ended_before_it_has_a_pod_gets_none(cluster: OperatorCluster) -> None:
+    await cluster.create_pool(warm={"min": 0})
+    await cluster.create_profile()
+    cluster.kubelet.script.unschedulable = "no room"
+    cluster.start_operator()
+    await cluster.create_session("call", room="room", end=True)
+    ended = await cluster.wait_for_phase("call", "Ended")
+    assert ended.status.end_reason == "ended_by_request"
+
+
+async def test_deleting_the_voicesession_ends_the_call_and_its_room(
+    cluster: OperatorCluster, livekit: LiveKitServer
+) -> None:
+    await _start(cluster)
+    await cluster.create_session("call")
+    active = await cluster.wait_for_phase("call", "Active")
+    stub = cluster.stub_of(active)
+    await cluster.delete(VOICE_SESSIONS, "call")
+
+    async def ended() -> bool:
+        return stub.exited is not None and not await _rooms(livekit, active.status.room or "")
+
+    await eventually(ended)
+    assert [asked.reason for asked in stub.end_requests] == ["ended_by_request"]
+
+
+@pytest.mark.parametrize(
+    ("exit_", "reason"),
+    [
+        (Exit(137, "OOMKilled"), "OutOfMemory"),
+        (Exit(139, "Error"), "AgentCrashed"),
+        (Exit(1, "Error", "Traceback: no JSON of ours"), "AgentCrashed"),
+    ],
+)
+async def test_an_agent_that_dies_fails_its_call_with_the_reason(
+    cluster: OperatorCluster, livekit: LiveKitServer, exit_: Exit, reason: str
+) -> None:
+    await _start(cluster)
+    await cluster.create_session("call")
+    active = await cluster.wait_for_phase("call", "Active")
+    await cluster.stub_of(active).crash(exit_)
+    failed = await cluster.wait_for_phase("call", "Failed")
+    assert failed.status.reason == reason
+    assert failed.status.end_reason == "error"
+    await eventually(lambda: _is_empty(_rooms(livekit, active.status.room or "")))
+
+
+async def test_an_error_that_the_agent_tells_fails_the_call_with_its_message(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).finish(EndReason.ERROR, "the provider refused the API key (401)")
+    failed = await cluster.wait_for_phase("call", "Failed")
+    assert failed.status.reason == "AgentError"
+    assert failed.status.message == "the provider refused the API key (401)"
+
+
+async def test_a_pod_that_falls_silent_and_is_not_in_its_room_is_lost(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    stub = cluster.stub_of(active)
+    cluster.kubelet.lost.add(stub.name)
+    stub.script.silent = True
+    failed = await cluster.wait_for_phase("call", "Failed", seconds=40)
+    assert failed.status.reason == "NodeLost"
+
+
+async def test_a_pod_that_falls_silent_and_is_still_in_its_room_is_left_alone(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    cluster.kubelet.pod_script.really_joins = True
+    active = await _begin(cluster)
+    stub = cluster.stub_of(active)
+    stub.script.silent = True
+    await asyncio.sleep(16)  # past the heartbeat's deadline and several tries
+    still = await cluster.session("call")
+    assert still is not None
+    assert still.status.phase == "Active"
+    stub.script.silent = False
+    await stub.finish(EndReason.IDLE)
+    await cluster.wait_for_phase("call", "Ended")
+
+
+async def test_a_drained_pod_ends_its_call_in_good_order(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    stub = cluster.stub_of(active)
+    await cluster.api.delete_pod(stub.name, stub.uid)
+    ended = await cluster.wait_for_phase("call", "Ended")
+    assert ended.status.end_reason == "shutdown"
+
+
+async def test_the_conversation_of_an_agent_that_died_is_closed_in_postgres(
+    cluster: OperatorCluster, conversations: ConversationsDatabase
+) -> None:
+    cluster.settings = cluster.settings.model_copy(
+        update={"database_url": SecretStr(conversations.url("voice_closer"))}
+    )
+    await _start(cluster)
+    active = await _begin(cluster)
+    AgentsConversation(conversations, active.metadata.uid).start()
+    await cluster.stub_of(active).crash()
+    await cluster.wait_for_phase("call", "Failed")
+
+    async def closed() -> Any:
+        (row,) = conversations.query("SELECT end_reason FROM voice.conversation_sessions")
+        return row["end_reason"]
+
+    assert await eventually(closed) == "error"
+
+
+async def test_a_slow_join_is_told_and_then_done(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    cluster.kubelet.pod_script.join_seconds = 2.5
+    await cluster.create_session("call", room="room")
+    starting = await cluster.wait_for_phase("call", "Starting")
+    assert starting.status.pod_name
+    await cluster.wait_for_phase("call", "Active")
+
+
+# What it costs the API server
+
+
+async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: OperatorCluster) -> None:
+    await cluster.create_pool()
+    await cluster.create_profile(limits={"ttlSecondsAfterFinished": 1})
+    made = cluster.start_hooked_operator()
+    await cluster.wait_for_warm()
+    await asyncio.sleep(6)  # until the pool's and profile's first statuses are written
+    client = made[0]
+    before, server_before = len(client.requests), _session_writes(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
+
+    async def gone() -> bool:
+        return await cluster.session("call") is None
+
+    await eventually(gone)
+    await cluster.wait_for_warm()
+    await asyncio.sleep(0.5)
+    writes = [request for request in client.requests[before:] if request[0] != "GET"]
+    events = [request for request in writes if request[1].endswith("/events")]
+    pool_writes = [request for request in writes if "/agentpools/" in request[1] or "/agentprofiles/" in request[1]]
+    session_writes = [request for request in writes if request not in events and request not in pool_writes]
+    assert len(session_writes) <= 6, session_writes
+    assert len(events) <= 2
+    assert len(pool_writes) <= 4  # at most every 5 s each
+    # By the API server's own count, kopf's client included: created by us; joined, ended, deleted by the operator.
+    assert _session_writes(cluster) - server_before == 4
+
+
+def _session_writes(cluster: OperatorCluster) -> int:
+    command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(cluster.kubeconfig), "get", "--raw", "/metrics"]
+    metrics = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    counts = re.findall(r'^apiserver_request_total{(.*resource="voicesessions".*)} (\d+)', metrics, re.MULTILINE)
+    return sum(int(count) for labels, count in counts if re.search('verb="(POST|PUT|PATCH|APPLY|DELETE)"', labels))
+
+
+async def test_the_api_server_keeps_no_record_of_who_set_a_claimed_pods_fields(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    name = active.status.pod_name or ""
+    assert "managedFields" not in (await cluster.api.get_pod(name))["metadata"]
+
+    touch = [{"op": "add", "path": "/metadata/annotations/example.com~1touched", "value": "yes"}]
+    touched = await cluster.api.patch_pod(name, touch)
+    assert touched["metadata"]["annotations"]["example.com/touched"] == "yes"
+    assert "managedFields" not in touched["metadata"]
+
+
+async def test_kopf_prepares_no_event(cluster: OperatorCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = []
+    monkeypatch.setattr(ResourceMemories, "recall", lambda *_, **event: prepared.append(event))
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
+    await cluster.wait_for_phase("call", "Ended")
+    assert prepared == []
+
+
+async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> None:
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).crash(Exit(137, "OOMKilled"))
+    await cluster.wait_for_phase("call", "Failed")
+
+    async def told() -> list[tuple[str, str]]:
+        listed = await cluster.api.request("GET", f"/api/v1/namespaces/{cluster.namespace}/events")
+        events = [event for event in listed["items"] if event["involvedObject"]["name"] == "call"]
+        return [(event["type"], event["reason"]) for event in events] if len(events) >= 2 else []
+
+    assert sorted(await eventually(told)) == [("Normal", "AgentJoined"), ("Warning", "OutOfMemory")]

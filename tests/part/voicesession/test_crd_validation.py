@@ -1,0 +1,342 @@
+"""What the API server refuses in our objects, what it says about it, and what it fills in."""
+
+import copy
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client, config
+
+from local_cluster.binaries import KUBERNETES
+from testing.crds import EXAMPLES
+from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec, VoiceSession
+from voicesession.names import API_VERSION, GROUP, VERSION
+
+pytestmark = pytest.mark.part
+
+NAMESPACE = "crd-tests"
+PLURALS = {"VoiceSession": "voicesessions", "AgentPool": "agentpools", "AgentProfile": "agentprofiles"}
+STT_LLM_TTS: dict[str, Any] = {"stt": {"model": "a"}, "llm": {"model": "b"}, "tts": {"model": "c"}}
+
+
+class Objects:
+    """Creates, updates and reads our objects as a client does."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        api = config.new_client_from_config(str(kubeconfig))
+        self.kubeconfig = kubeconfig
+        self.custom = client.CustomObjectsApi(api)
+        client.CoreV1Api(api).create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=NAMESPACE)))
+
+    def create(self, kind: str, spec: Any, name: str | None = None) -> Any:
+        """Creates an object; `spec` of ... leaves it out. Raises RefusedError."""
+        body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"generateName": "t-"}}
+        if name is not None:
+            body["metadata"] = {"name": name}
+        if spec is not ...:
+            body["spec"] = spec
+        return self.create_body(body)
+
+    def create_body(self, body: Any) -> Any:
+        plural = PLURALS[body["kind"]]
+        try:
+            return self.custom.create_namespaced_custom_object(
+                GROUP, VERSION, NAMESPACE, plural, body, field_validation="Strict"
+            )
+        except client.ApiException as error:
+            raise RefusedError(error) from error
+
+    def replace(self, created: Any, spec: Any) -> Any:
+        """Replaces an object's spec. Raises RefusedError."""
+        body = copy.deepcopy(created)
+        if spec is ...:
+            del body["spec"]
+        else:
+            body["spec"] = spec
+        try:
+            return self.custom.replace_namespaced_custom_object(
+                GROUP, VERSION, NAMESPACE, PLURALS[body["kind"]], body["metadata"]["name"], body
+            )
+        except client.ApiException as error:
+            raise RefusedError(error) from error
+
+    def put_status(self, created: Any, status: Any) -> Any:
+        body = {**created, "status": status}
+        return self.custom.replace_namespaced_custom_object_status(
+            GROUP, VERSION, NAMESPACE, PLURALS[body["kind"]], body["metadata"]["name"], body
+        )
+
+    def kubectl(self, *arguments: str) -> str:
+        command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(self.kubeconfig), "-n", NAMESPACE, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+class RefusedError(Exception):
+    """The API server's 4xx with its message."""
+
+    def __init__(self, error: client.ApiException) -> None:
+        self.status = error.status
+        super().__init__(json.loads(error.body or "{}")["message"])
+
+
+@pytest.fixture(scope="module")
+def objects(api_server: Path) -> Objects:
+    return Objects(api_server)
+
+
+def pool(**fields: Any) -> dict[str, Any]:
+    return {"image": "agent:1", **fields}
+
+
+def with_provider(**fields: Any) -> dict[str, Any]:
+    return pool(providers=[{"name": "p", **fields}])
+
+
+REFUSED = [
+    # kind, spec, what the message must say
+    ("VoiceSession", ..., "spec: Required value"),
+    ("VoiceSession", {"room": "with space"}, "letters, digits and `_ . : = -`"),
+    ("VoiceSession", {"room": "a/b"}, "for example voice_assistant_room_"),
+    ("VoiceSession", {"room": "x" * 129}, "128"),
+    ("VoiceSession", {"room": ""}, "spec.room"),
+    ("VoiceSession", {"roomSid": "RM_x"}, "give the room's name in `room` too"),
+    ("VoiceSession", {"profile": "Not A Name"}, "lower-case letters"),
+    ("VoiceSession", {"profile": ""}, "spec.profile"),
+    ("VoiceSession", {"llmProvider": "Open AI"}, "`name` of one of the pool's providers"),
+    ("VoiceSession", {"tenant": "-acme"}, "a tenant is written as a label's value"),
+    ("VoiceSession", {"tenant": "x" * 64}, "63"),
+    ("VoiceSession", {"participantIdentity": "x" * 257}, "256"),
+    ("VoiceSession", {"variables": {f"v{number}": "" for number in range(33)}}, "must have at most 32 items"),
+    ("VoiceSession", {"variables": {"a": "x" * 1025}}, "1024"),
+    ("VoiceSession", {"variables": {"x" * 65: ""}}, "1 to 64 characters"),
+    ("VoiceSession", {"variables": {"a": 1}}, "must be of type string"),
+    ("VoiceSession", {"limits": {"maxDurationSeconds": 9}}, "greater than or equal to 10"),
+    ("VoiceSession", {"limits": {"maxDurationSeconds": 86401}}, "less than or equal to 86400"),
+    ("VoiceSession", {"limits": {"joinTimeoutSeconds": 0}}, "greater than or equal to 1"),
+    ("VoiceSession", {"limits": {"idleTimeoutSeconds": 4}}, "greater than or equal to 5"),
+    ("VoiceSession", {"limits": {"reconnectGraceSeconds": -1}}, "greater than or equal to 0"),
+    ("VoiceSession", {"limits": {"ttlSecondsAfterFinished": -1}}, "greater than or equal to 0"),
+    ("VoiceSession", {"end": "yes"}, "must be of type boolean"),
+    ("VoiceSession", {"romo": "a"}, 'unknown field "spec.romo"'),
+    ("AgentPool", ..., "spec: Required value"),
+    ("AgentPool", {}, "spec.image: Required value"),
+    ("AgentPool", {"image": "a b"}, "one image reference without spaces"),
+    ("AgentPool", pool(code="acme/bot.py"), "not a file's path"),
+    ("AgentPool", pool(code="acme.bot:"), "`module.path:Name`"),
+    ("AgentPool", pool(code="acme.bot:Support.run"), "for example acme.bot:Support"),
+    ("AgentPool", pool(vad="webrtc"), 'supported values: "native", "silero"'),
+    ("AgentPool", pool(resources={"memoryLimit": "much"}), "with its unit, for example 256Mi"),
+    ("AgentPool", pool(resources={"memoryLimit": "512"}), "above 16Mi"),
+    ("AgentPool", pool(resources={"memoryRequest": "1Gi"}), "raise the limit or lower the request"),
+    ("AgentPool", pool(resources={"cpuRequest": "0"}), "for example 100m"),
+    ("AgentPool", pool(resources={"cpuRequest": "fast"}), "for example 100m"),
+    ("AgentPool", pool(resources={"cpuLimit": "1"}), 'unknown field "spec.resources.cpuLimit"'),
+    ("AgentPool", pool(pod={"hostNetwork": True}), 'unknown field "spec.pod.hostNetwork"'),
+    ("AgentPool", pool(pod={"labels": {"voiceagents.dev/state": "warm"}}), "the operator's own"),
+    ("AgentPool", pool(pod={"annotations": {"voiceagents.dev/attempt": "1"}}), "the operator's own"),
+    (
+        "AgentPool",
+        pool(pod={"annotations": {"container.apparmor.security.beta.kubernetes.io/agent": "unconfined"}}),
+        "weaken AppArmor",
+    ),
+    ("AgentPool", pool(pod={"tolerations": [{"effect": "Never"}]}), "supported values"),
+    ("AgentPool", pool(pod={"imagePullSecrets": [{}]}), "name: Required value"),
+    ("AgentPool", with_provider(), "either `realtime` alone, or all three"),
+    ("AgentPool", with_provider(stt={"model": "a"}, llm={"model": "b"}), "either `realtime` alone, or all three"),
+    ("AgentPool", with_provider(**STT_LLM_TTS, realtime={"model": "r"}), "either `realtime` alone, or all three"),
+    ("AgentPool", with_provider(stt={"model": "a"}, realtime={"model": "r"}), "either `realtime` alone"),
+    ("AgentPool", with_provider(realtime={"model": ""}), "providers[0].realtime.model"),
+    ("AgentPool", with_provider(realtime={}), "model: Required value"),
+    ("AgentPool", with_provider(local=True, **STT_LLM_TTS), "a local provider needs a `baseUrl` for each"),
+    ("AgentPool", with_provider(local=True, realtime={"model": "r"}), "a local provider needs a `baseUrl` for each"),
+    ("AgentPool", with_provider(realtime={"model": "r", "baseUrl": "wss://x/v1"}), "begins with http:// or https://"),
+    ("AgentPool", with_provider(realtime={"model": "r", "baseUrl": "https://"}), "begins with http:// or https://"),
+    ("AgentPool", with_provider(**{**STT_LLM_TTS, "llm": {"model": "a", "temperature": 3}}), "equal to 2"),
+    ("AgentPool", with_provider(**{**STT_LLM_TTS, "tts": {"model": "a", "speed": 9}}), "equal to 4"),
+    ("AgentPool", with_provider(**STT_LLM_TTS, secretRef={}), "secretRef.name: Required value"),
+    ("AgentPool", pool(providers=[{"name": "Open AI", **STT_LLM_TTS}]), "a provider's name has lower-case letters"),
+    ("AgentPool", pool(providers=[{"name": "p", **STT_LLM_TTS}] * 2), "Duplicate value"),
+    ("AgentPool", pool(warm={"min": 5, "max": 3}), "raise `warm.max` or lower `warm.min`"),
+    ("AgentPool", pool(warm={"min": -1}), "greater than or equal to 0"),
+    ("AgentPool", pool(warm={"buffer": "many"}), 'for example "20%"'),
+    ("AgentPool", pool(warm={"buffer": -1}), 'for example "20%"'),
+    ("AgentPool", pool(warm={"maxStarting": 0}), "greater than or equal to 1"),
+    ("AgentPool", pool(warm={"scaleDownDelaySeconds": -1}), "greater than or equal to 0"),
+    ("AgentProfile", {"pool": "Big Pool"}, "lower-case letters"),
+    ("AgentProfile", {"localPool": "Big Pool"}, "lower-case letters"),
+    ("AgentProfile", {"provider": "Open AI"}, "`name` of one of the pool's providers"),
+    ("AgentProfile", {"language": "English!"}, "for example en, de or pt-BR"),
+    ("AgentProfile", {"turnTaking": {"minEndpointingMillis": 4000}}, "raise the maximum or lower the minimum"),
+    ("AgentProfile", {"turnTaking": {"detection": "magic"}}, 'supported values: "vad", "turn-detector"'),
+    ("AgentProfile", {"mcpServers": [{"name": "a", "url": "tools:80"}]}, "begins with http:// or https://"),
+    ("AgentProfile", {"mcpServers": [{"name": "a", "url": "http://a"}] * 2}, "Duplicate value"),
+    ("AgentProfile", {"mcpServers": [{"name": "a"}]}, "url: Required value"),
+    ("AgentProfile", {"limits": {"maxDurationSeconds": 1}}, "greater than or equal to 10"),
+    ("AgentProfile", {"maxSessions": -1}, "greater than or equal to 0"),
+    ("AgentProfile", {"instructions": "x" * 32769}, "32768"),
+    ("AgentProfile", {"greeting": "x" * 1025}, "1024"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "words"), REFUSED)
+def test_refused_with_what_to_write_instead(objects: Objects, kind: str, spec: Any, words: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        objects.create(kind, spec)
+    assert refused.value.status in {400, 422}
+    assert words in str(refused.value)
+
+
+ACCEPTED = [
+    ("VoiceSession", {}),
+    ("VoiceSession", {"room": "voice_assistant_room_2PqX7w", "roomSid": "RM_DHFTioovDg3u", "tenant": "acme"}),
+    ("VoiceSession", {"room": "x" * 128, "variables": {f"v{number}": "x" * 1024 for number in range(32)}}),
+    ("AgentPool", pool(code="acme.bot:Support", vad="silero")),
+    ("AgentPool", pool(code="acme.main", warm={"min": 0, "buffer": 3})),
+    ("AgentPool", pool(warm={"min": 3, "max": 3, "buffer": "20%"})),
+    ("AgentPool", with_provider(realtime={"model": "r", "baseUrl": "https://example.com/v1"})),
+    ("AgentPool", with_provider(local=True, realtime={"model": "r", "baseUrl": "http://local:8000"})),
+    ("AgentPool", pool(pod={"affinity": {"podAntiAffinity": {}}, "tolerations": [{"operator": "Exists"}]})),
+    ("AgentPool", pool(resources={"cpuRequest": "1", "memoryRequest": "512Mi", "memoryLimit": "0.5Gi"})),
+    ("AgentProfile", ...),
+    ("AgentProfile", {"greeting": "", "goodbye": "", "language": "pt-BR", "maxSessions": 0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec"), ACCEPTED)
+def test_accepted(objects: Objects, kind: str, spec: Any) -> None:
+    objects.create(kind, spec)
+
+
+def test_long_names_are_refused(objects: Objects) -> None:
+    with pytest.raises(RefusedError, match="at most 50 characters"):
+        objects.create("AgentPool", pool(), name="p" * 51)
+    with pytest.raises(RefusedError, match="at most 63 characters"):
+        objects.create("AgentProfile", {}, name="p" * 64)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_are_accepted(objects: Objects, path: Path) -> None:
+    for body in yaml.safe_load_all(path.read_text()):
+        objects.create_body(body)
+
+
+WHOLE: dict[str, Any] = {
+    "profile": "default",
+    "room": "room-1",
+    "roomSid": "RM_1",
+    "participantIdentity": "ada",
+    "llmProvider": "local",
+    "localMode": True,
+    "limits": {"maxDurationSeconds": 60},
+    "variables": {"a": "1"},
+    "tenant": "acme",
+}
+OTHER: dict[str, Any] = {
+    "profile": "other",
+    "room": "room-2",
+    "roomSid": "RM_2",
+    "participantIdentity": "bob",
+    "llmProvider": "openai",
+    "localMode": False,
+    "limits": {"maxDurationSeconds": 61},
+    "variables": {"a": "2"},
+    "tenant": "other",
+}
+
+
+@pytest.mark.parametrize("field", sorted(WHOLE))
+def test_spec_of_a_voicesession_cannot_be_changed(objects: Objects, field: str) -> None:
+    full = objects.create("VoiceSession", WHOLE)
+    with pytest.raises(RefusedError, match="except that `end` may be set to true"):
+        objects.replace(full, {**WHOLE, field: OTHER[field]})
+    if field != "profile":  # its default would come back
+        with pytest.raises(RefusedError, match="except that `end` may be set to true"):
+            objects.replace(full, {key: value for key, value in WHOLE.items() if key != field})
+    if field in {"participantIdentity", "llmProvider", "limits", "variables", "tenant"}:
+        empty = objects.create("VoiceSession", {})
+        with pytest.raises(RefusedError, match="except that `end` may be set to true"):
+            objects.replace(empty, {**empty["spec"], field: WHOLE[field]})
+
+
+def test_parts_of_limits_and_variables_cannot_be_changed(objects: Objects) -> None:
+    full = objects.create("VoiceSession", WHOLE)
+    changes: list[dict[str, Any]] = [{"limits": {}}, {"variables": {}}, {"variables": {"a": "1", "b": "2"}}]
+    for change in changes:
+        with pytest.raises(RefusedError, match="cannot be changed"):
+            objects.replace(full, {**WHOLE, **change})
+
+
+def test_spec_of_a_voicesession_cannot_be_removed(objects: Objects) -> None:
+    full = objects.create("VoiceSession", WHOLE)
+    with pytest.raises(RefusedError, match="spec: Required value"):
+        objects.replace(full, ...)
+
+
+def test_end_goes_only_from_false_to_true(objects: Objects) -> None:
+    full = objects.create("VoiceSession", WHOLE)
+    assert full["spec"]["end"] is False
+    ended = objects.replace(full, {**WHOLE, "end": True})
+    assert objects.replace(ended, {**WHOLE, "end": True})["spec"]["end"] is True
+    for back in ({**WHOLE, "end": False}, WHOLE):
+        with pytest.raises(RefusedError, match="cannot be taken back"):
+            objects.replace(ended, back)
+
+
+def test_defaults_are_those_of_the_models(objects: Objects) -> None:
+    session = VoiceSession.model_validate(objects.create("VoiceSession", {}))
+    assert session.spec.profile == "default"
+    profile = objects.create("AgentProfile", ...)
+    assert AgentProfile.model_validate(profile).spec == AgentProfileSpec()
+    assert profile["spec"]["limits"]["maxDurationSeconds"] == 3600
+    stored = objects.create("AgentPool", with_provider(realtime={"model": "r"}, secretRef={"name": "s"}))
+    read = AgentPool.model_validate(stored)
+    assert stored["spec"]["warm"] == read.spec.warm.to_wire()
+    assert stored["spec"]["resources"] == read.spec.resources.to_wire()
+    assert stored["spec"]["providers"] == [provider.to_wire() for provider in read.spec.providers]
+
+
+def test_status_is_a_subresource(objects: Objects) -> None:
+    created = objects.create("VoiceSession", {})
+    replaced = objects.replace({**created, "status": {"phase": "Active"}}, {**created["spec"], "end": True})
+    assert "status" not in replaced
+    stored = objects.put_status({**replaced, "spec": {"profile": "other"}}, {"phase": "Active"})
+    assert (stored["status"]["phase"], stored["spec"]["profile"]) == ("Active", "default")
+
+
+def test_scale_of_a_pool(objects: Objects) -> None:
+    created = objects.create("AgentPool", pool(), name="scaled")
+    selector = "voiceagents.dev/pool=scaled,voiceagents.dev/state=warm"
+    objects.put_status(created, {"replicas": 4, "selector": selector})
+    assert "scaled" in objects.kubectl("scale", "apool/scaled", "--replicas=5")
+    scale = json.loads(
+        objects.kubectl("get", "--raw", f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/agentpools/scaled/scale")
+    )
+    assert scale["spec"]["replicas"] == 5
+    assert scale["status"] == {"replicas": 4, "selector": selector}
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        objects.kubectl("scale", "apool/scaled", "--replicas=101")
+    assert "raise `warm.max`" in refused.value.stderr
+
+
+def test_kubectl_shows_calls_within_120_columns(objects: Objects) -> None:
+    created = objects.create("VoiceSession", {"profile": "table-reservations"}, name="vs-0123456789abcdef")
+    objects.put_status(
+        created,
+        {
+            "phase": "Recovering",
+            "reason": "LiveKitUnavailable",
+            "podName": "default-x7k2p",
+            "startType": "Warm",
+            "connectMillis": 14999,
+        },
+    )
+    lines = objects.kubectl("get", "vs", "vs-0123456789abcdef").splitlines()
+    assert lines[0].split() == ["NAME", "PHASE", "REASON", "PROFILE", "POD", "START", "CONNECT(MS)", "AGE"]
+    assert max(map(len, lines)) <= 120
+    assert lines[1].split()[:4] == ["vs-0123456789abcdef", "Recovering", "LiveKitUnavailable", "table-reservations"]
+    wide = objects.kubectl("get", "vs", "vs-0123456789abcdef", "-o", "wide").splitlines()[0].split()
+    assert wide[-6:] == ["ROOM", "PARTICIPANT", "PROVIDER", "NODE", "ATTEMPTS", "END-REASON"]
+    assert "vs-0123456789abcdef" in objects.kubectl("get", "voice")

@@ -1,0 +1,95 @@
+"""The picture under watches that deliver late, twice or not at all."""
+
+from typing import Any
+
+import pytest
+
+from voice_operator.cache import Store
+
+pytestmark = pytest.mark.unit
+
+Change = tuple[str | None, str | None]
+
+
+def raw(name: str, version: int, value: str = "", uid: str = "") -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}, "value": value}
+
+
+@pytest.fixture
+def changes() -> list[Change]:
+    return []
+
+
+@pytest.fixture
+def store(changes: list[Change]) -> Store[str]:
+    return Store(
+        lambda given: given["value"],
+        {"first": lambda value: value[:1] or None},
+        lambda before, after: changes.append((before, after)),
+    )
+
+
+def test_what_was_seen_is_there_by_name_and_by_index(store: Store[str]) -> None:
+    store.put(raw("a", 1, "red"))
+    store.put(raw("b", 2, "rose"))
+    assert store.get("a") == "red"
+    assert sorted(store.by("first", "r")) == ["red", "rose"]
+    assert store.count("first", "r") == 2
+    store.put(raw("a", 3, "blue"))
+    assert store.by("first", "r") == ["rose"]
+    assert store.by("first", "b") == ["blue"]
+
+
+def test_an_older_or_equal_version_changes_nothing(store: Store[str], changes: list[Change]) -> None:
+    store.put(raw("a", 5, "new"))
+    store.put(raw("a", 5, "same"))
+    store.put(raw("a", 4, "old"))
+    assert store.get("a") == "new"
+    assert changes == [(None, "new")]
+
+
+def test_versions_are_compared_as_numbers(store: Store[str]) -> None:
+    store.put(raw("a", 9, "nine"))
+    store.put(raw("a", 10, "ten"))
+    assert store.get("a") == "ten"
+
+
+def test_what_went_does_not_come_back_by_a_late_answer(store: Store[str], changes: list[Change]) -> None:
+    store.put(raw("a", 1, "x"))
+    store.remove("a", "uid-a")
+    store.put(raw("a", 9, "late"))
+    assert store.get("a") is None
+    assert store.by("first", "l") == []
+    assert changes == [(None, "x"), ("x", None)]
+
+
+def test_another_object_of_the_same_name_takes_its_place(store: Store[str], changes: list[Change]) -> None:
+    store.put(raw("a", 1, "first", "uid-1"))
+    store.put(raw("a", 2, "second", "uid-2"))
+    assert changes == [(None, "first"), ("first", None), (None, "second")]
+    store.remove("a", "uid-1")  # the first one's deletion arrives late
+    assert store.get("a") == "second"
+
+
+def test_a_full_list_shows_deletions_that_no_watch_told(store: Store[str], changes: list[Change]) -> None:
+    store.put(raw("kept", 1, "kept"))
+    store.put(raw("gone", 2, "gone"))
+    assert store.resync([raw("kept", 1, "kept"), raw("new", 3, "new")], version=4) == ["gone"]
+    assert store.get("gone") is None
+    assert sorted(store.all()) == ["kept", "new"]
+    assert changes[-1] == ("gone", None)
+
+
+def test_what_is_newer_than_a_full_list_is_not_missing_in_it(store: Store[str]) -> None:
+    store.put(raw("made-meanwhile", 7, "x"))
+    assert store.resync([], version=6) == []
+    assert store.get("made-meanwhile") == "x"
+
+
+def test_an_object_that_cannot_be_read_is_ignored_and_the_others_are_not() -> None:
+    from voice_operator.cache import Picture
+
+    picture = Picture()
+    picture.sessions.put({"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "not a map"}})
+    picture.sessions.put({"kind": "VoiceSession", **raw("good", 2), "spec": {}})
+    assert [session.metadata.name for session in picture.sessions.all()] == ["good"]

@@ -1,0 +1,125 @@
+"""What a claim writes, and what an agent is given."""
+
+import jwt
+import pytest
+
+from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_session
+from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
+from voice_operator.events import build_event
+from voicesession.assignment import Assignment, conversation_write_token
+from voicesession.models import EffectiveLimits
+from voicesession.names import is_valid_room
+from voicesession.serving import Serving
+
+pytestmark = pytest.mark.unit
+
+KEY = b"k" * 32
+SECRET = "s" * 32
+
+
+def test_the_claim_tests_what_makes_a_pod_claimable_and_nothing_that_the_kubelet_moves() -> None:
+    assert build_claim(make_pod(), make_session(), 2, NOW) == [
+        {"op": "test", "path": "/metadata/uid", "value": "uid-of-pod-a"},
+        {"op": "test", "path": "/metadata/deletionTimestamp", "value": None},
+        {"op": "test", "path": "/metadata/labels/voiceagents.dev~1state", "value": "warm"},
+        {"op": "replace", "path": "/metadata/labels/voiceagents.dev~1state", "value": "claimed"},
+        {"op": "add", "path": "/metadata/labels/voiceagents.dev~1session", "value": UID},
+        {"op": "add", "path": "/metadata/annotations/voiceagents.dev~1attempt", "value": "2"},
+        {
+            "op": "add",
+            "path": "/metadata/annotations/voiceagents.dev~1claimed-at",
+            "value": "2026-01-01T12:00:00+00:00",
+        },
+        {
+            "op": "replace",
+            "path": "/metadata/ownerReferences",
+            "value": [
+                {
+                    "apiVersion": "voiceagents.dev/v1alpha1",
+                    "kind": "VoiceSession",
+                    "name": "call",
+                    "uid": UID,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+    ]
+
+
+def test_the_operators_own_room_has_the_same_unguessable_name_each_time() -> None:
+    name = own_room_name(KEY, UID)
+    assert name == own_room_name(KEY, UID)
+    assert is_valid_room(name)
+    assert name != own_room_name(KEY, "another")
+    assert name != own_room_name(b"x" * 32, UID)
+
+
+def test_the_name_of_a_room_is_no_write_token() -> None:
+    assert conversation_write_token(KEY, UID, 1)[:22] not in own_room_name(KEY, UID)
+
+
+def test_the_room_token_is_for_this_room_as_the_agent_for_a_minute() -> None:
+    claims = jwt.decode(mint_room_token("key", SECRET, "room", "Ada"), SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["kind"], claims["name"]) == ("agent", "agent", "Ada")
+    assert claims["video"] == {
+        "roomJoin": True,
+        "room": "room",
+        "agent": True,
+        "canUpdateOwnMetadata": True,
+        "canPublish": True,
+        "canSubscribe": True,
+        "canPublishData": True,
+    }
+    assert claims["exp"] - claims["nbf"] == 60
+
+
+def test_the_assignment_says_everything_about_the_call() -> None:
+    session = make_session(tenant="acme", variables={"a": "b"}, participantIdentity="ada", localMode=True)
+    serving = Serving(make_profile("support"), make_pool(), "cloud", EffectiveLimits(idle_timeout_seconds=9))
+    made = build_assignment(session, serving, 2, "room", "RM_1", "ws://livekit", "token", KEY)
+    assert made == Assignment(
+        session_id=UID,
+        voice_session="call",
+        attempt=2,
+        room="room",
+        room_sid="RM_1",
+        livekit_url="ws://livekit",
+        room_token="token",
+        participant_identity="ada",
+        profile_name="support",
+        profile=serving.profile.spec,
+        provider="cloud",
+        local_mode=True,
+        limits=serving.limits,
+        variables={"a": "b"},
+        tenant="acme",
+        write_token=conversation_write_token(KEY, UID, 2),
+    )
+    assert Assignment.model_validate_json(made.model_dump_json(by_alias=True)) == made
+
+
+def test_an_event_is_about_its_voicesession() -> None:
+    event = build_event(make_session(), "Normal", "AgentJoined", "words", NOW)
+    assert event["metadata"].pop("name").startswith("call.")
+    assert event == {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": "here"},
+        "involvedObject": {
+            "apiVersion": "voiceagents.dev/v1alpha1",
+            "kind": "VoiceSession",
+            "name": "call",
+            "namespace": "here",
+            "uid": UID,
+        },
+        "type": "Normal",
+        "reason": "AgentJoined",
+        "message": "words",
+        "source": {"component": "voice-operator"},
+        "reportingComponent": "voice-operator",
+        "firstTimestamp": "2026-01-01T12:00:00Z",
+        "lastTimestamp": "2026-01-01T12:00:00Z",
+        "count": 1,
+    }

@@ -1,0 +1,445 @@
+"""The next step for a call, for everything that may be known of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from testing.operator_objects import (
+    NOW,
+    UID,
+    ago,
+    finished_conditions,
+    joined_conditions,
+    make_claimed_pod,
+    make_pool,
+    make_profile,
+    make_session,
+)
+from voice_operator.calls.decide import (
+    Admit,
+    AskEnd,
+    AskLiveKit,
+    CallView,
+    Claim,
+    CloseRoom,
+    ConfirmGone,
+    Connect,
+    Dismiss,
+    Expire,
+    Finish,
+    Forget,
+    LinkState,
+    LinkView,
+    MakeRoom,
+    ReadBack,
+    ReadPods,
+    Rest,
+    Step,
+    WriteStatus,
+    decide_call,
+    room_rank,
+)
+from voice_operator.pods.agent_pod import PodExit, Trouble
+from voicesession.admission import AdmissionLimits
+from voicesession.assignment import CallEnded, Joined, TerminationMessage
+from voicesession.conditions import Reason
+from voicesession.models import EffectiveLimits, EndReason, Phase, StartType
+from voicesession.names import CALL_LABEL
+from voicesession.serving import Problem, Serving
+
+pytestmark = pytest.mark.unit
+
+SERVING = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits())
+PROBLEM = Problem(Reason.POOL_MISSING, "There is no AgentPool 'default'. Create it.")
+POD = make_claimed_pod()
+
+
+def view(**fields: Any) -> CallView:
+    """A call that arrived just now, was admitted, and has no pod."""
+    known = {
+        "uid": UID,
+        "now": NOW,
+        "arrived_at": NOW,
+        "session": make_session(),
+        "serving": SERVING,
+        "admitted": True,
+        "room": "room",
+    }
+    return CallView(**{"pods_read": True, **known, **fields})
+
+
+def bound(**fields: Any) -> CallView:
+    """The same with a pod, whose events are followed."""
+    return view(**{"pods": [POD], "last_pod": POD, "claims": 1, "link": link(), **fields})
+
+
+def active(**fields: Any) -> CallView:
+    """The same with its agent in the room."""
+    session = make_session(conditions=joined_conditions(), status_phase="Active", status_attempts=1)
+    return bound(**{"session": session, "link": link(accepted=True, joined=JOINED), **fields})
+
+
+def link(state: LinkState = LinkState.FOLLOWING, since: float = 0.0, **fields: Any) -> LinkView:
+    return LinkView(POD.uid, state, ago(since), **fields)
+
+
+JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_1")
+
+
+def ended(reason: EndReason, message: str = "") -> CallEnded:
+    return CallEnded(at=NOW, reason=reason, message=message)
+
+
+def exit_of(code: int, *, out_of_memory: bool = False, reason: str | None = None, message: str = "") -> PodExit:
+    termination = TerminationMessage(reason=reason, message=message) if reason else None
+    return PodExit(code, out_of_memory, termination, f"Error, exit code {code}")
+
+
+def finish(step: Step) -> Finish:
+    assert isinstance(step, Finish), step
+    return step
+
+
+# Without a pod
+
+
+def test_a_new_call_is_admitted_before_anything_else() -> None:
+    assert decide_call(view(admitted=False)) == Admit()
+
+
+def test_an_admitted_call_claims_a_ready_pod() -> None:
+    assert decide_call(view(pod_available=True)) == Claim(attempt=1)
+
+
+def test_each_claim_is_another_attempt() -> None:
+    assert decide_call(view(pod_available=True, claims=2)) == Claim(attempt=3)
+
+
+def test_a_call_beyond_a_limit_is_refused_and_its_customer_told() -> None:
+    problem = Problem(Reason.LIMIT_REACHED, "AgentProfile 'default' has its 2 calls.")
+    step = finish(decide_call(view(admitted=False, limit=problem, pod_available=True)))
+    assert step.status.phase is Phase.FAILED
+    assert step.status.reason == "LimitReached"
+    assert step.refusal == problem
+
+
+def test_a_limit_does_not_bind_a_call_that_was_admitted() -> None:
+    problem = Problem(Reason.LIMIT_REACHED, "full")
+    assert decide_call(view(limit=problem, pod_available=True)) == Claim(attempt=1)
+
+
+def test_a_room_is_made_before_a_pod_is_claimed() -> None:
+    assert decide_call(view(room_is_ours=True, pod_available=True)) == MakeRoom()
+    assert decide_call(view(room_is_ours=True, room_made_at=NOW, pod_available=True)) == Claim(attempt=1)
+
+
+def test_without_livekit_it_is_said_once_then_tried_again() -> None:
+    first = decide_call(view(room_is_ours=True, livekit_error="no answer"))
+    assert isinstance(first, WriteStatus)
+    assert first.status.reason == "LiveKitUnavailable"
+    assert "no answer" in (first.status.message or "")
+    told = make_session(conditions=first.status.conditions)
+    assert decide_call(view(room_is_ours=True, livekit_error="no answer", session=told)) == MakeRoom()
+
+
+def test_livekits_absence_has_an_end() -> None:
+    step = finish(decide_call(view(room_is_ours=True, livekit_error="no answer", arrived_at=ago(121))))
+    assert step.status.reason == "LiveKitUnavailable"
+
+
+@pytest.mark.parametrize("waited", [0.0, 0.9])
+def test_a_short_wait_is_not_worth_a_write(waited: float) -> None:
+    assert decide_call(view(arrived_at=ago(waited))) == Rest(ago(waited - 1))
+
+
+def test_a_longer_wait_is_told_once() -> None:
+    step = decide_call(view(arrived_at=ago(1.1)))
+    assert isinstance(step, WriteStatus)
+    assert (step.status.phase, step.status.reason) == (Phase.PENDING, "WaitingForPod")
+    told = make_session().model_copy(update={"status": step.status})
+    assert decide_call(view(arrived_at=ago(2), session=told)) == Rest(ago(2 - 15))
+
+
+def test_the_reason_why_pods_do_not_start_is_told() -> None:
+    trouble = Trouble(Reason.UNSCHEDULABLE, "0/3 nodes are available")
+    step = decide_call(view(arrived_at=ago(1.1), trouble=trouble))
+    assert isinstance(step, WriteStatus)
+    assert (step.status.reason, step.status.message) == ("Unschedulable", "0/3 nodes are available")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [(None, "NoCapacity"), (Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "ImagePullFailed")],
+)
+def test_the_wait_for_a_pod_has_an_end_and_the_customer_is_told(trouble: Trouble | None, reason: str) -> None:
+    step = finish(decide_call(view(arrived_at=ago(15), trouble=trouble)))
+    assert (step.status.phase, step.status.reason) == (Phase.FAILED, reason)
+    assert step.refusal
+    assert not step.died
+
+
+def test_the_wait_begins_when_the_room_is_there() -> None:
+    step = decide_call(view(arrived_at=ago(60), room_is_ours=True, room_made_at=ago(0.5)))
+    assert isinstance(step, Rest)
+
+
+def test_a_ready_pod_is_claimed_even_after_the_deadline() -> None:
+    assert decide_call(view(arrived_at=ago(100), pod_available=True)) == Claim(attempt=1)
+
+
+def test_a_claim_that_the_api_server_refused_is_tried_again_and_then_given_up() -> None:
+    refused = {"pod_available": True, "claim_refusal": "no rights", "arrived_at": ago(10)}
+    assert decide_call(view(**refused, claim_refused_at=ago(0.2))) == Rest(NOW + timedelta(seconds=0.8))
+    assert decide_call(view(**refused, claim_refused_at=ago(1))) == Claim(attempt=1)
+    step = finish(decide_call(view(**{**refused, "arrived_at": ago(15)}, claim_refused_at=ago(0.2))))
+    assert step.status.reason == "AssignmentFailed"
+    assert "no rights" in (step.status.message or "")
+    assert step.refusal is not None
+
+
+def test_nothing_else_is_claimed_while_a_claims_outcome_is_unknown() -> None:
+    assert decide_call(view(doubtful_claim="pod-a", pod_available=True)) == ReadBack("pod-a")
+
+
+def test_what_is_missing_is_told_and_waited_for_a_little() -> None:
+    step = decide_call(view(serving=PROBLEM, admitted=False))
+    assert isinstance(step, WriteStatus)
+    assert (step.status.phase, step.status.reason) == (Phase.PENDING, "PoolMissing")
+    told = make_session().model_copy(update={"status": step.status})
+    assert decide_call(view(serving=PROBLEM, admitted=False, session=told)) == Rest(ago(-5))
+    assert finish(decide_call(view(serving=PROBLEM, arrived_at=ago(5)))).status.reason == "PoolMissing"
+
+
+def test_the_younger_call_for_a_room_fails_and_the_room_stays() -> None:
+    step = finish(decide_call(view(rival="older", admitted=False)))
+    assert step.status.reason == "RoomTaken"
+    assert "older" in (step.status.message or "")
+    assert step.refusal is None
+    over = make_session(conditions=finished_conditions(Reason.ROOM_TAKEN), status_ended_at=NOW)
+    assert isinstance(decide_call(view(session=over, rival="older")), Rest)
+
+
+@pytest.mark.parametrize("session", [make_session(end=True), make_session(deleted_at=NOW)])
+def test_a_call_that_is_ended_before_it_began_ends_at_once(session: Any) -> None:
+    step = finish(decide_call(view(session=session, pod_available=True)))
+    assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.ENDED_BY_REQUEST)
+    assert not step.died
+
+
+def test_pods_that_do_not_accept_are_not_tried_for_ever() -> None:
+    step = finish(decide_call(view(claims=3, pod_available=True, link=link(detail="It answered 409."))))
+    assert step.status.reason == "AssignmentFailed"
+    assert "It answered 409." in (step.status.message or "")
+
+
+def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_the_least_uid() -> None:
+    bound = make_session("bound", uid="9")
+    old = make_session("old", uid="8").model_copy(
+        update={"metadata": make_session(uid="8").metadata.model_copy(update={"creation_timestamp": ago(1)})}
+    )
+    first, second = make_session("first", uid="1"), make_session("second", uid="2")
+    ranked = sorted([(room_rank(each, bound=each is bound), each.metadata.uid) for each in (second, first, old, bound)])
+    assert [uid for _, uid in ranked] == ["9", "8", "1", "2"]
+
+
+# With a pod
+
+
+def test_a_claimed_pod_is_given_its_call() -> None:
+    assert decide_call(bound(link=None)) == Connect(POD)
+
+
+def test_a_pod_that_is_not_the_followed_one_is_connected_to() -> None:
+    assert decide_call(bound(link=replace(link(), pod_uid="another"))) == Connect(POD)
+
+
+def test_a_call_cannot_be_given_without_its_profile_but_goes_on_without_it() -> None:
+    assert finish(decide_call(bound(link=None, serving=PROBLEM))).status.reason == "PoolMissing"
+    assert decide_call(active(link=None, serving=PROBLEM)) == Connect(POD)
+
+
+def test_of_two_pods_the_higher_attempt_stays() -> None:
+    first, second = make_claimed_pod("first"), make_claimed_pod("second", attempt=2)
+    step = decide_call(bound(pods=[first, second]))
+    assert step == Dismiss((first,), EndReason.SUPERSEDED)
+
+
+def test_of_two_pods_of_one_attempt_the_older_claim_stays() -> None:
+    younger = make_claimed_pod("younger", claimed_at=ago(1))
+    older = make_claimed_pod("older", claimed_at=ago(2))
+    assert decide_call(bound(pods=[younger, older])) == Dismiss((younger,), EndReason.SUPERSEDED)
+
+
+def test_a_pod_that_is_going_already_is_not_dismissed_again() -> None:
+    going = make_claimed_pod("going", deleting=True, claimed_at=ago(5))
+    assert decide_call(bound(pods=[going, POD])) == Rest(ago(0.1 - 1))
+
+
+def test_joining_is_told_when_it_takes_over_a_second() -> None:
+    step = decide_call(bound(pods=[make_claimed_pod(claimed_at=ago(1.1))], link=link(accepted=True)))
+    assert isinstance(step, WriteStatus)
+    assert (step.status.phase, step.status.pod_name) == (Phase.STARTING, "pod-a")
+
+
+def test_joining_has_an_end() -> None:
+    step = finish(decide_call(bound(pods=[make_claimed_pod(claimed_at=ago(30))], link=link(accepted=True))))
+    assert step.status.reason == "AssignmentFailed"
+    assert step.died
+
+
+def test_joined_is_written_once() -> None:
+    told = link(accepted=True, joined=JOINED, joined_at=NOW)
+    step = decide_call(bound(link=told, arrived_at=ago(0.15), waited=True))
+    assert isinstance(step, WriteStatus)
+    status = step.status
+    assert (status.phase, status.start_type, status.connect_millis) == (Phase.ACTIVE, StartType.COLD, 150)
+    assert (status.room, status.room_sid, status.node_name, status.attempts) == ("room", "RM_1", "node-1", 1)
+    assert decide_call(active()) == Rest()
+
+
+def test_the_agents_code_may_have_its_room_deleted_once() -> None:
+    wants = link(accepted=True, joined=JOINED, deletion_requested=True)
+    assert decide_call(active(link=wants)) == CloseRoom()
+    assert decide_call(active(link=wants, room_closed=True)) == Rest()
+
+
+@pytest.mark.parametrize(
+    ("reason", "phase", "why"),
+    [
+        (EndReason.PARTICIPANT_LEFT, Phase.ENDED, "CallEnded"),
+        (EndReason.SHUTDOWN, Phase.ENDED, "CallEnded"),
+        (EndReason.ERROR, Phase.FAILED, "AgentError"),
+        (EndReason.SUPERSEDED, Phase.FAILED, "Superseded"),
+    ],
+)
+def test_the_agents_own_end_is_the_calls(reason: EndReason, phase: Phase, why: str) -> None:
+    from_event = finish(decide_call(active(link=link(accepted=True, ended=ended(reason, "so it said")))))
+    gone = make_claimed_pod(exit=exit_of(0, reason=reason.value, message="so it said"))
+    from_pod = finish(decide_call(active(pods=[gone], last_pod=gone, link=None)))
+    for step in (from_event, from_pod):
+        assert (step.status.phase, step.status.reason) == (phase, why)
+        assert (step.status.end_reason, step.status.message) == (reason, "so it said")
+        assert not step.died
+
+
+@pytest.mark.parametrize(
+    ("exit_", "reason"),
+    [
+        (exit_of(137, out_of_memory=True), "OutOfMemory"),
+        (exit_of(139), "AgentCrashed"),
+        (exit_of(1, reason="CodeImportFailed"), "AgentCrashed"),
+    ],
+)
+def test_an_agent_that_died_fails_its_call_and_its_books_are_closed_for_it(exit_: PodExit, reason: str) -> None:
+    gone = make_claimed_pod(exit=exit_)
+    step = finish(decide_call(active(pods=[gone], last_pod=gone)))
+    assert (step.status.phase, step.status.reason, step.status.end_reason) == (Phase.FAILED, reason, EndReason.ERROR)
+    assert step.died
+
+
+def test_before_a_call_is_given_up_its_pods_are_read_afresh() -> None:
+    """Another operator may have claimed one that the picture lacks."""
+    gone = make_claimed_pod(exit=exit_of(139))
+    assert decide_call(active(pods=[gone], last_pod=gone, pods_read=False)) == ReadPods()
+    superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
+    assert decide_call(active(link=superseded, pods_read=False)) == ReadPods()
+
+
+def test_a_pod_that_is_over_does_not_have_the_call_while_another_lives() -> None:
+    other = make_claimed_pod("other", claimed_at=ago(0))
+    superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
+    assert decide_call(bound(pods=[POD, other], link=superseded)) == Dismiss((POD,), EndReason.SUPERSEDED)
+    over = make_claimed_pod(exit=exit_of(0, reason="superseded"))
+    assert decide_call(bound(pods=[over, other], link=superseded)) == Connect(other)
+
+
+def test_a_pod_that_died_before_it_accepted_costs_the_call_only_another_claim() -> None:
+    gone = make_claimed_pod(exit=exit_of(139))
+    assert decide_call(bound(pods=[gone], link=None, pod_available=True)) == Claim(attempt=2)
+
+
+@pytest.mark.parametrize("state", [LinkState.DEAD, LinkState.REFUSED, LinkState.SILENT])
+def test_a_pod_that_never_accepted_is_dismissed_at_once(state: LinkState) -> None:
+    assert decide_call(bound(link=link(state))) == Dismiss((POD,), EndReason.SUPERSEDED, lost=True)
+
+
+def test_a_dead_port_waits_a_little_for_the_kubelets_word() -> None:
+    dead = link(LinkState.DEAD, accepted=True, joined=JOINED)
+    assert decide_call(active(link=dead)) == Rest(ago(-3))
+    late = replace(dead, since=ago(3))
+    assert finish(decide_call(active(link=late))).status.reason == "AgentCrashed"
+
+
+def test_silence_is_a_suspicion_that_livekit_settles() -> None:
+    silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
+    assert decide_call(active(link=silent)) == AskLiveKit()
+    assert decide_call(active(link=silent, asked_livekit_at=ago(1))) == Rest(ago(-2))
+    assert decide_call(active(link=silent, asked_livekit_at=ago(3))) == AskLiveKit()
+    step = finish(decide_call(active(link=silent, agent_absent=True)))
+    assert (step.status.reason, step.died) == ("NodeLost", True)
+    assert "node-1" in (step.status.message or "")
+
+
+def test_a_pod_that_refuses_the_next_operator_keeps_its_call_while_it_is_in_the_room() -> None:
+    refused = link(LinkState.REFUSED, accepted=False)
+    assert decide_call(active(link=refused)) == AskLiveKit()
+    assert decide_call(active(link=refused, asked_livekit_at=ago(1))) == Rest(ago(-2))
+    assert finish(decide_call(active(link=refused, agent_absent=True))).status.phase is Phase.FAILED
+
+
+def test_a_pod_that_vanished_had_a_call() -> None:
+    step = finish(decide_call(active(pods=[], link=None, accepted=True)))
+    assert (step.status.phase, step.died) == (Phase.FAILED, True)
+
+
+def test_an_end_is_asked_for_once_and_awaited() -> None:
+    wanted = make_session(conditions=joined_conditions(), end=True)
+    assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
+    assert decide_call(active(session=wanted, end_asked_at=ago(1))) == Rest(ago(-19))
+    step = finish(decide_call(active(session=wanted, end_asked_at=ago(20), accepted=True)))
+    assert (step.status.end_reason, step.died) == (EndReason.ENDED_BY_REQUEST, True)
+
+
+# Afterwards
+
+
+def over(**fields: Any) -> CallView:
+    session = make_session(conditions=finished_conditions(), status_ended_at=NOW, status_end_reason="idle")
+    return view(**{"session": session, **fields})
+
+
+def test_after_the_end_the_pod_goes_then_the_room_then_the_voicesession() -> None:
+    assert decide_call(over(pods=[POD])) == Dismiss((POD,), EndReason.IDLE)
+    assert decide_call(over(pods=[replace(POD, deleting=True)])) == CloseRoom()
+    assert decide_call(over(room_closed=True)) == Rest(NOW + timedelta(seconds=600))
+    assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire()
+
+
+def test_a_livekit_that_is_away_for_good_does_not_keep_the_voicesession() -> None:
+    assert decide_call(over(now=NOW + timedelta(seconds=600))) == Expire()
+
+
+def test_a_call_made_by_a_rooms_start_is_kept_as_long_as_starts_are_counted() -> None:
+    session = make_session(conditions=finished_conditions(), status_ended_at=NOW, limits={"ttlSecondsAfterFinished": 0})
+    labelled = session.model_copy(
+        update={"metadata": session.metadata.model_copy(update={"labels": {CALL_LABEL: "x"}})}
+    )
+    assert decide_call(over(session=session, room_closed=True)) == Expire()
+    limits = AdmissionLimits(max_ticket_age=timedelta(seconds=100), max_room_wait=timedelta(seconds=50))
+    step = decide_call(over(session=labelled, room_closed=True, admission=limits))
+    assert step == Rest(NOW + timedelta(seconds=150))
+
+
+def test_pods_of_an_unknown_voicesession_go_only_when_it_is_known_to_be_gone() -> None:
+    orphan = view(session=None, serving=None, pods=[POD])
+    assert decide_call(orphan) == ConfirmGone("call")
+    assert decide_call(replace(orphan, known_deleted=True)) == Dismiss((POD,), EndReason.ENDED_BY_REQUEST)
+
+
+def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it() -> None:
+    gone = view(session=None, serving=None, known_deleted=True)
+    assert decide_call(gone) == CloseRoom()
+    assert decide_call(replace(gone, room_closed=True)) == Forget()
+    assert decide_call(replace(gone, rival="other")) == Forget()

@@ -1,0 +1,126 @@
+"""What the operator reads in a Pod as the API server shows it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod
+from voicesession.assignment import TerminationMessage
+from voicesession.conditions import Reason
+
+pytestmark = pytest.mark.unit
+
+AT = "2026-01-01T12:00:00Z"
+WHEN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def raw(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+    known = {"name": "pod", "uid": "uid", "resourceVersion": "5", "creationTimestamp": AT}
+    return {"metadata": {**known, **metadata}, "spec": {"nodeName": "node-1"}, "status": status or {}}
+
+
+def in_state(state: dict[str, Any], phase: str = "Running") -> dict[str, Any]:
+    return {"phase": phase, "containerStatuses": [{"name": "agent", "state": state}]}
+
+
+def test_a_claimed_pod_that_runs() -> None:
+    labels = {
+        "voiceagents.dev/pool": "default",
+        "voiceagents.dev/state": "claimed",
+        "voiceagents.dev/session": "session-uid",
+        "voiceagents.dev/template": "abc",
+    }
+    annotations = {"voiceagents.dev/attempt": "2", "voiceagents.dev/claimed-at": "2026-01-01T12:00:00.250000+00:00"}
+    status = {
+        **in_state({"running": {"startedAt": AT}}),
+        "podIP": "10.0.0.7",
+        "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": AT}],
+    }
+    owners = [{"name": "call", "uid": "session-uid"}]
+    assert read_pod(raw(status, labels=labels, annotations=annotations, ownerReferences=owners)) == AgentPod(
+        name="pod",
+        uid="uid",
+        created_at=WHEN,
+        resource_version="5",
+        pool="default",
+        state="claimed",
+        template="abc",
+        session="session-uid",
+        owner_name="call",
+        attempt=2,
+        claimed_at=WHEN.replace(microsecond=250_000),
+        ip="10.0.0.7",
+        node="node-1",
+        ready=True,
+        ready_changed_at=WHEN,
+        running_since=WHEN,
+    )
+
+
+def test_a_pod_that_nobody_has_touched_yet() -> None:
+    pod = read_pod(raw())
+    assert (pod.ready, pod.ip, pod.exit, pod.trouble, pod.deleting, pod.attempt) == (False, None, None, None, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (
+            in_state(
+                {"terminated": {"exitCode": 0, "reason": "Completed", "message": '{"reason":"idle","message":""}'}}
+            ),
+            PodExit(0, False, TerminationMessage(reason="idle"), "Completed, exit code 0"),
+        ),
+        (
+            in_state({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
+            PodExit(137, True, None, "OOMKilled, exit code 137"),
+        ),
+        (
+            in_state({"terminated": {"exitCode": 1, "reason": "Error", "message": '{"reason": "id'}}),
+            PodExit(1, False, None, "Error, exit code 1"),
+        ),
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."},
+            PodExit(None, False, None, "Evicted The node was low on memory."),
+        ),
+        (in_state({"running": {"startedAt": AT}}), None),
+    ],
+)
+def test_how_a_process_ended(status: dict[str, Any], expected: PodExit | None) -> None:
+    pod = read_pod(raw(status))
+    assert pod.exit == expected
+    assert pod.live is (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (
+            {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+                ]
+            },
+            Trouble(Reason.UNSCHEDULABLE, "0/1 nodes"),
+        ),
+        (
+            in_state({"waiting": {"reason": "ImagePullBackOff", "message": "back-off"}}, "Pending"),
+            Trouble(Reason.IMAGE_PULL_FAILED, "back-off"),
+        ),
+        (
+            in_state(
+                {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}, "Pending"
+            ),
+            Trouble(Reason.POD_CONFIG_INVALID, 'secret "x" not found'),
+        ),
+        (in_state({"waiting": {"reason": "ContainerCreating"}}, "Pending"), None),
+    ],
+)
+def test_why_a_pod_does_not_start(status: dict[str, Any], expected: Trouble | None) -> None:
+    assert read_pod(raw(status)).trouble == expected
+
+
+def test_a_pod_that_leaves_its_node() -> None:
+    pod = read_pod(raw({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}, deletionTimestamp=AT))
+    assert (pod.evicted, pod.deleting, pod.live, pod.warm) == (True, True, False, False)

@@ -1,0 +1,99 @@
+"""The poll of the rooms goes on, whatever one room or one answer is like."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+from pydantic import SecretStr
+
+from testing.operator_objects import make_profile
+from voice_operator.cache import Picture
+from voice_operator.kubernetes_api import ForbiddenError, KubernetesApi
+from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
+from voice_operator.room_poll import RoomPoll
+from voice_operator.settings import OperatorSettings
+from voicesession.tickets import new_ticket
+
+pytestmark = pytest.mark.unit
+
+
+class Rooms:
+    """LiveKit with rooms of old tickets. `stuck` ones cannot be deleted; `errors` are what the next lists raise."""
+
+    def __init__(self, *names: str, stuck: tuple[str, ...] = (), ticket_age: timedelta = timedelta(hours=1)) -> None:
+        self.errors: list[Exception] = []
+        self.deleted: list[str] = []
+        self.told: list[object] = []
+        self.looked = asyncio.Event()
+        self._stuck = stuck
+        ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - ticket_age})
+        metadata, started = ticket.model_dump_json(by_alias=True), datetime.now(UTC) - timedelta(minutes=1)
+        self._rooms = [Room(name, f"sid-of-{name}", metadata, started) for name in names]
+
+    async def list(self) -> list[Room]:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.looked.set()
+        return self._rooms
+
+    async def tell(self, _name: str, message: dict[str, object]) -> None:
+        self.told.append(message["reason"])
+
+    async def delete(self, name: str, _sid: str) -> None:
+        if name in self._stuck:
+            raise LiveKitUnavailableError("the node of this room does not answer")
+        self.deleted.append(name)
+
+
+class FullKubernetes:
+    """An API server whose quota of VoiceSessions is used up."""
+
+    async def create_session(self, _body: dict[str, object]) -> None:
+        raise ForbiddenError(403, "exceeded quota")
+
+
+def make_poll(rooms: Rooms, kubernetes: object = None, picture: Picture | None = None) -> RoomPoll:
+    settings = OperatorSettings(
+        livekit_url="http://livekit",
+        livekit_api_key="key",
+        livekit_api_secret=SecretStr("secret"),
+        signing_key_file=Path("key"),
+        conversation_key_file=Path("key"),
+        room_poll_seconds=0.001,
+    )
+    return RoomPoll(settings, picture or Picture(), cast(KubernetesApi, kubernetes), cast(LiveKitRooms, rooms))
+
+
+async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
+    rooms = Rooms("stuck", "one", "two", stuck=("stuck",))
+    await make_poll(rooms).poll_once()
+    assert rooms.deleted == ["one", "two"]
+
+
+async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away() -> None:
+    picture = Picture()
+    profile = make_profile().model_dump(mode="json", by_alias=True)
+    profile["metadata"]["resourceVersion"] = "1"
+    picture.profiles.put(profile)
+    rooms = Rooms("one", ticket_age=timedelta(minutes=1))
+    await make_poll(rooms, FullKubernetes(), picture).poll_once()
+    assert (rooms.told, rooms.deleted) == (["rejected"], ["one"])
+
+
+async def test_a_livekit_that_closes_no_room_is_not_asked_for_each() -> None:
+    names = [f"room-{number}" for number in range(5)]
+    rooms = Rooms(*names, "fine", stuck=tuple(names))
+    with pytest.raises(LiveKitUnavailableError):
+        await make_poll(rooms).poll_once()
+    assert rooms.deleted == []
+
+
+async def test_an_unforeseen_error_does_not_end_the_poll() -> None:
+    rooms = Rooms()
+    rooms.errors = [ValueError("a strange answer"), LiveKitUnavailableError("away")]
+    task = asyncio.create_task(make_poll(rooms).run())
+    await asyncio.wait_for(rooms.looked.wait(), 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

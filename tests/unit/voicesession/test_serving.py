@@ -1,0 +1,142 @@
+"""Who serves a call, and what is said where something is missing."""
+
+from typing import Any
+
+import pytest
+
+from testing.operator_objects import CLOUD, LOCAL, MODELS, make_pool, make_profile
+from voice_operator.pools.preparation import build_preparation
+from voicesession.conditions import Reason
+from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
+from voicesession.serving import Problem, Serving, resolve_serving
+
+pytestmark = pytest.mark.unit
+
+TWO = [CLOUD, {"name": "second", **MODELS}]
+
+
+def resolve(
+    spec: dict[str, Any] | None = None, profiles: list[AgentProfile] | None = None, pools: list[AgentPool] | None = None
+) -> Serving | Problem:
+    known_profiles = {each.metadata.name: each for each in ([make_profile()] if profiles is None else profiles)}
+    known_pools = {each.metadata.name: each for each in ([make_pool(providers=TWO)] if pools is None else pools)}
+    return resolve_serving(VoiceSessionSpec.model_validate(spec or {}), known_profiles.get, known_pools.get)
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "provider"),
+    [(None, None, "cloud"), (None, "second", "second"), ("second", "cloud", "second")],
+)
+def test_the_asked_provider_wins_then_the_profiles_then_the_pools_first(
+    asked: str | None, default: str | None, provider: str
+) -> None:
+    serving = resolve({"llmProvider": asked}, [make_profile(provider=default)])
+    assert isinstance(serving, Serving)
+    assert serving.provider == provider
+
+
+def test_the_profiles_limits_are_a_ceiling() -> None:
+    asked = {"limits": {"maxDurationSeconds": 9999, "idleTimeoutSeconds": 10}}
+    serving = resolve(asked, [make_profile(limits={"maxDurationSeconds": 100})])
+    assert isinstance(serving, Serving)
+    assert (serving.limits.max_duration_seconds, serving.limits.idle_timeout_seconds) == (100, 10)
+
+
+def test_local_mode_takes_the_local_pool_and_its_own_provider() -> None:
+    pools = [make_pool(providers=TWO), make_pool("near", providers=[LOCAL])]
+    serving = resolve({"localMode": True}, [make_profile(localPool="near", provider="second")], pools)
+    assert isinstance(serving, Serving)
+    assert (serving.pool.metadata.name, serving.provider) == ("near", "local")
+
+
+def test_code_that_brings_its_own_models_needs_no_provider() -> None:
+    serving = resolve(pools=[make_pool(providers=[], code="acme.main:entrypoint")])
+    assert isinstance(serving, Serving)
+    assert serving.provider == ""
+
+
+@pytest.mark.parametrize(
+    ("spec", "profiles", "pools", "reason", "words"),
+    [
+        ({"profile": "nobody"}, None, None, Reason.PROFILE_MISSING, "no AgentProfile 'nobody'. Create it"),
+        (
+            None,
+            None,
+            [],
+            Reason.POOL_MISSING,
+            "no AgentPool 'default', which spec.pool of AgentProfile 'default' names",
+        ),
+        (
+            {"llmProvider": "x"},
+            None,
+            None,
+            Reason.PROVIDER_MISSING,
+            "'x', which the call asks for. Add it there; it has: cloud, second",
+        ),
+        (
+            None,
+            [make_profile(provider="y")],
+            None,
+            Reason.PROVIDER_MISSING,
+            "'y', which AgentProfile 'default' asks for",
+        ),
+        (
+            None,
+            None,
+            [make_pool(providers=[])],
+            Reason.PROVIDER_MISSING,
+            "lacks a provider. Add it there; it has: none",
+        ),
+        (
+            {"localMode": True},
+            None,
+            None,
+            Reason.PROVIDER_MISSING,
+            "Name a pool with only local ones in `spec.localPool`",
+        ),
+        (
+            {"localMode": True},
+            [make_profile(localPool="near")],
+            None,
+            Reason.POOL_MISSING,
+            "no AgentPool 'near', which spec.localPool of",
+        ),
+    ],
+)
+def test_what_is_missing_is_said_with_what_to_do(
+    spec: dict[str, Any] | None,
+    profiles: list[AgentProfile] | None,
+    pools: list[AgentPool] | None,
+    reason: Reason,
+    words: str,
+) -> None:
+    problem = resolve(spec, profiles, pools)
+    assert isinstance(problem, Problem)
+    assert problem.reason is reason
+    assert words in problem.message
+
+
+# Greetings
+
+
+def texts(pool: AgentPool, *profiles: AgentProfile) -> list[tuple[str, str | None, str]]:
+    return [(each.provider, each.voice, each.text) for each in build_preparation(pool, list(profiles)).greetings]
+
+
+def test_a_pool_prepares_the_greetings_of_its_profiles_once_each() -> None:
+    alloy = make_profile("a", greeting="Hello.", models={"voice": "alloy"})
+    same = make_profile("b", greeting="Hello.", models={"voice": "alloy"})
+    second = make_profile("c", greeting="Hello.", provider="second")
+    elsewhere = make_profile("d", greeting="Not here.", pool="other")
+    pool = make_pool(providers=TWO)
+    assert texts(pool, alloy, same, second, elsewhere) == [("cloud", "alloy", "Hello."), ("second", None, "Hello.")]
+
+
+def test_a_local_pool_prepares_the_greetings_of_profiles_that_go_there_in_local_mode() -> None:
+    profile = make_profile(greeting="Hello.", pool="other", localPool="near")
+    assert texts(make_pool("near", providers=[LOCAL]), profile) == [("local", None, "Hello.")]
+
+
+@pytest.mark.parametrize("greeting", ["", "Hello {name}."])
+def test_no_greeting_and_a_personal_one_are_not_prepared(greeting: str) -> None:
+    assert texts(make_pool(), make_profile(greeting=greeting)) == []
