@@ -65,7 +65,7 @@ class WatchedKind(Generic[T]):
         self.synced.set()
 
     async def follow(self, cluster: Cluster) -> None:
-        """Keeps the objects up to date until cancelled. While the API server is away, the last picture stays."""
+        """Keeps the objects up to date until cancelled. While the API server is away, what was last seen stays."""
         pause = _FIRST_PAUSE
         while True:
             try:

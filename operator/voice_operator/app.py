@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conversations.closer import ConversationCloser
-from voice_operator.cache import Picture, Store
+from voice_operator.cache import Cache, Store
 from voice_operator.calls.closing import Books
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.reconciler import Reconciler
@@ -42,15 +42,15 @@ class Operator:
 
     def __init__(self, settings: OperatorSettings, kubernetes: KubernetesApi, keys: Keys) -> None:
         self.synced = False
-        self.picture = Picture()
+        self.cache = Cache()
         self._settings = settings
         self._kubernetes = kubernetes
         self._keys = keys
         self._stores: dict[str, Store[Any]] = {
-            VOICE_SESSIONS: self.picture.sessions,
-            AGENT_POOLS: self.picture.pools,
-            AGENT_PROFILES: self.picture.profiles,
-            PODS: self.picture.pods,
+            VOICE_SESSIONS: self.cache.sessions,
+            AGENT_POOLS: self.cache.pools,
+            AGENT_PROFILES: self.cache.profiles,
+            PODS: self.cache.pods,
         }
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc()
@@ -75,8 +75,8 @@ class Operator:
         self.synced = True
         log.info(
             "started: %d VoiceSessions, %d pods, %d pools, %d profiles",
-            *(len(store.all()) for store in (self.picture.sessions, self.picture.pods)),
-            *(len(store.all()) for store in (self.picture.pools, self.picture.profiles)),
+            *(len(store.all()) for store in (self.cache.sessions, self.cache.pods)),
+            *(len(store.all()) for store in (self.cache.pools, self.cache.profiles)),
         )
 
     async def stop(self) -> None:
@@ -99,7 +99,7 @@ class Operator:
             self._stores[plural].put(raw)
 
     async def resync(self) -> None:
-        """Compares the picture with full lists: what a watch has missed is found here."""
+        """Compares the cache with full lists: what a watch has missed is found here."""
         for plural, store in self._stores.items():
             raws, version = await self._list(plural)
             gone = store.resync(raws, version)
@@ -108,8 +108,8 @@ class Operator:
                 log.warning("%d %s were gone without a word: %s", len(gone), plural, ", ".join(gone[:5]))
 
     async def _assemble(self) -> Routing:
-        settings, picture, calls = self._settings, self.picture, Calls()
-        ready_pods = ReadyPods(picture)
+        settings, cache, calls = self._settings, self.cache, Calls()
+        ready_pods = ReadyPods(cache)
         pods = PodClient(self._keys.signing)
         self._stack.push_async_callback(pods.close)
         rooms = LiveKitRooms(settings)
@@ -122,7 +122,7 @@ class Operator:
         pools = PoolReconciler(
             settings=settings,
             keys=self._keys,
-            picture=picture,
+            cache=cache,
             ready_pods=ready_pods,
             kubernetes=self._kubernetes,
             pods=pods,
@@ -132,7 +132,7 @@ class Operator:
         reconciler = Reconciler(
             settings=settings,
             keys=self._keys,
-            picture=picture,
+            cache=cache,
             calls=calls,
             ready_pods=ready_pods,
             kubernetes=self._kubernetes,
@@ -150,16 +150,16 @@ class Operator:
             Kind.CALL: reconciler.reconcile_call,
             Kind.POOL: pools.reconcile_pool,
             Kind.PROFILE: pools.reconcile_profile,
-            Kind.PREPARATION: Preparer(picture, ready_pods, pods).reconcile_preparation,
+            Kind.PREPARATION: Preparer(cache, ready_pods, pods).reconcile_preparation,
             Kind.BOOKS: books.reconcile_books,
         }
-        poll = RoomPoll(settings, picture, self._kubernetes, rooms)
+        poll = RoomPoll(settings, cache, self._kubernetes, rooms)
         self._tasks = [
             asyncio.create_task(self._resync_forever(), name="resync"),
             asyncio.create_task(poll.run(), name="room-poll"),
             asyncio.create_task(livekit.keep_fresh(), name="livekit-address"),
         ]
-        return Routing(picture, calls, ready_pods, self._queue)
+        return Routing(cache, calls, ready_pods, self._queue)
 
     async def _open_closer(self) -> ConversationCloser | None:
         if self._settings.database_url is None:

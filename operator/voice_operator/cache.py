@@ -1,4 +1,4 @@
-"""The operator's picture of the API server: everything seen so far, and the answers to its own writes at once.
+"""What the operator has seen of the API server so far, and the answers to its own writes at once.
 
 Watches deliver late, twice, or not at all, and an own write's answer may overtake them. So an object enters only if it
 is newer than what is held, an object that was seen to go does not come back, and a full list shows what a watch missed.
@@ -152,7 +152,7 @@ def _live_room(session: VoiceSession) -> str | None:
     return None if is_finished(session) else session.spec.room
 
 
-class Picture:
+class Cache:
     """VoiceSessions, AgentPools, AgentProfiles and agent pods, as far as seen."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ def build_http_app(operator: Operator) -> web.Application:
         return web.Response(status=503, text="the first lists are not complete")
 
     async def metrics(_request: web.Request) -> web.Response:
-        phases = Counter(session.status.phase or Phase.PENDING for session in operator.picture.sessions.all())
+        phases = Counter(session.status.phase or Phase.PENDING for session in operator.cache.sessions.all())
         for phase in Phase:
             SESSIONS.labels(phase.value).set(phases[phase])
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

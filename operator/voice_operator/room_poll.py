@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.metrics import ROOMS_POLLED
@@ -34,10 +34,10 @@ class RoomPoll:
     """Polls the rooms as long as `run` runs."""
 
     def __init__(
-        self, settings: OperatorSettings, picture: Picture, kubernetes: KubernetesApi, rooms: LiveKitRooms
+        self, settings: OperatorSettings, cache: Cache, kubernetes: KubernetesApi, rooms: LiveKitRooms
     ) -> None:
         self._settings = settings
-        self._picture = picture
+        self._cache = cache
         self._kubernetes = kubernetes
         self._rooms = rooms
 
@@ -76,15 +76,15 @@ class RoomPoll:
                 log.warning("room %s could not be settled: %s", room.sid, error)
 
     def _served_sids(self) -> set[str | None]:
-        live = [session for session in self._picture.sessions.all() if not is_finished(session)]
+        live = [session for session in self._cache.sessions.all() if not is_finished(session)]
         return {sid for session in live for sid in (session.spec.room_sid, session.status.room_sid)}
 
     async def _settle(self, room: Room) -> None:
         admission = decide_admission(
             RoomStart(room.name, room.sid, room.created_at, room.metadata),
             _now(),
-            self._picture.sessions.all(),
-            {profile.metadata.name: profile for profile in self._picture.profiles.all()},
+            self._cache.sessions.all(),
+            {profile.metadata.name: profile for profile in self._cache.profiles.all()},
             self._settings.admission_limits,
         )
         ROOMS_POLLED.labels(_outcome(admission)).inc()
@@ -101,7 +101,7 @@ class RoomPoll:
 
     async def _create(self, room: Room, body: dict[str, object]) -> None:
         try:
-            self._picture.sessions.put(await self._kubernetes.create_session(body))
+            self._cache.sessions.put(await self._kubernetes.create_session(body))
         except ConflictError:
             return  # its webhook came after all
         except KubernetesError as error:

@@ -1,6 +1,6 @@
-"""Which keys a change in the picture concerns."""
+"""Which keys a change in the cache concerns."""
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.calls.memory import Calls
 from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod
@@ -15,27 +15,27 @@ _PREPARATION_SECONDS = 0.5
 
 
 class Routing:
-    """Turns changes of the picture into keys of the queue."""
+    """Turns changes of the cache into keys of the queue."""
 
-    def __init__(self, picture: Picture, calls: Calls, ready_pods: ReadyPods, queue: WorkQueue[Key]) -> None:
-        self._picture = picture
+    def __init__(self, cache: Cache, calls: Calls, ready_pods: ReadyPods, queue: WorkQueue[Key]) -> None:
+        self._cache = cache
         self._calls = calls
         self._ready = ready_pods
         self._queue = queue
 
     def connect(self) -> None:
-        """Begins to listen; everything that the picture holds already is queued, the oldest calls first."""
-        self._picture.sessions.on_change = self.session_changed
-        self._picture.pods.on_change = self.pod_changed
-        self._picture.pools.on_change = self.pool_changed
-        self._picture.profiles.on_change = self.profile_changed
-        for session in sorted(self._picture.sessions.all(), key=_age):
+        """Begins to listen; everything that the cache holds already is queued, the oldest calls first."""
+        self._cache.sessions.on_change = self.session_changed
+        self._cache.pods.on_change = self.pod_changed
+        self._cache.pools.on_change = self.pool_changed
+        self._cache.profiles.on_change = self.profile_changed
+        for session in sorted(self._cache.sessions.all(), key=_age):
             self.session_changed(None, session)
-        for pod in self._picture.pods.all():
+        for pod in self._cache.pods.all():
             self.pod_changed(None, pod)
-        for pool in self._picture.pools.all():
+        for pool in self._cache.pools.all():
             self.pool_changed(None, pool)
-        for profile in self._picture.profiles.all():
+        for profile in self._cache.profiles.all():
             self.profile_changed(None, profile)
 
     def session_changed(self, before: VoiceSession | None, after: VoiceSession | None) -> None:
@@ -49,7 +49,7 @@ class Routing:
             call.known_deleted = True
         self._queue.add(Key(Kind.CALL, uid))
         if session.spec.room:
-            for other in self._picture.sessions.by("live-room", session.spec.room):
+            for other in self._cache.sessions.by("live-room", session.spec.room):
                 if other.metadata.uid != uid:
                     self._queue.add(Key(Kind.CALL, other.metadata.uid))
         self._queue.add_after(Key(Kind.PROFILE, session.spec.profile), _CALM_SECONDS)
@@ -79,7 +79,7 @@ class Routing:
             return
         self._queue.add(Key(Kind.POOL, pool.metadata.name))
         self._queue.add_after(Key(Kind.PREPARATION, pool.metadata.name), _CALM_SECONDS)
-        for profile in self._picture.profiles.all():
+        for profile in self._cache.profiles.all():
             self._queue.add_after(Key(Kind.PROFILE, profile.metadata.name), _CALM_SECONDS)
         self._look_at_waiting_calls()
 

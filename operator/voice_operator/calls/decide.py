@@ -169,7 +169,7 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class ReadPods:
-    """Read all pods of the call: the picture may lack one that another operator claimed."""
+    """Read all pods of the call: the cache may lack one that another operator claimed."""
 
 
 @dataclass(frozen=True, slots=True)

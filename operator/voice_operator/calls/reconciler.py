@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
 from voice_operator.calls.decide import (
     WORTH_TELLING,
@@ -80,7 +80,7 @@ class Reconciler:
         *,
         settings: OperatorSettings,
         keys: Keys,
-        picture: Picture,
+        cache: Cache,
         calls: Calls,
         ready_pods: ReadyPods,
         kubernetes: KubernetesApi,
@@ -95,7 +95,7 @@ class Reconciler:
     ) -> None:
         self._settings = settings
         self._keys = keys
-        self._picture = picture
+        self._cache = cache
         self._calls = calls
         self._ready = ready_pods
         self._kubernetes = kubernetes
@@ -139,7 +139,7 @@ class Reconciler:
         if session and not call.name:
             self._recall(call, session)
         # How a pod ends that was dismissed, superseded for example, is not how the call ends.
-        pods = [pod for pod in self._picture.pods.by("session", uid) if pod.live or pod.uid not in call.lost_pods]
+        pods = [pod for pod in self._cache.pods.by("session", uid) if pod.live or pod.uid not in call.lost_pods]
         pod = choose_pod(pods, ended=call.link.pod.uid if call.link and call.link.view.ended else None)
         if pod:
             call.last_pod = pod
@@ -203,7 +203,7 @@ class Reconciler:
 
     def find_session(self, uid: str) -> VoiceSession | None:
         """Returns the VoiceSession of this uid, or None."""
-        return next(iter(self._picture.sessions.by("uid", uid)), None)
+        return next(iter(self._cache.sessions.by("uid", uid)), None)
 
     def _recall(self, call: Call, session: VoiceSession) -> None:
         """Sets what follows from the objects alone, of a call that another process may have begun."""
@@ -216,13 +216,13 @@ class Reconciler:
             # The process that finished it may have died before it closed the books; doing it twice changes nothing.
             self._close_books(call.uid, session.status.end_reason or EndReason.ERROR)
         bound = find_condition(session.status.conditions, ConditionType.POD_BOUND)
-        has_pods = self._picture.pods.count("session", call.uid) > 0
+        has_pods = self._cache.pods.count("session", call.uid) > 0
         call.admitted = has_pods or (bound is not None and bound.status == "True")
 
     def _resolve(self, session: VoiceSession | None) -> Serving | Problem | None:
         if session is None:
             return None
-        return resolve_serving(session.spec, self._picture.profiles.get, self._picture.pools.get)
+        return resolve_serving(session.spec, self._cache.profiles.get, self._cache.pools.get)
 
     def _stands_in_line(
         self,
@@ -241,7 +241,7 @@ class Reconciler:
         """Returns the name of the VoiceSession that has the right to the same room, if it is another one."""
         if session is None or session.spec.room is None:
             return None
-        others = self._picture.sessions.by("live-room", session.spec.room)
+        others = self._cache.sessions.by("live-room", session.spec.room)
         others = [other for other in others if other.metadata.uid != session.metadata.uid]
         if not others:
             return None
@@ -253,7 +253,7 @@ class Reconciler:
     def _room_rank(self, session: VoiceSession) -> tuple[bool, datetime, str]:
         uid = session.metadata.uid
         call = self._calls.get(uid)
-        has_pod = self._picture.pods.count("session", uid) > 0
+        has_pod = self._cache.pods.count("session", uid) > 0
         return room_rank(session, bound=has_pod or bool(call and call.claiming))
 
     def _find_trouble(self, call: Call, serving: Serving | Problem | None, now: datetime) -> Trouble | None:
@@ -279,7 +279,7 @@ class Reconciler:
         return None
 
     def _count_admitted(self, index: str, key: str) -> int:
-        calls = (self._calls.get(other.metadata.uid) for other in self._picture.sessions.by(index, key))
+        calls = (self._calls.get(other.metadata.uid) for other in self._cache.sessions.by(index, key))
         return sum(1 for call in calls if call and call.admitted)
 
     # Act
@@ -332,15 +332,15 @@ class Reconciler:
         call.claiming = True
         try:
             raw = await self._kubernetes.patch_pod(pod.name, build_claim(pod, session, attempt, _now()))
-            self._picture.pods.put(raw)
+            self._cache.pods.put(raw)
         except NotFoundError:
             CLAIM_CONFLICTS.inc()
-            self._picture.pods.remove(pod.name, pod.uid)
+            self._cache.pods.remove(pod.name, pod.uid)
         except ConflictError as error:
             CLAIM_CONFLICTS.inc()
             log.info("pod %s cannot be claimed: %s", pod.name, error.message)
             await self._refresh_pod(pod.name, pod.uid)
-            held = self._picture.pods.get(pod.name)
+            held = self._cache.pods.get(pod.name)
             if held and held.uid == pod.uid and held.warm:
                 self._note_refusal(call, error)  # it was not the pod that had changed
         except KubernetesUnavailableError:
@@ -364,25 +364,25 @@ class Reconciler:
         log.error("call %s: its claim was refused: %s", call.name, error.message)
 
     async def _refresh_pod(self, name: str, uid: str) -> None:
-        """Replaces what the picture says of a pod by what the API server says now."""
+        """Replaces what the cache says of a pod by what the API server says now."""
         try:
             raw = await self._kubernetes.get_pod(name)
         except NotFoundError:
-            self._picture.pods.remove(name, uid)
+            self._cache.pods.remove(name, uid)
             return
-        self._picture.pods.put(raw)
+        self._cache.pods.put(raw)
         if raw["metadata"]["uid"] != uid:
-            self._picture.pods.remove(name, uid)
+            self._cache.pods.remove(name, uid)
 
     async def _read_back(self, call: Call, pod_name: str) -> None:
-        pod = self._picture.pods.get(pod_name)
+        pod = self._cache.pods.get(pod_name)
         if pod:
             await self._refresh_pod(pod_name, pod.uid)
         call.doubtful_claim = None
 
     async def _read_pods(self, call: Call) -> None:
         for raw in await self._kubernetes.list_pods_of(call.uid):
-            self._picture.pods.put(raw)
+            self._cache.pods.put(raw)
         call.pods_read = True
 
     def _connect(self, call: Call, session: VoiceSession, view: CallView, pod: AgentPod) -> None:
@@ -422,12 +422,12 @@ class Reconciler:
             )
         except NotFoundError:
             call.known_deleted = True
-            self._picture.sessions.remove(metadata.name, metadata.uid)
+            self._cache.sessions.remove(metadata.name, metadata.uid)
             return False
         except ConflictError:
             await self._refresh_session(call, metadata.name, metadata.uid)
             return False
-        self._picture.sessions.put(raw)
+        self._cache.sessions.put(raw)
         self._tell_joined(call, session, status)
         return True
 
@@ -437,10 +437,10 @@ class Reconciler:
         except NotFoundError:
             raw = None
         if raw:
-            self._picture.sessions.put(raw)
+            self._cache.sessions.put(raw)
         if raw is None or raw["metadata"]["uid"] != uid:
             call.known_deleted = True
-            self._picture.sessions.remove(name, uid)
+            self._cache.sessions.remove(name, uid)
 
     def _tell_joined(self, call: Call, session: VoiceSession, status: VoiceSessionStatus) -> None:
         joined = find_condition(status.conditions, ConditionType.AGENT_JOINED)
@@ -556,12 +556,12 @@ class Reconciler:
         try:
             raw = await self._kubernetes.delete_pod(pod.name, pod.uid)
         except (NotFoundError, ConflictError):
-            self._picture.pods.remove(pod.name, pod.uid)
+            self._cache.pods.remove(pod.name, pod.uid)
             return
         if raw.get("kind") == "Pod" and raw["metadata"].get("deletionGracePeriodSeconds"):
-            self._picture.pods.put(raw)
+            self._cache.pods.put(raw)
         else:
-            self._picture.pods.remove(pod.name, pod.uid)
+            self._cache.pods.remove(pod.name, pod.uid)
 
     async def _confirm_gone(self, call: Call, name: str) -> None:
         await self._refresh_session(call, name, call.uid)
@@ -572,7 +572,7 @@ class Reconciler:
             await self._kubernetes.delete_session(metadata.name, metadata.uid)
         except (NotFoundError, ConflictError):
             log.debug("VoiceSession %s was deleted by somebody else", metadata.name)
-        self._picture.sessions.remove(metadata.name, metadata.uid)
+        self._cache.sessions.remove(metadata.name, metadata.uid)
 
     def _forget(self, call: Call) -> None:
         if call.link:

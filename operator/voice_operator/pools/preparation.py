@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.ready_pods import ReadyPods
@@ -21,8 +21,8 @@ _AT_ONCE = 8
 class Preparer:
     """Prepares idle pods, each once for each set of greetings."""
 
-    def __init__(self, picture: Picture, ready_pods: ReadyPods, pods: PodClient) -> None:
-        self._picture = picture
+    def __init__(self, cache: Cache, ready_pods: ReadyPods, pods: PodClient) -> None:
+        self._cache = cache
         self._ready = ready_pods
         self._pods = pods
         self._prepared: dict[str, dict[str, Preparation]] = {}  # by pool name and pod uid
@@ -33,11 +33,11 @@ class Preparer:
         Raises:
             PodRequestError: at least one could not be told; to be retried.
         """
-        pool = self._picture.pools.get(name)
+        pool = self._cache.pools.get(name)
         if pool is None:
             self._prepared.pop(name, None)
             return
-        preparation = build_preparation(pool, self._picture.profiles.all())
+        preparation = build_preparation(pool, self._cache.profiles.all())
         idle = self._ready.list_ready(name)
         before = self._prepared.get(name, {})
         done = self._prepared[name] = {pod.uid: before[pod.uid] for pod in idle if pod.uid in before}

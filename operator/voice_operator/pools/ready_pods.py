@@ -2,7 +2,7 @@
 
 import time
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.calls.memory import Call
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pools.waiting_line import WaitingLine
@@ -19,8 +19,8 @@ class ReadyPods:
     the shelf itself: thousands may wait.
     """
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
         self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
         self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
         self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
@@ -86,12 +86,12 @@ class ReadyPods:
         self._shelves.get(pod.pool, {}).pop(pod.uid, None)
 
     def release(self, pod: AgentPod) -> None:
-        """Puts a pod back; what the picture says of it by now decides whether it is on the shelf again."""
+        """Puts a pod back; what the cache says of it by now decides whether it is on the shelf again."""
         self.reserved.discard(pod.uid)
         self._look_again(pod)
 
     def _look_again(self, pod: AgentPod) -> None:
-        held = self._picture.pods.get(pod.name)
+        held = self._cache.pods.get(pod.name)
         if held and held.uid == pod.uid:
             self.update(None, held)
 

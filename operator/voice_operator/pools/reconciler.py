@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
 from voice_operator.kubernetes_api import (
     ConflictError,
@@ -72,7 +72,7 @@ class PoolReconciler:
         *,
         settings: OperatorSettings,
         keys: Keys,
-        picture: Picture,
+        cache: Cache,
         ready_pods: ReadyPods,
         kubernetes: KubernetesApi,
         pods: PodClient,
@@ -80,7 +80,7 @@ class PoolReconciler:
     ) -> None:
         self._settings = settings
         self._keys = keys
-        self._picture = picture
+        self._cache = cache
         self._ready = ready_pods
         self._kubernetes = kubernetes
         self._pods = pods
@@ -116,7 +116,7 @@ class PoolReconciler:
 
     async def reconcile_pool(self, name: str) -> None:
         """Creates and deletes pods of this pool as decided, and tells how it stands."""
-        pool = self._picture.pools.get(name)
+        pool = self._cache.pools.get(name)
         if pool is None or pool.metadata.deletion_timestamp:
             self._forget(name)
             return
@@ -153,7 +153,7 @@ class PoolReconciler:
         return PoolView(
             pool=pool,
             template=self.template_of(pool),
-            pods=self._picture.pods.by("pool", name),
+            pods=self._cache.pods.by("pool", name),
             answering=frozenset(self._ready.answering),
             reserved=frozenset(self._ready.reserved),
             waiting=self._ready.count_waiting(name),
@@ -203,7 +203,7 @@ class PoolReconciler:
         for result in results:
             if isinstance(result, BaseException):
                 continue
-            self._picture.pods.put(result)
+            self._cache.pods.put(result)
             POOL_CREATED.labels(pool.metadata.name).inc()
         self._take_errors(pool, held, [result for result in results if isinstance(result, BaseException)])
 
@@ -225,7 +225,7 @@ class PoolReconciler:
 
     async def _delete(self, pod: AgentPod) -> None:
         # A call may have claimed it between the decision and now.
-        held = self._picture.pods.get(pod.name)
+        held = self._cache.pods.get(pod.name)
         if held is None or held.uid != pod.uid or held.claimed or pod.uid in self._ready.reserved:
             return
         # Off the shelf, so that no call claims a pod that is about to go.
@@ -234,14 +234,14 @@ class PoolReconciler:
             # Only as we see it: another operator may have claimed it meanwhile.
             raw = await self._kubernetes.delete_pod(pod.name, pod.uid, pod.resource_version)
         except NotFoundError:
-            self._picture.pods.remove(pod.name, pod.uid)
+            self._cache.pods.remove(pod.name, pod.uid)
         except ConflictError:
             self._queue.add_after(Key(Kind.POOL, pod.pool), 1.0)  # its event is on the way
         else:
             if raw.get("kind") == "Pod" and raw["metadata"].get("deletionGracePeriodSeconds"):
-                self._picture.pods.put(raw)
+                self._cache.pods.put(raw)
             else:
-                self._picture.pods.remove(pod.name, pod.uid)
+                self._cache.pods.remove(pod.name, pod.uid)
         finally:
             self._ready.release(pod)
 
@@ -249,7 +249,7 @@ class PoolReconciler:
 
     def _probe_starting(self, pool: str) -> None:
         """Asks starting pods themselves: the kubelet would ask once a second only, and tell later still."""
-        for pod in self._picture.pods.by("starting-pool", pool):
+        for pod in self._cache.pods.by("starting-pool", pool):
             if pod.ip and not pod.ready and pod.uid not in self._ready.answering and pod.uid not in self._probes:
                 self._probes[pod.uid] = asyncio.create_task(self._probe(pod), name=f"probe-{pod.name}")
 
@@ -267,7 +267,7 @@ class PoolReconciler:
             del self._probes[pod.uid]
 
     def _is_worth_probing(self, pod: AgentPod) -> bool:
-        held = self._picture.pods.get(pod.name)
+        held = self._cache.pods.get(pod.name)
         waited_for = self._ready.count_waiting(pod.pool) > 0
         return waited_for and held is not None and held.uid == pod.uid and held.warm and not held.ready
 
@@ -277,7 +277,7 @@ class PoolReconciler:
         for state, value in (("ready", status.ready), ("starting", status.starting), ("in-use", status.in_use)):
             POOL_PODS.labels(name, state).set(value)
         POOL_WAITING.labels(name).set(status.waiting)
-        newest = self._picture.pools.get(name)
+        newest = self._cache.pools.get(name)
         if newest is None or status == newest.status:
             return
         wait = held.status_written_at + STATUS_INTERVAL - time.monotonic()
@@ -289,7 +289,7 @@ class PoolReconciler:
 
     async def reconcile_profile(self, name: str) -> None:
         """Tells how many calls a profile has, and whether they can be served."""
-        profile = self._picture.profiles.get(name)
+        profile = self._cache.profiles.get(name)
         if profile is None:
             self._profile_status_at.pop(name, None)
             return
@@ -304,9 +304,9 @@ class PoolReconciler:
         await self._patch_status(AGENT_PROFILES, profile, status)
 
     def _build_profile_status(self, profile: AgentProfile) -> AgentProfileStatus:
-        problem = find_profile_problem(profile, self._picture)
+        problem = find_profile_problem(profile, self._cache)
         return AgentProfileStatus(
-            active_sessions=self._picture.sessions.count("live-profile", profile.metadata.name),
+            active_sessions=self._cache.sessions.count("live-profile", profile.metadata.name),
             observed_generation=profile.metadata.generation,
             conditions=with_condition(
                 profile.status.conditions,
@@ -331,15 +331,15 @@ class PoolReconciler:
         except ConflictError as error:
             # It has changed meanwhile, and its event is on the way.
             raise KubernetesUnavailableError(str(error)) from error
-        store = self._picture.pools if plural == AGENT_POOLS else self._picture.profiles
+        store = self._cache.pools if plural == AGENT_POOLS else self._cache.profiles
         store.put(raw)
 
 
-def find_profile_problem(profile: AgentProfile, picture: Picture) -> Problem | None:
+def find_profile_problem(profile: AgentProfile, cache: Cache) -> Problem | None:
     """Returns why calls of this profile cannot be served, or None."""
     for local_mode in (False, True) if profile.spec.local_pool else (False,):
         name = pool_for(profile, local_mode)
-        pool = picture.pools.get(name)
+        pool = cache.pools.get(name)
         if pool is None:
             return Problem(Reason.POOL_MISSING, f"There is no AgentPool {name!r}. Create it, or name another.")
         provider = choose_provider(pool, profile, None, local_mode=local_mode)

@@ -215,7 +215,7 @@ async def test_two_replicas_and_the_operator_s_poll_make_one_voice_session(
     async with open_door(namespace, livekit) as other:
         answers = await asyncio.gather(*(each.webhook(event) for each in (door, other) * 10))
         assert {answer.status for answer in answers} == {200}
-        # The poll decides by the same function, from a picture that is as fresh.
+        # The poll decides by the same function, from a cache that is as fresh.
         await until(lambda: other.service.cache.sessions.by_name)
         room = RoomStart("room", "RM_one", datetime.now(UTC), metadata)
         sessions, profiles = other.service.cache.sessions.by_name, other.service.cache.profiles.by_name

@@ -298,7 +298,7 @@ async def test_a_call_that_no_pod_accepts_fails_and_spares_the_other_pods(cluste
 
 
 async def test_two_pods_of_one_call_become_one(cluster: OperatorCluster) -> None:
-    """As two operators with stale pictures may bring it about, each claiming another pod for the same call."""
+    """As two operators with stale caches may bring it about, each claiming another pod for the same call."""
     await _set_up(cluster, 2)
     operator = cluster.start_operator()
     await cluster.wait_for_warm(2)

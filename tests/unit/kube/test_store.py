@@ -1,4 +1,4 @@
-"""The picture under watches that deliver late, twice or not at all."""
+"""A store under watches that deliver late, twice or not at all."""
 
 from typing import Any
 
@@ -87,9 +87,9 @@ def test_what_is_newer_than_a_full_list_is_not_missing_in_it(store: Store[str]) 
 
 
 def test_an_object_that_cannot_be_read_is_ignored_and_the_others_are_not() -> None:
-    from voice_operator.cache import Picture
+    from voice_operator.cache import Cache
 
-    picture = Picture()
-    picture.sessions.put({"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "not a map"}})
-    picture.sessions.put({"kind": "VoiceSession", **raw("good", 2), "spec": {}})
-    assert [session.metadata.name for session in picture.sessions.all()] == ["good"]
+    cache = Cache()
+    cache.sessions.put({"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "not a map"}})
+    cache.sessions.put({"kind": "VoiceSession", **raw("good", 2), "spec": {}})
+    assert [session.metadata.name for session in cache.sessions.all()] == ["good"]

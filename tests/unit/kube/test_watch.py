@@ -1,4 +1,4 @@
-"""The picture of the cluster that answering needs no request for."""
+"""The cache of the cluster that answering needs no request for."""
 
 import asyncio
 import logging

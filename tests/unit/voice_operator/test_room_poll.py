@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from testing.operator_objects import make_profile
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.kubernetes_api import ForbiddenError, KubernetesApi
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.room_poll import RoomPoll
@@ -54,7 +54,7 @@ class FullKubernetes:
         raise ForbiddenError(403, "exceeded quota")
 
 
-def make_poll(rooms: Rooms, kubernetes: object = None, picture: Picture | None = None) -> RoomPoll:
+def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = None) -> RoomPoll:
     settings = OperatorSettings(
         livekit_url="http://livekit",
         livekit_api_key="key",
@@ -63,7 +63,7 @@ def make_poll(rooms: Rooms, kubernetes: object = None, picture: Picture | None =
         conversation_key_file=Path("key"),
         room_poll_seconds=0.001,
     )
-    return RoomPoll(settings, picture or Picture(), cast(KubernetesApi, kubernetes), cast(LiveKitRooms, rooms))
+    return RoomPoll(settings, cache or Cache(), cast(KubernetesApi, kubernetes), cast(LiveKitRooms, rooms))
 
 
 async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
@@ -73,12 +73,12 @@ async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> N
 
 
 async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away() -> None:
-    picture = Picture()
+    cache = Cache()
     profile = make_profile().model_dump(mode="json", by_alias=True)
     profile["metadata"]["resourceVersion"] = "1"
-    picture.profiles.put(profile)
+    cache.profiles.put(profile)
     rooms = Rooms("one", ticket_age=timedelta(minutes=1))
-    await make_poll(rooms, FullKubernetes(), picture).poll_once()
+    await make_poll(rooms, FullKubernetes(), cache).poll_once()
     assert (rooms.told, rooms.deleted) == (["rejected"], ["one"])
 
 

@@ -340,7 +340,7 @@ def test_an_agent_that_died_fails_its_call_and_its_books_are_closed_for_it(exit_
 
 
 def test_before_a_call_is_given_up_its_pods_are_read_afresh() -> None:
-    """Another operator may have claimed one that the picture lacks."""
+    """Another operator may have claimed one that the cache lacks."""
     gone = make_claimed_pod(exit=exit_of(139))
     assert decide_call(active(pods=[gone], last_pod=gone, pods_read=False)) == ReadPods()
     superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))

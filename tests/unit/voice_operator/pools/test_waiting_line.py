@@ -3,7 +3,7 @@
 import pytest
 
 from testing.operator_objects import NOW
-from voice_operator.cache import Picture
+from voice_operator.cache import Cache
 from voice_operator.calls.memory import Call
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import WaitingLine
@@ -65,7 +65,7 @@ def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
 
 def put_pod(
     shelf: ReadyPods,
-    picture: Picture,
+    cache: Cache,
     name: str,
     *,
     ready: bool = True,
@@ -86,9 +86,9 @@ def put_pod(
         "labels": labels,
     }
     condition = {"type": "Ready", "status": "True" if ready else "False"}
-    picture.pods.on_change = shelf.update
+    cache.pods.on_change = shelf.update
     status = {"podIP": "10.0.0.1", "conditions": [condition]}
-    picture.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
+    cache.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
 
 
 def take(shelf: ReadyPods, count: int) -> list[str | None]:
@@ -103,32 +103,32 @@ def take(shelf: ReadyPods, count: int) -> list[str | None]:
 
 
 def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready() -> None:
-    picture = Picture()
-    shelf = ReadyPods(picture)
-    put_pod(shelf, picture, "outdated", template="old")
-    put_pod(shelf, picture, "first")
-    put_pod(shelf, picture, "second")
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "outdated", template="old")
+    put_pod(shelf, cache, "first")
+    put_pod(shelf, cache, "second")
     assert take(shelf, 4) == ["first", "second", "outdated", None]
 
 
 def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
-    picture = Picture()
-    shelf = ReadyPods(picture)
-    put_pod(shelf, picture, "cut-off", node="lost")
-    put_pod(shelf, picture, "outdated", template="old")
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "cut-off", node="lost")
+    put_pod(shelf, cache, "outdated", template="old")
     shelf.suspect("lost")
     assert take(shelf, 2) == ["outdated", "cut-off"]
 
 
 def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
-    picture = Picture()
-    shelf = ReadyPods(picture)
-    put_pod(shelf, picture, "one")
-    put_pod(shelf, picture, "starting", ready=False)
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one")
+    put_pod(shelf, cache, "starting", ready=False)
     first, second = call("first", 0), call("second", 1)
     assert shelf.join_line("default", first)
     assert not shelf.join_line("default", second)
-    starting = picture.pods.get("starting")
+    starting = cache.pods.get("starting")
     assert starting
     shelf.answered(starting)
     assert shelf.join_line("default", second)
@@ -137,22 +137,22 @@ def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
 
 
 def test_what_a_pod_answered_counts_until_its_kubelet_has_its_own_word() -> None:
-    picture = Picture()
-    shelf = ReadyPods(picture)
-    put_pod(shelf, picture, "one", ready=False)
-    starting = picture.pods.get("one")
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one", ready=False)
+    starting = cache.pods.get("one")
     assert starting
     shelf.answered(starting)
     assert [each.name for each in shelf.list_ready("default")] == ["one"]
-    put_pod(shelf, picture, "one", version="2")
-    put_pod(shelf, picture, "one", ready=False, version="3")
+    put_pod(shelf, cache, "one", version="2")
+    put_pod(shelf, cache, "one", ready=False, version="3")
     assert shelf.list_ready("default") == []
 
 
 def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
-    picture = Picture()
-    shelf = ReadyPods(picture)
-    put_pod(shelf, picture, "one")
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one")
     first = call("first", 0)
     shelf.join_line("default", first)
     pod = shelf.reserve_for(first, "default", "now")
