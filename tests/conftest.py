@@ -10,6 +10,8 @@ from testing.conversations import ConversationsDatabase
 from testing.crds import apply_crds
 from testing.postgres import PostgresServer, running_postgres
 
+pytest_plugins = ["testing.tiers", "pytester"]
+
 
 @pytest.fixture(scope="session")
 def api_server() -> Iterator[Path]:

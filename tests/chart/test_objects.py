@@ -13,8 +13,6 @@ import yaml
 from testing.chart import CHART, Raw, environment_of, find, pod_templates, render, run_helm
 from voicesession.pod_tokens import load_private_key
 
-pytestmark = pytest.mark.chart
-
 EXTERNAL: Raw = {
     "livekit": {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
     "postgres": {

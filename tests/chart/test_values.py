@@ -7,8 +7,6 @@ import yaml
 
 from testing.chart import CHART, HelmError, render, run_helm
 
-pytestmark = pytest.mark.chart
-
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenServise": {}}, "tokenServise"),
     ({"operator": {"replicas": 2}}, "replicas"),

@@ -11,10 +11,7 @@ import pytest
 from local_cluster.__main__ import main
 from testing.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(os.environ.get("CLUSTER") == "current", reason="another's cluster is not ours to test"),
-]
+pytestmark = pytest.mark.skipif(os.environ.get("CLUSTER") == "current", reason="another's cluster is not ours to test")
 
 NODES = ["node1", "node2"]
 SERVER = "import http.server as h; print('serving', flush=True); h.test(h.SimpleHTTPRequestHandler, port=8000)"

@@ -19,7 +19,6 @@ from local_cluster.layout import REPOSITORY
 from testing.cluster import wait_for
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
     pytest.mark.timeout(900),
 ]

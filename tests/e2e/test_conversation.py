@@ -15,8 +15,6 @@ from testing.release_calls import open_rooms, rows_of, wait_for_end, wait_for_po
 from testing.transcripts import word_error_rate, words
 from voicesession.names import AGENT_IDENTITY
 
-pytestmark = pytest.mark.e2e
-
 Speak = Callable[[str], bytes]
 
 CUSTOMERS = (

@@ -14,8 +14,6 @@ from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
 from testing.transcripts import words
 
-pytestmark = pytest.mark.e2e
-
 OUTAGE_SECONDS = 60
 SENTENCES = (
     "Hello, my name is Robert.",

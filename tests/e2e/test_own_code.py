@@ -15,8 +15,6 @@ from testing.release_calls import rows_of, wait_for_end
 from testing.transcripts import words
 from voicesession.names import API_VERSION
 
-pytestmark = pytest.mark.e2e
-
 SENTENCES = ("What is on the menu?", "Please add the pizza called salami.", "Please finish the order.")
 
 

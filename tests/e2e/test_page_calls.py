@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import jwt
-import pytest
 from playwright.async_api import expect
 
 from demo.script import SENTENCES
@@ -14,8 +13,6 @@ from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end, wait_for_pod
 from testing.transcripts import word_error_rate, words
-
-pytestmark = pytest.mark.e2e
 
 Speak = Callable[[str], bytes]
 

@@ -3,16 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-import pytest
-
 from demo.conversation import converse
 from testing.front_door import ask_for_connection
 from testing.pod_memory import read_pod_memory
 from testing.progress import Step
 from testing.release import Release
 from testing.release_calls import wait_for_pod
-
-pytestmark = pytest.mark.e2e
 
 MEGABYTE = 1_000_000
 

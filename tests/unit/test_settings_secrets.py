@@ -8,8 +8,6 @@ from conversations.settings import MigrationSettings
 from local_models.settings import LocalModelsSettings
 from voice_operator.settings import OperatorSettings
 
-pytestmark = pytest.mark.unit
-
 SECRET = "a-secret-4711"
 
 

@@ -13,8 +13,6 @@ import pytest
 from local_cluster.binaries import KUBERNETES
 from testing.chart import CHART, NAMESPACE, RELEASE, run_helm
 
-pytestmark = pytest.mark.part
-
 
 @dataclass(frozen=True)
 class Installation:

@@ -15,8 +15,6 @@ from testing.conversations import AgentsConversation, ConversationsDatabase, mes
 from testing.postgres import PostgresServer, free_port, running_pgbouncer
 from voicesession.models import EndReason
 
-pytestmark = pytest.mark.part
-
 
 def error_code(raised: pytest.ExceptionInfo[psycopg.Error]) -> str | None:
     return raised.value.sqlstate

@@ -16,8 +16,6 @@ from conversations.write_key import ConversationKeyError
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
 from testing.postgres import PostgresServer, free_port, running_postgres
 
-pytestmark = pytest.mark.part
-
 
 @pytest.fixture
 def empty(postgres: PostgresServer, tmp_path: Path) -> ConversationsDatabase:

@@ -9,8 +9,6 @@ from psycopg import sql
 from testing.conversations import PASSWORDS, ConversationsDatabase, connect_as, message
 from voicesession.assignment import conversation_write_token
 
-pytestmark = pytest.mark.part
-
 ROLES = sorted(PASSWORDS)
 TABLES = ["conversation_sessions", "conversation_messages", "write_key", "migrations"]
 DENIED = psycopg.errors.InsufficientPrivilege

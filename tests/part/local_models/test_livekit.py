@@ -15,8 +15,6 @@ from testing.local_models import running_local_models
 from testing.local_speech import SAMPLE_RATE, speech_pcm
 from testing.transcripts import word_error_rate
 
-pytestmark = pytest.mark.part
-
 SENTENCE = "I would like to book a table for my family, tomorrow evening, please."
 ONE_TRY = APIConnectOptions(max_retry=0)
 

@@ -17,8 +17,6 @@ from testing.local_models import running_local_models
 from testing.local_speech import speech_wav
 from testing.transcripts import word_error_rate
 
-pytestmark = pytest.mark.part
-
 SENTENCES = (
     "I would like to book a table for my family tomorrow evening, please.",
     "Hello there, my name is Anna and I am calling about my order.",

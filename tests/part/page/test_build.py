@@ -7,8 +7,6 @@ import pytest
 
 from testing.page_stage import ROOT
 
-pytestmark = pytest.mark.part
-
 WEB = ROOT / "web"
 
 

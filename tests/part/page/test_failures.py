@@ -13,8 +13,6 @@ from testing.browser import TalkPage, build_murmur, chromium, open_page, write_w
 from testing.livekit import LiveKitServer, free_port, running_livekit
 from testing.page_stage import AgentProcess, Refusal, Stage, opened_stage
 
-pytestmark = pytest.mark.part
-
 # The page waits 20 s for an agent; noticing that one has died takes it 3 s more.
 PATIENCE_MILLIS = 40_000
 

@@ -10,8 +10,6 @@ from testing.browser import TalkPage, build_murmur, chromium, open_page, write_w
 from testing.livekit import LiveKitServer, running_livekit
 from testing.page_stage import AgentProcess, opened_stage
 
-pytestmark = pytest.mark.part
-
 
 @pytest.fixture(scope="module")
 def livekit() -> Iterator[LiveKitServer]:

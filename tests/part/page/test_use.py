@@ -14,8 +14,6 @@ from testing.browser import PHONE, TalkPage, build_murmur, chromium, open_page, 
 from testing.livekit import LiveKitServer, running_livekit
 from testing.page_stage import ROOT, AgentProcess, Refusal, Stage, opened_stage
 
-pytestmark = pytest.mark.part
-
 # Lets a test answer the browser's question for the microphone, and take microphones away.
 MICROPHONES = """
     window.tracks = [];

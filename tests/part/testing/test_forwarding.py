@@ -11,8 +11,6 @@ from demo import __main__ as command
 from testing.forwarding import ForwardingError, start_forwarding
 from testing.livekit import LOOPBACK, free_port
 
-pytestmark = pytest.mark.part
-
 
 def test_a_closed_demo_lets_go_of_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     port, target, pid_file = free_port(), f"{LOOPBACK}:{free_port()}", tmp_path / "pid"

@@ -27,8 +27,6 @@ from voicesession.models import VoiceSession
 from voicesession.names import API_VERSION, VOICE_SESSIONS, voice_session_name
 from voicesession.tickets import new_ticket
 
-pytestmark = pytest.mark.part
-
 
 @dataclass
 class Namespace:

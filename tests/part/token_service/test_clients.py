@@ -21,8 +21,6 @@ from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, Token
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 from voicesession.tickets import parse_ticket
 
-pytestmark = pytest.mark.part
-
 ROOT = Path(__file__).parents[3]
 SCRIPT = ROOT / "testing" / "token_source.mjs"
 # The request of https://docs.livekit.io/frontends/build/authentication/endpoint, as published.

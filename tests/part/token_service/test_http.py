@@ -36,8 +36,6 @@ from token_service.logs import JsonFormatter
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
 
-pytestmark = pytest.mark.part
-
 RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
 

@@ -28,8 +28,6 @@ from testing.fake_cluster import FakeCluster
 from testing.livekit import SECRET, LiveKitServer, running_livekit
 from testing.token_service_app import room_event, running_front_door, sign_webhook, until_synced
 
-pytestmark = pytest.mark.part
-
 # As many well-formed as malformed ones; most for the two operations that take a body.
 EXAMPLES_WITH_BODY = 210
 EXAMPLES_WITHOUT = 60

@@ -15,8 +15,6 @@ import pytest
 
 from testing.livekit import KEY, SECRET, free_port
 
-pytestmark = pytest.mark.part
-
 SETTINGS = {
     "LIVEKIT_URL": "ws://127.0.0.1:9",
     "LIVEKIT_PUBLIC_URL": "wss://livekit.example.com",

@@ -17,8 +17,6 @@ from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket, parse_ticket
 
-pytestmark = pytest.mark.part
-
 RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
 

@@ -28,8 +28,6 @@ from voicesession.models import (
     RealtimeModel,
 )
 
-pytestmark = pytest.mark.part
-
 GREETING = "Hello there."
 GOODBYE = "Bye now."
 

@@ -20,8 +20,6 @@ from voice_agent.conversation_log import ConversationEnd, ConversationLog, Conve
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
 from voicesession.models import EndReason
 
-pytestmark = pytest.mark.part
-
 GREETING = "Hello there."
 
 

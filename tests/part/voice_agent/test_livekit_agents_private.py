@@ -29,8 +29,6 @@ from voice_agent.job_context import (
 )
 from voice_agent.process.lean_imports import DEFERRED
 
-pytestmark = pytest.mark.part
-
 
 class Noted:
     """What the context's hooks have been told."""

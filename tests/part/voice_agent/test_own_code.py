@@ -19,8 +19,6 @@ from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, Joined, RoomDeletionRequested, conversation_write_token
 from voicesession.models import EffectiveLimits, EndReason
 
-pytestmark = pytest.mark.part
-
 EXAMPLES = REPOSITORY / "examples" / "agents"
 WELCOME = "Pizza line, good evening. What may I bring you?"
 

@@ -19,8 +19,6 @@ from voicesession.assignment import Accepted, CallEnded, Greeting, Heartbeat, Pr
 from voicesession.models import EndReason
 from voicesession.pod_tokens import Purpose, sign_pod_request
 
-pytestmark = pytest.mark.part
-
 NOWHERE = "http://127.0.0.1:1/v1"
 
 

@@ -21,8 +21,6 @@ from voicesession.models import EndReason, VoiceSession
 from voicesession.names import VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
 
-pytestmark = pytest.mark.part
-
 
 async def test_a_call_gets_a_waiting_pod_is_followed_to_its_end_and_leaves_nothing(cluster: OperatorCluster) -> None:
     await cluster.create_pool()

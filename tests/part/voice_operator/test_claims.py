@@ -16,8 +16,6 @@ from voice_operator.pools.pod_template import build_agent_pod
 from voicesession.models import AgentPool, EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, ATTEMPT_ANNOTATION, SESSION_LABEL, STATE_LABEL, VOICE_SESSIONS
 
-pytestmark = pytest.mark.part
-
 
 async def _make_pod(cluster: OperatorCluster) -> Raw:
     pool = AgentPool.model_validate(await cluster.create_pool(warm={"min": 0}))

@@ -19,8 +19,6 @@ from voicesession.models import EndReason
 from voicesession.names import voice_session_name
 from voicesession.tickets import new_ticket
 
-pytestmark = pytest.mark.part
-
 
 class Proxy:
     """A TCP proxy on loopback that can be cut: then it refuses, and breaks what is open."""

@@ -3,15 +3,11 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from testing.operator_cluster import OperatorCluster, eventually, is_warm_and_ready
 from testing.stub_pod import Exit
 from voice_operator.kubernetes_api import Raw
 from voicesession.models import EndReason
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, TEMPLATE_LABEL
-
-pytestmark = pytest.mark.part
 
 
 async def _wait_for_status(cluster: OperatorCluster, plural: str = AGENT_POOLS, **fields: Any) -> Raw:

@@ -19,8 +19,6 @@ from voicesession.assignment import TerminationMessage
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, STATE_LABEL
 
-pytestmark = pytest.mark.part
-
 PATIENCE = 2.5
 
 

@@ -15,8 +15,6 @@ from testing.crds import EXAMPLES
 from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec, VoiceSession
 from voicesession.names import API_VERSION, GROUP, VERSION
 
-pytestmark = pytest.mark.part
-
 NAMESPACE = "crd-tests"
 PLURALS = {"VoiceSession": "voicesessions", "AgentPool": "agentpools", "AgentProfile": "agentprofiles"}
 STT_LLM_TTS: dict[str, Any] = {"stt": {"model": "a"}, "llm": {"model": "b"}, "tts": {"model": "c"}}

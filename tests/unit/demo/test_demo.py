@@ -9,8 +9,6 @@ from demo import __main__ as command
 from testing.pod_memory import PodMemory, parse_pod_memory
 from testing.transcripts import word_error_rate, word_errors
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("said", "heard", "errors"),

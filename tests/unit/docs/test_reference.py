@@ -2,11 +2,7 @@
 
 import runpy
 
-import pytest
-
 from testing.crds import ROOT
-
-pytestmark = pytest.mark.unit
 
 
 def test_reference_is_up_to_date() -> None:

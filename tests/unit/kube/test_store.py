@@ -6,8 +6,6 @@ import pytest
 
 from voice_operator.cache import Store
 
-pytestmark = pytest.mark.unit
-
 Change = tuple[str | None, str | None]
 
 

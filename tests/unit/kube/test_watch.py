@@ -12,8 +12,6 @@ from token_service.watch_cache import WatchCache, WatchedKind
 from voicesession.models import AgentProfile, VoiceSession
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
 
-pytestmark = pytest.mark.unit
-
 
 def raw(name: str, version: int, profile: str = "default") -> Raw:
     return {"metadata": {"name": name, "resourceVersion": str(version)}, "spec": {"profile": profile}}

@@ -1,7 +1,6 @@
 """What is decided before a cluster is touched: which one, how many nodes, which images under which tags."""
 
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from local_cluster.binaries import KUBERNETES, Program
 from local_cluster.errors import ClusterError
 from local_cluster.images import PAUSE_IMAGE, PROJECT_IMAGES, Image, reference, tag
 from local_cluster.provider import choose_provider, wanted_nodes
-
-pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("name", ["kind", "netns", "current"])
@@ -117,17 +114,3 @@ def test_loopback_name_servers_are_kept_from_pods(tmp_path: Path, monkeypatch: p
     file.write_text("search example\nnameserver 127.0.0.53\nnameserver ::1\nnameserver 192.0.2.53\n")
     monkeypatch.setattr(node, "RESOLV_CONFS", (tmp_path / "absent", file))
     assert node.build_resolv_conf() == "search example\nnameserver 192.0.2.53\n"
-
-
-def test_setup_script_and_supervisor_stand_alone() -> None:
-    """Both run before or outside of our environment: plain sh, and a Python that imports nothing of ours."""
-    package = Path(images.__file__).parent
-    subprocess.run(["sh", "-n", package / "setup.sh"], check=True, timeout=10)
-    ends_for_want_of_a_spec = subprocess.run(
-        ["python3", "-I", package / "supervisor.py", "/nonexistent"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    assert "FileNotFoundError" in ends_for_want_of_a_spec.stderr

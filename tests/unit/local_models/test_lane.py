@@ -7,8 +7,6 @@ import pytest
 
 from local_models.lane import Lane, QueueFullError
 
-pytestmark = pytest.mark.unit
-
 
 def lane(*, concurrency: int = 1, queue_limit: int = 1, timeout_seconds: float = 30.0) -> Lane:
     return Lane("test", concurrency=concurrency, queue_limit=queue_limit, timeout_seconds=timeout_seconds)

@@ -8,8 +8,6 @@ import pytest
 from local_models.partner import GOODBYE, GREETING, HONESTY, STORY, CallTool, Say, decide_reply
 from local_models.request_bodies import Function, Message, NamedTool
 
-pytestmark = pytest.mark.unit
-
 WEATHER = Function(
     name="get_weather",
     description="Called when the user asks about the weather.",

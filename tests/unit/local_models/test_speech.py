@@ -21,8 +21,6 @@ from local_models.speech_api import SpeechApi
 from local_models.speech_to_text import repeats_itself
 from local_models.text_to_speech import cut_lead, split_pieces
 
-pytestmark = pytest.mark.unit
-
 
 def tone(seconds: float) -> bytes:
     """Returns 440 Hz at half the full scale."""

@@ -7,8 +7,6 @@ import pytest
 from local_models.request_bodies import Function
 from local_models.tool_choice import choose_tool, fill_arguments
 
-pytestmark = pytest.mark.unit
-
 
 def function(name: str, description: str = "", /, **properties: Any) -> Function:
     schema = {"type": "object", "properties": properties, "required": list(properties)}

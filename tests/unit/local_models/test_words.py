@@ -4,8 +4,6 @@ import pytest
 
 from local_models.words import as_sentence, digits_at_start, integers_in, number_word, plain, sentences
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("text", "numbers"),

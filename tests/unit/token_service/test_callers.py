@@ -11,8 +11,6 @@ from token_service.callers import ApiKeys, Caller, parse_api_keys, read_bearer
 from token_service.problems import Problem
 from voicesession.names import ROOM_PREFIX, USER_PREFIX, is_valid_room
 
-pytestmark = pytest.mark.unit
-
 SECRET = "livekit-secret"
 KEY = "L3wPTn86xVucPi2PbxybEA"
 HEX_KEY = "9f86d081884c7d659a2feaa0c55ad015"

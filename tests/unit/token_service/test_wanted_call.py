@@ -14,8 +14,6 @@ from token_service.schemas import TokenRequest
 from token_service.wanted_call import WantedCall, decide_call
 from voicesession.models import AgentPool, AgentProfile
 
-pytestmark = pytest.mark.unit
-
 NAMES = CallNames("room", "ada", "c" * 32)
 
 

@@ -10,8 +10,6 @@ import pytest
 from voice_agent.code_loader import AgentCode, CodeLoadError, EntrypointCode, ProfileCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
 
-pytestmark = pytest.mark.unit
-
 SERVER = """
 from livekit.agents import Agent, AgentServer, JobContext
 server = AgentServer()

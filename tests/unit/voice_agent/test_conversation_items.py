@@ -3,13 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from livekit.agents import AgentHandoff, ChatMessage, FunctionToolsExecutedEvent
 from livekit.agents.llm import FunctionCall, FunctionCallOutput
 
 from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, restore_items
-
-pytestmark = pytest.mark.unit
 
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -6,8 +6,6 @@ from livekit import rtc
 from voice_agent.endings import CallFacts, decide_end, decide_room_end, next_deadline
 from voicesession.models import EffectiveLimits, EndReason
 
-pytestmark = pytest.mark.unit
-
 LIMITS = EffectiveLimits(
     max_duration_seconds=100, join_timeout_seconds=10, idle_timeout_seconds=30, reconnect_grace_seconds=15
 )

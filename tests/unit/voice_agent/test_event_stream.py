@@ -12,8 +12,6 @@ from voice_agent.event_stream import EventStream
 from voicesession.assignment import Accepted, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
 from voicesession.models import EndReason
 
-pytestmark = pytest.mark.unit
-
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -9,8 +9,6 @@ import pytest
 
 from voice_agent.logs import JsonFormatter
 
-pytestmark = pytest.mark.unit
-
 
 def record(
     name: str, message: str, *args: object, path: str = "/app/voice_agent/call.py", **extra: Any

@@ -6,8 +6,6 @@ from livekit.agents import inference
 from voice_agent.profile_agent import build_spoken_key, build_turn_handling, fill_in
 from voicesession.models import AgentProfileSpec, ModelChoices, Provider, TtsModel, TurnTaking
 
-pytestmark = pytest.mark.unit
-
 PROVIDER = Provider(name="fake", tts=TtsModel(model="speech", voice="alloy"))
 
 

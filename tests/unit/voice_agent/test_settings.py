@@ -6,8 +6,6 @@ import pytest
 
 from voice_agent.settings import SettingsError, read_settings
 
-pytestmark = pytest.mark.unit
-
 PROVIDER = {"name": "local", "llm": {"baseUrl": "http://models:8000/v1", "model": "rules"}}
 RIGHT = {
     "POD_UID": "uid-1",

@@ -2,13 +2,9 @@
 
 import asyncio
 
-import pytest
-
 from voice_agent.apology import recorded_apology
 from voice_agent.spoken_cache import FRAME_SAMPLES, LARGEST_BYTES, SpokenCache, build_frames
 from voicesession.assignment import Greeting
-
-pytestmark = pytest.mark.unit
 
 HELLO = Greeting(provider="fake", voice="alloy", text="Hello.")
 

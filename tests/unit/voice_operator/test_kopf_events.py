@@ -6,8 +6,6 @@ from kopf._core.reactor import processing
 
 from voice_operator.kopf_events import hand_events_to
 
-pytestmark = pytest.mark.unit
-
 PODS = kopf.Resource("", "v1", "pods", namespaced=True)
 EVENT = {"type": "ADDED", "object": {"metadata": {"name": "pod-a"}}}
 

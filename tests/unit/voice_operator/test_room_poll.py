@@ -16,8 +16,6 @@ from voice_operator.room_poll import RoomPoll
 from voice_operator.settings import OperatorSettings
 from voicesession.tickets import new_ticket
 
-pytestmark = pytest.mark.unit
-
 
 class Rooms:
     """LiveKit with rooms of old tickets. `stuck` ones cannot be deleted; `errors` are what the next lists raise."""

@@ -9,8 +9,6 @@ import uvloop
 
 from voice_operator.work_queue import WorkQueue
 
-pytestmark = pytest.mark.unit
-
 
 @asynccontextmanager
 async def running(

@@ -20,8 +20,6 @@ from voicesession.models import AgentProfile, AgentProfileSpec, Metadata, Phase,
 from voicesession.names import CALL_LABEL, PROFILE_LABEL, ROOM_HASH_LABEL, TENANT_LABEL, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket
 
-pytestmark = pytest.mark.unit
-
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LIMITS = AdmissionLimits()
 

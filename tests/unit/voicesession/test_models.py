@@ -9,8 +9,6 @@ from testing.crds import load_crds, load_schema
 from voicesession.models import AgentPool, AgentProfile, Model, VoiceSession
 from voicesession.names import GROUP, VERSION
 
-pytestmark = pytest.mark.unit
-
 KINDS: list[tuple[str, type[Model]]] = [
     ("VoiceSession", VoiceSession),
     ("AgentPool", AgentPool),

@@ -10,8 +10,6 @@ from voicesession.conditions import Reason
 from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
 from voicesession.serving import Problem, Serving, resolve_serving
 
-pytestmark = pytest.mark.unit
-
 TWO = [CLOUD, {"name": "second", **MODELS}]
 
 

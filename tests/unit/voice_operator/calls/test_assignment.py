@@ -1,7 +1,6 @@
 """What a claim writes, and what an agent is given."""
 
 import jwt
-import pytest
 
 from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_session
 from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
@@ -10,8 +9,6 @@ from voicesession.assignment import Assignment, conversation_write_token
 from voicesession.models import EffectiveLimits
 from voicesession.names import is_valid_room
 from voicesession.serving import Serving
-
-pytestmark = pytest.mark.unit
 
 KEY = b"k" * 32
 SECRET = "s" * 32

@@ -49,8 +49,6 @@ from voicesession.models import EffectiveLimits, EndReason, Phase, StartType
 from voicesession.names import CALL_LABEL
 from voicesession.serving import Problem, Serving
 
-pytestmark = pytest.mark.unit
-
 SERVING = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits())
 PROBLEM = Problem(Reason.POOL_MISSING, "There is no AgentPool 'default'. Create it.")
 POD = make_claimed_pod()

@@ -9,8 +9,6 @@ from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
 
-pytestmark = pytest.mark.unit
-
 AT = "2026-01-01T12:00:00Z"
 WHEN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -19,8 +19,6 @@ from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import Warm
 
-pytestmark = pytest.mark.unit
-
 
 def view(pods: list[AgentPod], warm: dict[str, Any] | None = None, **fields: Any) -> PoolView:
     pool = make_pool(warm={"min": 2, "max": 100, "maxStarting": 4, **(warm or {})})

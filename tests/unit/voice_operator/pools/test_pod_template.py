@@ -9,8 +9,6 @@ from testing.operator_objects import CLOUD, LOCAL, make_pool
 from voice_operator.pools.pod_template import build_agent_pod, build_template, hash_template
 from voicesession.models import AgentPool
 
-pytestmark = pytest.mark.unit
-
 KEY = "-----BEGIN PUBLIC KEY-----"
 
 

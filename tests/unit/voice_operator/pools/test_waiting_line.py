@@ -1,14 +1,10 @@
 """Order of arrival, fair among profiles; and which pod a call gets."""
 
-import pytest
-
 from testing.operator_objects import NOW
 from voice_operator.cache import Cache
 from voice_operator.calls.memory import Call
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import WaitingLine
-
-pytestmark = pytest.mark.unit
 
 
 def call(name: str, arrival: int, profile: str = "default") -> Call:
