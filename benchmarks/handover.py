@@ -13,7 +13,7 @@ import ssl
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import aiohttp
 from kubernetes import client, config
@@ -22,6 +22,7 @@ from livekit import api, rtc
 from benchmarks.release import run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
 from testing.release import Release, kubeconfig_path
+from voicesession import clock
 from voicesession.names import AGENT_IDENTITY, API_VERSION, GROUP, VERSION, VOICE_SESSIONS
 
 # Runs in a pod of the agent image: what LiveKit and the network cost without us.
@@ -116,7 +117,7 @@ async def hand_over_once(rooms: Rooms, sessions: Sessions, measured: Measured, p
     room.on("participant_connected", lambda who: arrived.set() if who.identity == AGENT_IDENTITY else None)
     await room.connect(f"ws://{rooms.address}", rooms.token(name, "customer"))
     try:
-        began_at, began = datetime.now(UTC), time.monotonic()
+        began_at, began = clock.now(), time.monotonic()
         await sessions.create(name, name, profile)
         created = time.monotonic()
         await asyncio.wait_for(arrived.wait(), 20)

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import jwt
@@ -19,6 +18,7 @@ import uvloop
 from aiohttp import web
 
 from voice_agent.event_stream import EventStream
+from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined
 from voicesession.models import EndReason
 from voicesession.names import AGENT_PORT
@@ -33,7 +33,7 @@ class Call:
     """One pod's call."""
 
     assignment: Assignment
-    stream: EventStream = field(default_factory=lambda: EventStream(lambda: Heartbeat(at=_now())))
+    stream: EventStream = field(default_factory=lambda: EventStream(lambda: Heartbeat(at=clock.now())))
     end: asyncio.Event = field(default_factory=asyncio.Event)
     reason: EndReason = EndReason.PARTICIPANT_LEFT
 
@@ -128,7 +128,7 @@ class StubPods:
         self._accepted.setdefault(assignment.voice_session, time.monotonic())
         self._pods[assignment.room] += 1
         call = self._calls[pod] = Call(assignment)
-        call.stream.emit(Accepted(at=_now()))
+        call.stream.emit(Accepted(at=clock.now()))
         task = asyncio.create_task(self._hold(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -138,10 +138,10 @@ class StubPods:
         await asyncio.sleep(JOIN_SECONDS)
         millis = round(JOIN_SECONDS * 1000)
         sid = f"RM_{call.assignment.voice_session}"
-        call.stream.emit(Joined(at=_now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
+        call.stream.emit(Joined(at=clock.now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(call.end.wait(), self._call_seconds)
-        call.stream.emit(CallEnded(at=_now(), reason=call.reason))
+        call.stream.emit(CallEnded(at=clock.now(), reason=call.reason))
         call.stream.close()
 
 
@@ -156,10 +156,6 @@ async def _stream(request: web.Request, call: Call) -> web.StreamResponse:
 
 async def _ok(_request: web.Request) -> web.Response:
     return web.Response(text="ok")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def open_loopback(port: int) -> socket.socket:

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from local_cluster.apiserver import running_apiserver
 from testing.crds import apply_crds
 from testing.fake_cluster import POOL
 from testing.livekit import KEY, SECRET, free_port
+from voicesession import clock
 from voicesession.admission import build_voice_session
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, GROUP, VERSION, VOICE_SESSIONS, new_room_name
 from voicesession.tickets import new_ticket
@@ -138,7 +139,7 @@ async def send_at_rate(
 
 def sign_room_started() -> tuple[bytes, dict[str, str]]:
     """Returns body and headers of LiveKit's webhook for a room that started now with a ticket of ours."""
-    now = datetime.now(UTC)
+    now = clock.now()
     ticket = new_ticket("default", participant_identity="customer")
     event = {
         "event": "room_started",

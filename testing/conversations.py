@@ -3,7 +3,6 @@
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 from conversations.migrate import run_migrations
 from conversations.settings import MigrationSettings
 from testing.postgres import PostgresServer
+from voicesession import clock
 from voicesession.assignment import conversation_write_token
 
 PASSWORDS = {"voice_agent": "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
@@ -101,7 +101,7 @@ class AgentsConversation:
         return self.call("load_history")
 
     def end(self, reason: str = "participant_left") -> None:
-        self.call("end_conversation", reason, datetime.now(UTC), json.dumps({"llmTokens": 7}))
+        self.call("end_conversation", reason, clock.now(), json.dumps({"llmTokens": 7}))
 
 
 def connect_as(database: ConversationsDatabase, role: str, port: int | None = None) -> psycopg.Connection[Row]:

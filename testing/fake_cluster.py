@@ -4,10 +4,11 @@ import asyncio
 import copy
 from collections import Counter
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
+from voicesession import clock
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
 # A pool as most tests want it: one provider inside the cluster, one outside.
@@ -58,7 +59,7 @@ class FakeCluster:
         metadata: Raw = {
             "name": name,
             "uid": before["metadata"]["uid"] if before else f"00000000-0000-4000-8000-{self._version:012x}",
-            "creationTimestamp": (created_at or datetime.now(UTC)).isoformat(),
+            "creationTimestamp": (created_at or clock.now()).isoformat(),
             "labels": labels or {},
         }
         stored: Raw = {"metadata": metadata, "spec": spec, "status": status or {}}

@@ -11,7 +11,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from voice_operator.__main__ import run_operator
 from voice_operator.app import Operator
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, NotFoundError, Raw
 from voice_operator.settings import Keys, OperatorSettings
+from voicesession import clock
 from voicesession.models import VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, STATE_LABEL, VOICE_SESSIONS, WARM
 
@@ -497,4 +497,4 @@ def _container(state: Raw) -> Raw:
 
 
 def _stamp() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -5,12 +5,12 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 from livekit import rtc
 
+from voicesession import clock
 from voicesession.assignment import (
     Accepted,
     Assignment,
@@ -124,7 +124,7 @@ class StubPod:
 
     async def finish(self, reason: EndReason, message: str = "") -> None:
         """Ends its call in good order."""
-        await self.say(CallEnded(at=_now(), reason=reason, message=message))
+        await self.say(CallEnded(at=clock.now(), reason=reason, message=message))
         text = TerminationMessage(reason=reason.value, message=message).model_dump_json(by_alias=True)
         await self.exit(Exit(0, "Completed", text))
 
@@ -150,7 +150,7 @@ class StubPod:
 
     async def ask_for_room_deletion(self) -> None:
         """As the agent's code does."""
-        await self.say(RoomDeletionRequested(at=_now()))
+        await self.say(RoomDeletionRequested(at=clock.now()))
 
     async def say(self, event: PodEvent) -> None:
         """Adds an event to the stream."""
@@ -225,7 +225,7 @@ class StubPod:
     def _accept(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.assignments += 1
-        self._events.append(Accepted(at=_now()))
+        self._events.append(Accepted(at=clock.now()))
         if self.script.joins:
             self._later(self._join(assignment))
         self._later(self._beat())
@@ -235,13 +235,13 @@ class StubPod:
             self.room = rtc.Room()
             await self.room.connect(assignment.livekit_url, assignment.room_token)
         await asyncio.sleep(self.script.join_seconds)
-        await self.say(Joined(at=_now(), connect_millis=7, joined_millis=9, room_sid=assignment.room_sid))
+        await self.say(Joined(at=clock.now(), connect_millis=7, joined_millis=9, room_sid=assignment.room_sid))
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             if not self.script.silent:
-                await self.say(Heartbeat(at=_now()))
+                await self.say(Heartbeat(at=clock.now()))
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         if self.script.silent:
@@ -270,7 +270,3 @@ class StubPod:
 def _problem(status: int, detail: str) -> web.Response:
     body = json.dumps({"title": "refused", "detail": detail})
     return web.Response(status=status, text=body, content_type="application/problem+json")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

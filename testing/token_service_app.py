@@ -8,7 +8,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -23,6 +23,7 @@ from token_service.livekit_api import LiveKit
 from token_service.service import Service, TranscriptSource
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
+from voicesession import clock
 
 # Nobody listens there.
 NOBODY = "ws://127.0.0.1:9"
@@ -68,7 +69,7 @@ class FrontDoor:
 def sign_webhook(body: str, secret: str = SECRET, key: str = KEY, lifetime: timedelta = timedelta(minutes=5)) -> str:
     """Returns the Authorization header that LiveKit sends with this body."""
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-    now = datetime.now(UTC)
+    now = clock.now()
     return jwt.encode({"iss": key, "nbf": now, "exp": now + lifetime, "sha256": digest}, secret, "HS256")
 
 
@@ -83,7 +84,7 @@ def room_event(
     identity: str | None = None,
 ) -> dict[str, Any]:
     """Returns LiveKit's webhook for a room."""
-    at = created_at or datetime.now(UTC)
+    at = created_at or clock.now()
     room = {
         "sid": sid,
         "name": name,

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from fastapi import Request
@@ -56,11 +55,6 @@ class Service:
         """
         if not self.cache.synced:
             raise unavailable("Kubernetes")
-
-
-def now() -> datetime:
-    """Returns the time, with its zone."""
-    return datetime.now(UTC)
 
 
 def no_place(refusal: Refuse) -> Problem:

@@ -12,7 +12,8 @@ from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableE
 from token_service.livekit_api import Pass
 from token_service.problems import Problem, refusals, unavailable
 from token_service.schemas import CallState, Transcript, TranscriptItem
-from token_service.service import Service, now
+from token_service.service import Service
+from voicesession import clock
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.customer_words import TRY_AGAIN, words_for_customer
 from voicesession.models import AgentProfileSpec, Phase, VoiceSession
@@ -116,7 +117,9 @@ class _Owner:
     async def find_session(self) -> VoiceSession | None:
         """Returns the newest call in the room, or None where there is none of this owner's."""
         mine = [each for each in await self._list_sessions() if self._owns(each)]
-        return max(mine, key=lambda each: (each.metadata.creation_timestamp or now(), each.metadata.name), default=None)
+        return max(
+            mine, key=lambda each: (each.metadata.creation_timestamp or clock.now(), each.metadata.name), default=None
+        )
 
     def find_refusal(self) -> CallState | None:
         """Returns why this customer's room would be refused, judged by the ticket that the token carries.
@@ -127,12 +130,12 @@ class _Owner:
             return None
         service = self._service
         limits = service.settings.admission_limits
-        if now() - self.customer.expired_at > limits.max_ticket_age + limits.max_room_wait:
+        if clock.now() - self.customer.expired_at > limits.max_ticket_age + limits.max_room_wait:
             return None  # its call may have been, and been cleaned up since
-        room = RoomStart(self._room, f"of {self._room}", now(), self.customer.ticket)
+        room = RoomStart(self._room, f"of {self._room}", clock.now(), self.customer.ticket)
         decision = decide_admission(
             room,
-            now(),
+            clock.now(),
             service.cache.sessions.by_name.values(),
             service.cache.profiles.by_name,
             limits,
@@ -173,7 +176,7 @@ class _Owner:
 
 def _is_too_old(customer: Pass, profile: AgentProfileSpec) -> bool:
     longest = timedelta(seconds=profile.limits.max_duration_seconds) + _READING_TIME
-    return now() - customer.expired_at > longest
+    return clock.now() - customer.expired_at > longest
 
 
 def _build_item(item: ConversationItem) -> TranscriptItem:

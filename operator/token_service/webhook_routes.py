@@ -10,7 +10,8 @@ from token_service.kubernetes_api import ConflictError, KubernetesError, Kuberne
 from token_service.livekit_api import LiveKitUnavailableError, RoomEvent, WebhookError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import Problem, refusals, unavailable
-from token_service.service import Service, now
+from token_service.service import Service
+from voicesession import clock
 from voicesession.admission import (
     REJECTED,
     Admission,
@@ -76,7 +77,7 @@ def _try_again(what: str, error: Exception) -> Problem:
 
 async def _handle(service: Service, event: RoomEvent) -> None:
     room = event.room
-    if abs(now() - event.created_at) > _FRESH:
+    if abs(clock.now() - event.created_at) > _FRESH:
         confirmed = await service.livekit.find_room(room.name)
         if confirmed is None or confirmed.sid != room.sid:
             WEBHOOKS.labels("stale").inc()
@@ -91,7 +92,7 @@ async def _handle(service: Service, event: RoomEvent) -> None:
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
     decision: Admission | None = decide_admission(
         room,
-        now(),
+        clock.now(),
         service.cache.sessions.by_name.values(),
         service.cache.profiles.by_name,
         service.settings.admission_limits,

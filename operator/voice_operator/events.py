@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from voice_operator.kubernetes_api import KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.metrics import EVENTS_DROPPED
+from voicesession import clock
 from voicesession.models import VoiceSession
 from voicesession.names import API_VERSION
 
@@ -41,7 +42,7 @@ class EventRecorder:
     def record(self, session: VoiceSession, kind: str, reason: str, message: str) -> None:
         """Has an Event written. `kind` is Normal or Warning."""
         try:
-            self._backlog.put_nowait(build_event(session, kind, reason, message, datetime.now(UTC)))
+            self._backlog.put_nowait(build_event(session, kind, reason, message, clock.now()))
         except asyncio.QueueFull:
             EVENTS_DROPPED.inc()
 

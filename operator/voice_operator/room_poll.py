@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from voice_operator.cache import Cache
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.metrics import ROOMS_POLLED
 from voice_operator.settings import OperatorSettings
+from voicesession import clock
 from voicesession.admission import (
     REJECTED,
     Admission,
@@ -65,7 +66,7 @@ class RoomPoll:
         served = self._served_sids()
         failures = 0
         for room in rooms:
-            if room.sid in served or _now() - room.created_at <= _WEBHOOK_GRACE:
+            if room.sid in served or clock.now() - room.created_at <= _WEBHOOK_GRACE:
                 continue
             try:
                 await self._settle(room)
@@ -82,7 +83,7 @@ class RoomPoll:
     async def _settle(self, room: Room) -> None:
         admission = decide_admission(
             RoomStart(room.name, room.sid, room.created_at, room.metadata),
-            _now(),
+            clock.now(),
             self._cache.sessions.all(),
             {profile.metadata.name: profile for profile in self._cache.profiles.all()},
             self._settings.admission_limits,
@@ -120,7 +121,3 @@ def _outcome(admission: Admission) -> str:
     if isinstance(admission, AlreadyServed):
         return "left-over" if admission.finished else "served"
     return {Admit: "lost-webhook", Refuse: "refused", NotOurs: "not-ours"}[type(admission)]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

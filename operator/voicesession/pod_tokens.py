@@ -1,12 +1,14 @@
 """JWTs by which the operator speaks to an agent pod: one purpose, one pod, one body, 30 seconds."""
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from voicesession import clock
 
 ISSUER = "voice-operator"
 LIFETIME = timedelta(seconds=30)
@@ -44,7 +46,7 @@ def public_key_pem(key: Ed25519PrivateKey) -> str:
 
 def sign_pod_request(key: Ed25519PrivateKey, pod_uid: str, purpose: Purpose, body: bytes = b"") -> str:
     """Returns a bearer token for one request to the pod with this uid."""
-    now = datetime.now(UTC)
+    now = clock.now()
     claims = {
         "iss": ISSUER,
         "aud": pod_uid,

@@ -4,10 +4,11 @@ The customer can read it. Private variables of a call never enter it.
 """
 
 import secrets
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import Field, ValidationError
 
+from voicesession import clock
 from voicesession.models import Model
 
 
@@ -49,6 +50,4 @@ def parse_ticket(metadata: str) -> CallTicket:
 
 def new_ticket(profile: str, **fields: object) -> CallTicket:
     """Returns a ticket issued now with an id of its own."""
-    return CallTicket.model_validate(
-        {"call_id": new_call_id(), "issued_at": datetime.now(UTC), "profile": profile, **fields}
-    )
+    return CallTicket.model_validate({"call_id": new_call_id(), "issued_at": clock.now(), "profile": profile, **fields})

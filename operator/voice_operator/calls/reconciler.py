@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from voice_operator.cache import Cache
 from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
@@ -50,6 +50,7 @@ from voice_operator.pods.client import PodClient, PodLink, PodRequestError
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
+from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.customer_words import words_for_customer
@@ -122,7 +123,7 @@ class Reconciler:
             step = decide_call(view)
             if isinstance(step, Rest):
                 if step.until:
-                    self._queue.add_after(Key(Kind.CALL, uid), (step.until - _now()).total_seconds())
+                    self._queue.add_after(Key(Kind.CALL, uid), (step.until - clock.now()).total_seconds())
                 return
             log.debug("call %s: %s", uid, type(step).__name__)
             await self._act(self._calls.meet(uid, view.session, view.now), view, step)
@@ -133,7 +134,7 @@ class Reconciler:
     # Observe
 
     def _observe(self, uid: str) -> CallView:
-        now = _now()
+        now = clock.now()
         session = self.find_session(uid)
         call = self._calls.meet(uid, session, now)
         if session and not call.name:
@@ -331,7 +332,7 @@ class Reconciler:
             return
         call.claiming = True
         try:
-            raw = await self._kubernetes.patch_pod(pod.name, build_claim(pod, session, attempt, _now()))
+            raw = await self._kubernetes.patch_pod(pod.name, build_claim(pod, session, attempt, clock.now()))
             self._cache.pods.put(raw)
         except NotFoundError:
             CLAIM_CONFLICTS.inc()
@@ -352,7 +353,7 @@ class Reconciler:
             call.claimed_here = pod.uid
             call.claims = attempt
             call.claim_refusal = call.claim_refused_at = None
-            seconds = (_now() - call.arrived_at).total_seconds()
+            seconds = (clock.now() - call.arrived_at).total_seconds()
             CLAIM_SECONDS.labels(view.start_type.value).observe(seconds)
         finally:
             call.claiming = False
@@ -360,7 +361,7 @@ class Reconciler:
 
     @staticmethod
     def _note_refusal(call: Call, error: KubernetesError) -> None:
-        call.claim_refusal, call.claim_refused_at = error.message, _now()
+        call.claim_refusal, call.claim_refused_at = error.message, clock.now()
         log.error("call %s: its claim was refused: %s", call.name, error.message)
 
     async def _refresh_pod(self, name: str, uid: str) -> None:
@@ -504,7 +505,7 @@ class Reconciler:
             if first:
                 return  # to tell it; the next failure is one to be retried
             raise
-        call.room_sid, call.room_made_at, call.livekit_error = room.sid, _now(), None
+        call.room_sid, call.room_made_at, call.livekit_error = room.sid, clock.now(), None
 
     async def _close_room(self, call: Call) -> None:
         if call.room:
@@ -512,14 +513,14 @@ class Reconciler:
         call.room_closed = True
 
     async def _ask_livekit(self, call: Call) -> None:
-        call.asked_livekit_at = _now()
+        call.asked_livekit_at = clock.now()
         try:
             call.agent_absent = not await self._rooms.has_agent(call.room)
         except LiveKitUnavailableError as error:
             log.warning("call %s: its pod is silent and LiveKit does not say whether it is there: %s", call.name, error)
 
     async def _ask_end(self, call: Call, pod: AgentPod, reason: EndReason) -> None:
-        call.end_asked_at = _now()
+        call.end_asked_at = clock.now()
         if not call.is_linked_to(pod):
             return
         try:
@@ -579,7 +580,3 @@ class Reconciler:
             call.link.cancel()
         self._leave_line(call)
         self._calls.forget(call.uid)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

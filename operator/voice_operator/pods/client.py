@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from voice_operator.calls.decide import LinkState, LinkView
 from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS
 from voice_operator.pods.agent_pod import AgentPod
+from voicesession import clock
 from voicesession.assignment import (
     Accepted,
     CallEnded,
@@ -145,7 +146,7 @@ class PodLink:
     ) -> None:
         """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
         self.pod = pod
-        self.view = LinkView(pod.uid, LinkState.CONNECTING, _now())
+        self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.now())
         self._client = client
         self._assignment = assignment
         self._ask_first = resume or assignment is None
@@ -204,7 +205,7 @@ class PodLink:
         # Not ready yet, or just ended: the next request, or the pod's status, will tell.
         if self.view.state is not LinkState.CONNECTING:
             self._set_state(LinkState.CONNECTING)
-        if (_now() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
+        if (clock.now() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
             self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {refusal}.")
         await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -239,7 +240,7 @@ class PodLink:
 
     def _set_state(self, state: LinkState, detail: str = "") -> None:
         if state is not self.view.state:
-            self.view = replace(self.view, state=state, since=_now(), detail=detail)
+            self.view = replace(self.view, state=state, since=clock.now(), detail=detail)
             self._on_change()
 
 
@@ -248,7 +249,7 @@ def _apply(view: LinkView, event: PodEvent) -> LinkView:
         case Accepted():
             return replace(view, accepted=True)
         case Joined():
-            return replace(view, accepted=True, joined=event, joined_at=view.joined_at or _now())
+            return replace(view, accepted=True, joined=event, joined_at=view.joined_at or clock.now())
         case RoomDeletionRequested():
             return replace(view, deletion_requested=True)
         case CallEnded():
@@ -288,7 +289,3 @@ def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
     return made
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
@@ -33,6 +32,7 @@ from voice_operator.pools.pod_template import build_agent_pod, build_template, h
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
+from voicesession import clock
 from voicesession.conditions import ConditionType, Reason, with_condition
 from voicesession.models import AgentPool, AgentPoolStatus, AgentProfile, AgentProfileStatus
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
@@ -134,7 +134,7 @@ class PoolReconciler:
         if self._ready.count_waiting(name):
             self._probe_starting(name)
         if step.look_again_at:
-            self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - _now()).total_seconds() + 0.01)
+            self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - clock.now()).total_seconds() + 0.01)
         acted = time.monotonic()
         view = self._observe(pool)
         held.trouble = diagnose_pool(view) if view.waiting else None
@@ -158,7 +158,7 @@ class PoolReconciler:
             reserved=frozenset(self._ready.reserved),
             waiting=self._ready.count_waiting(name),
             memory=self._pools.get(name, _Pool()).memory,
-            now=_now(),
+            now=clock.now(),
         )
 
     def _forget(self, name: str) -> None:
@@ -181,13 +181,14 @@ class PoolReconciler:
 
     def _count_failure(self, pool: AgentPool, held: _Pool, detail: str) -> None:
         POOL_FAILED.labels(pool.metadata.name).inc()
-        held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=_now())
+        held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=clock.now())
         log.warning("pool %s: a pod failed before it had a call: %s", pool.metadata.name, detail)
 
     async def _act(self, pool: AgentPool, held: _Pool, step: PoolStep) -> None:
         doomed = step.delete[:DELETIONS_AT_ONCE]
+        latest_start = clock.now() - START_TIMEOUT
         for pod in doomed:
-            if pod.exit is None and pod.running_since and _now() >= pod.running_since + START_TIMEOUT and not pod.ready:
+            if pod.exit is None and pod.running_since and pod.running_since <= latest_start and not pod.ready:
                 self._count_failure(pool, held, f"not ready after {START_TIMEOUT.total_seconds():.0f} s")
         await asyncio.gather(*(self._delete(pod) for pod in doomed))
         if step.create:
@@ -216,7 +217,7 @@ class PoolReconciler:
             raise error
         quota = isinstance(error, ForbiddenError) and "quota" in error.message
         trouble = Trouble(Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED, error.message)
-        now = _now()
+        now = clock.now()
         held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
         log.warning("pool %s: a pod could not be created: %s", pool.metadata.name, error.message)
         retry_at = next_creation_at(held.memory)
@@ -314,7 +315,7 @@ class PoolReconciler:
                 "False" if problem else "True",
                 problem.reason if problem else Reason.REFERENCES_FOUND,
                 problem.message if problem else "Its pool and provider exist.",
-                _now(),
+                clock.now(),
             ),
         )
 
@@ -346,7 +347,3 @@ def find_profile_problem(profile: AgentProfile, cache: Cache) -> Problem | None:
         if isinstance(provider, Problem):
             return provider
     return None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
