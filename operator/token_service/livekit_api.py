@@ -13,7 +13,8 @@ from livekit import api
 from livekit.protocol.models import Room
 from livekit.protocol.webhook import WebhookEvent
 
-from voicesession.admission import Refuse, RoomStart, build_refusal
+from voicesession.admission import Refuse, RoomStart
+from voicesession.customer_words import build_notice
 from voicesession.models import EffectiveLimits
 from voicesession.tickets import CallTicket
 
@@ -166,7 +167,7 @@ class LiveKit:
         """Tells the room's customer why there will be no agent, then deletes the room."""
         request = api.SendDataRequest(
             room=room,
-            data=json.dumps(build_refusal(refusal)).encode(),
+            data=json.dumps(build_notice(refusal.reason, refusal.message)).encode(),
             kind=api.DataPacket.Kind.RELIABLE,
             topic=DATA_TOPIC,
         )

@@ -15,7 +15,7 @@ from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service
 from voicesession import clock
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
-from voicesession.customer_words import TRY_AGAIN, words_for_customer
+from voicesession.customer_words import retry_after, words_for_customer
 from voicesession.models import AgentProfileSpec, Phase, VoiceSession
 from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 # After the longest call that its profile allows, a customer can still read what was said for this long.
 _READING_TIME = timedelta(hours=1)
-_RETRY_SECONDS = 15
 
 
 def build_session_router(service: Service) -> APIRouter:
@@ -80,7 +79,7 @@ def build_state(session: VoiceSession, for_tenant: bool) -> CallState:
         reason=status.reason,
         message=status.message if for_tenant else words_for_customer(status.reason, status.phase),
         endReason=status.end_reason,
-        retryAfterSeconds=_RETRY_SECONDS if status.reason in TRY_AGAIN else None,
+        retryAfterSeconds=retry_after(status.reason),
         sessionId=session.metadata.uid,
         profile=session.spec.profile,
         llmProvider=status.llm_provider,

@@ -18,10 +18,10 @@ from voicesession.admission import (
     NotOurs,
     Refuse,
     RoomStart,
-    build_refusal,
     decide_admission,
     is_finished,
 )
+from voicesession.customer_words import build_notice
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class RoomPoll:
 
     async def _turn_away(self, room: Room, refusal: Refuse) -> None:
         log.info("room %s is refused: %s", room.sid, refusal.reason)
-        await self._rooms.tell(room.name, build_refusal(refusal))
+        await self._rooms.tell(room.name, build_notice(refusal.reason, refusal.message))
         await self._rooms.delete(room.name, room.sid)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
+from voicesession.customer_words import NOT_SET_UP, RefusalReason, retry_after
 from voicesession.models import AgentProfile, Phase, VoiceSession
 from voicesession.names import (
     API_VERSION,
@@ -23,19 +23,6 @@ from voicesession.tickets import CallTicket, TicketError, parse_ticket
 _CREATION_GRACE = timedelta(seconds=30)
 _LABEL_LENGTH = 63
 _FINISHED = (Phase.ENDED, Phase.FAILED)
-
-
-class RefusalReason(StrEnum):
-    """Why a started room gets no agent; `reason` of the data message its customer gets."""
-
-    TICKET_EXPIRED = "ticket-expired"
-    ROOM_TOO_OLD = "room-too-old"
-    TOO_MANY_STARTS = "too-many-starts"
-    PROFILE_MISSING = "profile-missing"
-    PROFILE_FULL = "profile-full"
-    TENANT_FULL = "tenant-full"
-    CALL_GONE = "call-gone"
-    REJECTED = "rejected"
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,6 @@ class AdmissionLimits:
     max_starts_per_call: int = 3
     tenant_max_sessions: int | None = None
     max_room_wait: timedelta = timedelta(seconds=180)
-    retry_after_seconds: int = 15
 
     def kept_after_finish(self, voice_session: VoiceSession, ttl_seconds: int) -> timedelta:
         """Returns how long a finished VoiceSession is kept: its ttl, and those of rooms until no start needs counting.
@@ -84,17 +70,19 @@ class Admit:
 
 @dataclass(frozen=True)
 class Refuse:
-    """The room gets no agent: tell its customer why, then delete it. `retry_after` in seconds, where waiting helps."""
+    """The room gets no agent: tell its customer why, then delete it."""
 
     reason: RefusalReason
     message: str
-    retry_after: int | None = None
+
+    @property
+    def retry_after(self) -> int | None:
+        """Returns after how many seconds another start may be admitted, or None where waiting brings nothing."""
+        return retry_after(self.reason)
 
 
 # Of a call whose VoiceSession the API server does not take: an admission policy or a quota of the platform's own.
-REJECTED = Refuse(
-    RefusalReason.REJECTED, "This call cannot be served as it was asked for. Tell whoever runs this service."
-)
+REJECTED = Refuse(RefusalReason.REJECTED, NOT_SET_UP)
 
 
 @dataclass(frozen=True)
@@ -167,20 +155,12 @@ def refuse_concurrency(
     of_profile = sum(each.spec.profile == ticket.profile for each in running)
     if profile.spec.max_sessions is not None and of_profile >= profile.spec.max_sessions:
         message = f"All places of profile {ticket.profile!r} are taken ({profile.spec.max_sessions})."
-        return Refuse(RefusalReason.PROFILE_FULL, message, limits.retry_after_seconds)
+        return Refuse(RefusalReason.PROFILE_FULL, message)
     of_tenant = sum(each.spec.tenant == ticket.tenant for each in running)
     if limits.tenant_max_sessions is not None and of_tenant >= limits.tenant_max_sessions:
         message = f"All your calls at a time are taken ({limits.tenant_max_sessions})."
-        return Refuse(RefusalReason.TENANT_FULL, message, limits.retry_after_seconds)
+        return Refuse(RefusalReason.TENANT_FULL, message)
     return None
-
-
-def build_refusal(refusal: Refuse) -> dict[str, object]:
-    """Returns the data message by which a refused customer is told why."""
-    message: dict[str, object] = {"type": "refused", "reason": refusal.reason.value, "message": refusal.message}
-    if refusal.retry_after is not None:
-        message["retryAfterSeconds"] = refusal.retry_after
-    return message
 
 
 def build_voice_session(

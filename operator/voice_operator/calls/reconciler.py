@@ -53,7 +53,7 @@ from voice_operator.work_queue import WorkQueue
 from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
-from voicesession.customer_words import words_for_customer
+from voicesession.customer_words import build_notice, words_for_customer
 from voicesession.models import AgentPool, EndReason, Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 from voicesession.serving import Problem, Serving, resolve_serving
@@ -63,10 +63,6 @@ log = logging.getLogger(__name__)
 
 # Far more than any life of a call has steps: beyond it two decisions contradict each other.
 _MAX_STEPS = 40
-# What a refused customer is told to wait before they try again; waiting brings nothing that is missing.
-_RETRY_AFTER_SECONDS = 10
-_MISSING = {Reason.PROFILE_MISSING, Reason.POOL_MISSING, Reason.PROVIDER_MISSING}
-_REFUSALS = {Reason.LIMIT_REACHED, *_MISSING}
 
 
 class StuckError(Exception):
@@ -474,15 +470,9 @@ class Reconciler:
             await self._tell_customer(call, step.refusal)
 
     async def _tell_customer(self, call: Call, problem: Problem) -> None:
-        message: dict[str, object] = {
-            "type": "refused" if problem.reason in _REFUSALS else "no-capacity",
-            "reason": problem.reason.value,
-            "message": words_for_customer(problem.reason, Phase.FAILED),
-        }
-        if problem.reason not in _MISSING:
-            message["retryAfterSeconds"] = _RETRY_AFTER_SECONDS
+        notice = build_notice(problem.reason, words_for_customer(problem.reason, Phase.FAILED))
         try:
-            await self._rooms.tell(call.room, message)
+            await self._rooms.tell(call.room, notice)
         except LiveKitUnavailableError as error:
             log.warning("call %s: the customer could not be told: %s", call.name, error)
 

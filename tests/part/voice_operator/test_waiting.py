@@ -16,6 +16,8 @@ from testing.operator_cluster import OperatorCluster, eventually, operator_clust
 from testing.stub_pod import Exit
 from voice_operator.kubernetes_api import ConflictError
 from voicesession.assignment import TerminationMessage
+from voicesession.conditions import Reason
+from voicesession.customer_words import retry_after
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, STATE_LABEL
 
@@ -138,7 +140,7 @@ async def test_a_customer_without_a_pod_is_told_and_the_room_is_closed(
     (heard,) = customer.heard
     assert heard["type"] == "no-capacity"
     assert heard["reason"] == "NoCapacity"
-    assert heard["retryAfterSeconds"] > 0
+    assert heard["retryAfterSeconds"] == retry_after(Reason.NO_CAPACITY)
     assert "'default'" not in heard["message"]  # which pool lacks pods is not the customer's business
     assert await _rooms(livekit, customer.room_name) == 0
 

@@ -11,11 +11,11 @@ from voicesession.admission import (
     Admit,
     AlreadyServed,
     NotOurs,
-    RefusalReason,
     Refuse,
     RoomStart,
     decide_admission,
 )
+from voicesession.customer_words import RefusalReason
 from voicesession.models import AgentProfile, AgentProfileSpec, Metadata, Phase, VoiceSession
 from voicesession.names import CALL_LABEL, PROFILE_LABEL, ROOM_HASH_LABEL, TENANT_LABEL, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket
