@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
-CODE := operator agent_image local_models local_cluster testing tests $(wildcard benchmarks demo)
+CODE := operator agent_image local_models local_cluster testing tests docs $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2> /dev/null)
 
 .PHONY: help
@@ -62,7 +62,7 @@ kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
 	@KUBECONFIG=.cluster/kubeconfig kubectl $(ARGS)
 
 ##@ Work on it
-.PHONY: setup venv lock web lint format
+.PHONY: setup venv lock web lint format reference
 setup: ## Install what is missing from the operating system (Debian, Ubuntu)
 	@sh local_cluster/setup.sh
 
@@ -100,6 +100,9 @@ lint: venv ## Style, types, layers
 format: venv ## Put the code into its style
 	@.venv/bin/ruff check --fix-only --quiet $(CODE)
 	@.venv/bin/ruff format $(CODE)
+
+reference: venv ## Write docs/reference anew, from the CRDs, the settings and the metrics
+	@PYTHONPATH=operator:agent_image:. $(PYTHON) -m docs.reference
 
 ##@ Test it
 # e2e tests lose a node and look on from the other.

@@ -14,16 +14,20 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self.requests = Counter(
-            "local_models_requests", "Requests by path and status", ["path", "status"], registry=self._registry
+            "local_models_requests", "Requests by path and status.", ["path", "status"], registry=self._registry
         )
         self.wait_seconds = Histogram(
-            "local_models_wait_seconds", "Time in the queue", ["work"], buckets=_SECONDS, registry=self._registry
+            "local_models_wait_seconds", "Time in the queue.", ["work"], buckets=_SECONDS, registry=self._registry
         )
         self.work_seconds = Histogram(
-            "local_models_work_seconds", "Time a model worked", ["work"], buckets=_SECONDS, registry=self._registry
+            "local_models_work_seconds",
+            "Time that a model worked.",
+            ["work"],
+            buckets=_SECONDS,
+            registry=self._registry,
         )
-        self._queue = Gauge("local_models_queue_length", "Work that waits", ["work"], registry=self._registry)
-        self._busy = Gauge("local_models_busy", "Work that runs", ["work"], registry=self._registry)
+        self._queue = Gauge("local_models_queue_length", "Work that waits.", ["work"], registry=self._registry)
+        self._busy = Gauge("local_models_busy", "Work that runs.", ["work"], registry=self._registry)
 
     def watch(self, lane: Lane) -> None:
         """Shows a lane's queue, what runs in it and how long that takes."""

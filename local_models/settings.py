@@ -18,22 +18,32 @@ class LocalModelsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOCAL_MODELS_", hide_input_in_errors=True)
 
-    listen_host: str = "0.0.0.0"  # noqa: S104 - a pod's server
-    listen_port: int = Field(default=8000, ge=0, le=65535)
-    services: Annotated[tuple[Service, ...], NoDecode] = ALL_SERVICES
-    """Comma-separated: which of stt, tts and chat to run. Models of the others are not loaded."""
-    api_key: SecretStr | None = None
-    """When set, every /v1 request must carry it as a bearer token."""
-    threads: int = Field(default=1, ge=1)
-    """Processor threads for one transcription; synthesis takes one. Two spin on cores that others need, for little."""
-    concurrency: int = Field(default=1, ge=1)
-    """Pieces of work at once, for stt and tts each."""
-    queue_limit: int = Field(default=16, ge=0)
-    """Requests that may wait before stt and tts each; one more gets 429."""
-    queue_timeout_seconds: float = Field(default=20.0, gt=0)
-    """The longest a request waits in the queue; then it gets 429."""
-    max_audio_seconds: float = Field(default=120.0, gt=0)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", validation_alias="LOG_LEVEL")
+    listen_host: str = Field(default="0.0.0.0", description="Address to listen at.")  # noqa: S104 - a pod's server
+    listen_port: int = Field(default=8000, ge=0, le=65535, description="Port to listen at.")
+    services: Annotated[tuple[Service, ...], NoDecode] = Field(
+        default=ALL_SERVICES,
+        description="What to run, separated by commas; the models of the others are not loaded.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="When set, every `/v1` request must carry it as a bearer token; another gets 401."
+    )
+    # Two spin on cores that others need, for little.
+    threads: int = Field(
+        default=1, ge=1, description="Processor threads of one transcription; synthesis always takes one."
+    )
+    concurrency: int = Field(default=1, ge=1, description="Pieces of work at once, for stt and tts each.")
+    queue_limit: int = Field(
+        default=16, ge=0, description="Requests that may wait before stt and tts each; one more gets 429."
+    )
+    queue_timeout_seconds: float = Field(
+        default=20.0, gt=0, description="The longest that a request waits, in seconds; then it gets 429."
+    )
+    max_audio_seconds: float = Field(default=120.0, gt=0, description="Longest audio to transcribe, in seconds.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO",
+        validation_alias="LOG_LEVEL",
+        description="Lowest level of what is logged: paths, statuses and times, never words.",
+    )
 
     @field_validator("services", mode="before")
     @classmethod

@@ -18,22 +18,37 @@ class SettingsError(Exception):
 
 
 class AgentSettings(BaseModel):
-    """The environment of an agent pod. Each field is the variable of the same name in capitals."""
+    """The environment of an agent pod, which the operator's pod template sets; see docs/reference/environment.md.
+
+    Each field is the variable of the same name in capitals.
+    """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    pod_uid: str = Field(min_length=1)
-    pod_name: str = Field(min_length=1)
-    operator_public_key: str = Field(min_length=1)
-    agent_code: str = ""
-    agent_vad: Literal["native", "silero"] = "native"
-    agent_providers: Json[list[Provider]]
-    agent_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    database_url: SecretStr | None = None
-    # Where Kubernetes puts things in a pod; elsewhere only in tests and on a laptop.
-    agent_port: int = AGENT_PORT
-    provider_keys_folder: Path = Path("/etc/voice-agent/providers")
-    termination_log: Path = Path("/dev/termination-log")
+    pod_uid: str = Field(min_length=1, description="The pod's uid: the audience of the operator's tokens.")
+    pod_name: str = Field(min_length=1, description="The pod's name.")
+    operator_public_key: str = Field(
+        min_length=1, description="Ed25519 key (PEM) that requests from the operator are checked by."
+    )
+    agent_code: str = Field(default="", description="The pool's `code`: `module:Name`, or empty for the profile alone.")
+    agent_vad: Literal["native", "silero"] = Field(default="native", description="What detects speech.")
+    agent_providers: Json[list[Provider]] = Field(description="The pool's providers, as a JSON list.")
+    agent_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Lowest level of what is logged."
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="The database as role `voice_agent`; without it nothing of a call is written."
+    )
+    # Where Kubernetes puts things in a pod.
+    agent_port: int = Field(default=AGENT_PORT, description="Port to listen at; another only in tests and on a laptop.")
+    provider_keys_folder: Path = Field(
+        default=Path("/etc/voice-agent/providers"),
+        description="Folder of the files `<provider>/api-key`; another only in tests and on a laptop.",
+    )
+    termination_log: Path = Field(
+        default=Path("/dev/termination-log"),
+        description="File for the reason of the end; another only in tests and on a laptop.",
+    )
 
     @field_validator("agent_log_level", mode="before")
     @classmethod

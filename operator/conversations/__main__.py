@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = MigrationSettings()  # pyright: ignore[reportCallIssue] - from the environment
     except ValidationError as error:
-        sys.stderr.write(f"The environment is not complete; see docs/contracts.md.\n{error}\n")
+        sys.stderr.write(f"The environment is not complete; see docs/reference/environment.md.\n{error}\n")
         return 2
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:

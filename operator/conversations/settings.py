@@ -7,18 +7,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class MigrationSettings(BaseSettings):
-    """The owner's connection, and what the roles and the functions are to know."""
+    """The owner's connection, and what the roles and the functions are to know; see docs/reference/environment.md."""
 
     # What is wrong is said in the log, where passwords have no place.
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
-    database_url: SecretStr
-    conversation_key_file: Path
-    agent_database_password: SecretStr
-    reader_database_password: SecretStr
-    closer_database_password: SecretStr
-    database_wait_seconds: float = Field(default=300, ge=0)  # until the database must be reachable
-    log_level: str = "INFO"
+    database_url: SecretStr = Field(description="The database, as its owner.")
+    conversation_key_file: Path = Field(description="File with the key of the conversations' write tokens.")
+    agent_database_password: SecretStr = Field(description="Password to give the role `voice_agent`.")
+    reader_database_password: SecretStr = Field(description="Password to give the role `voice_reader`.")
+    closer_database_password: SecretStr = Field(description="Password to give the role `voice_closer`.")
+    database_wait_seconds: float = Field(
+        default=300, ge=0, description="How long to wait until the database can be reached, in seconds."
+    )
+    log_level: str = Field(default="INFO", description="Lowest level of what is logged.")
 
     def passwords(self) -> dict[str, str]:
         """Returns the roles that services log in as, with their passwords."""

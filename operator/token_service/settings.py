@@ -11,37 +11,53 @@ from voicesession.admission import AdmissionLimits
 
 
 class TokenServiceSettings(BaseSettings):
-    """Read once at start; see docs/contracts.md. An empty variable counts as unset."""
+    """Read once at start; see docs/reference/environment.md. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
-    namespace: str = "default"
-    log_level: str = "INFO"
-    host: str = "0.0.0.0"  # noqa: S104 - it is a server in a pod
-    port: int = 3000
-    health_port: int = 3001
-    kubeconfig: Path | None = None  # outside a cluster
+    namespace: str = Field(default="default", description="Namespace of the VoiceSessions, pools and profiles.")
+    log_level: str = Field(default="INFO", description="Lowest level of what is logged.")
+    host: str = Field(default="0.0.0.0", description="Address to listen at.")  # noqa: S104 - a server in a pod
+    port: int = Field(default=3000, description="Port for callers, the page and LiveKit's webhook.")
+    health_port: int = Field(default=3001, description="Port of `/healthz`, `/readyz` and `/metrics`.")
+    kubeconfig: Path | None = Field(default=None, description="How to reach the API server from outside a cluster.")
 
-    livekit_url: str
-    livekit_public_url: str
-    livekit_api_key: str
-    livekit_api_secret: SecretStr
+    livekit_url: str = Field(description="LiveKit as the service reaches it, `ws://` or `wss://`.")
+    livekit_public_url: str = Field(description="LiveKit as customers' clients reach it.")
+    livekit_api_key: str = Field(description="LiveKit's API key.")
+    livekit_api_secret: SecretStr = Field(description="Its secret; signs tokens, and checks webhooks.")
 
-    auth_mode: Literal["none", "api-key"] = "api-key"
-    api_keys_file: Path | None = None
-    cors_allowed_origins: str = ""  # separated by commas; "*" for any
+    auth_mode: Literal["none", "api-key"] = Field(
+        default="api-key", description="Who may ask for a call: whoever has an API key, or with `none` anybody."
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="File of the API keys, one `NAME:SHA256` a line; needed with `api-key`."
+    )
+    cors_allowed_origins: str = Field(
+        default="", description="Origins of other pages that may call, separated by commas; `*` for any."
+    )
 
-    token_lifetime_seconds: int = Field(default=60, ge=10, le=600)
-    max_ticket_age_seconds: int = Field(default=120, ge=1)
-    max_starts_per_call: int = Field(default=3, ge=1)
-    tenant_max_sessions: int | None = Field(default=None, ge=0)
-    allow_caller_rooms: bool = False
+    token_lifetime_seconds: int = Field(
+        default=60, ge=10, le=600, description="How long a participant's token can be used to connect, in seconds."
+    )
+    max_ticket_age_seconds: int = Field(
+        default=120, ge=1, description="Longest time from a ticket's issue to its room's start, in seconds."
+    )
+    max_starts_per_call: int = Field(default=3, ge=1, description="How many rooms one ticket may start.")
+    tenant_max_sessions: int | None = Field(
+        default=None,
+        ge=0,
+        description="Most calls of a tenant at once; without API keys, of everybody together.",
+    )
+    allow_caller_rooms: bool = Field(default=False, description="Whether callers may name their room themselves.")
 
-    database_url: SecretStr | None = None  # role voice_reader; no transcripts without it
-    db_min_connections: int = Field(default=0, ge=0)
-    db_max_connections: int = Field(default=4, ge=1)
+    database_url: SecretStr | None = Field(
+        default=None, description="The database as role `voice_reader`; without it there are no transcripts."
+    )
+    db_min_connections: int = Field(default=0, ge=0, description="Connections to the database that are kept open.")
+    db_max_connections: int = Field(default=4, ge=1, description="Most connections to the database at once.")
 
-    web_root: Path | None = None
+    web_root: Path | None = Field(default=None, description="Folder of the built page; without it there is none.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -60,7 +60,7 @@ def main() -> None:
     try:
         settings = OperatorSettings()
     except ValidationError as error:
-        sys.exit(f"The environment is not complete; see docs/contracts.md.\n{error}")
+        sys.exit(f"The environment is not complete; see docs/reference/environment.md.\n{error}")
     configure_logging(settings.log_level)
     collect_garbage_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

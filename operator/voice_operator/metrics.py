@@ -5,11 +5,11 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 API_REQUESTS = Counter(
-    "voice_operator_api_requests_total", "Requests to the Kubernetes API server.", ("method", "status")
+    "voice_operator_api_requests_total", "Requests to the Kubernetes API server, watches aside.", ("method", "status")
 )
 SESSIONS = Gauge("voice_operator_sessions", "VoiceSessions by phase.", ("phase",))
 SESSIONS_FINISHED = Counter(
-    "voice_operator_sessions_finished_total", "VoiceSessions that finished.", ("phase", "reason", "end_reason")
+    "voice_operator_sessions_finished_total", "VoiceSessions that finished, by how.", ("phase", "reason", "end_reason")
 )
 CLAIM_SECONDS = Histogram(
     "voice_operator_claim_seconds",
@@ -33,8 +33,10 @@ RECONCILE_SECONDS = Histogram(
     "voice_operator_reconcile_seconds", "One reconciliation, waiting for others' answers included.", ("kind",)
 )
 RECONCILE_ERRORS = Counter("voice_operator_reconcile_errors_total", "Reconciliations to be retried.", ("kind",))
-MISSED_DELETIONS = Counter("voice_operator_missed_deletions_total", "Deletions that no watch told.", ("kind",))
-POOL_PODS = Gauge("voice_operator_pool_pods", "Pods of a pool.", ("pool", "state"))
+MISSED_DELETIONS = Counter(
+    "voice_operator_missed_deletions_total", "Deletions that no watch told; a full list found them.", ("kind",)
+)
+POOL_PODS = Gauge("voice_operator_pool_pods", "Pods of a pool by state: ready, starting or in-use.", ("pool", "state"))
 POOL_WAITING = Gauge("voice_operator_pool_waiting", "VoiceSessions that wait for a pod.", ("pool",))
 POOL_CREATED = Counter("voice_operator_pool_pods_created_total", "Pods created.", ("pool",))
 POOL_FAILED = Counter("voice_operator_pool_pods_failed_total", "Pods that failed before they had a call.", ("pool",))
@@ -44,4 +46,9 @@ ANSWER_SECONDS = Histogram(
     "End of speech to the first byte of the answer, as the pods tell.",
     buckets=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0),
 )
-ROOMS_POLLED = Counter("voice_operator_rooms_polled_total", "Rooms without a live VoiceSession.", ("outcome",))
+ROOMS_POLLED = Counter(
+    "voice_operator_rooms_polled_total",
+    "Rooms without a live VoiceSession, by what the poll made of them: lost-webhook, refused, left-over, served or "
+    "not-ours.",
+    ("outcome",),
+)

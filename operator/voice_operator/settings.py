@@ -12,32 +12,52 @@ from voicesession.pod_tokens import load_private_key, public_key_pem
 
 
 class OperatorSettings(BaseSettings):
-    """Read once at start; see docs/contracts.md."""
+    """Read once at start; see docs/reference/environment.md."""
 
     # What is wrong is said in the log, where secrets have no place.
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
-    namespace: str = "default"
-    log_level: str = "INFO"
-    http_port: int = 8080
+    namespace: str = Field(default="default", description="The one namespace that the operator looks after.")
+    log_level: str = Field(default="INFO", description="Lowest level of what is logged, here and by the agents.")
+    http_port: int = Field(default=8080, description="Port of `/healthz`, `/readyz` and `/metrics`.")
 
-    livekit_url: str
-    livekit_api_key: str
-    livekit_api_secret: SecretStr
-    # What agent pods are told; LiveKit's cluster-internal address unless set.
-    agent_livekit_url: str = ""
+    livekit_url: str = Field(description="LiveKit as the operator reaches it, `ws://` or `wss://`.")
+    livekit_api_key: str = Field(description="LiveKit's API key.")
+    livekit_api_secret: SecretStr = Field(description="Its secret; signs the agents' room tokens.")
+    agent_livekit_url: str = Field(
+        default="",
+        description="LiveKit as agent pods reach it; `LIVEKIT_URL` where empty. "
+        "In a `ws://` URL a Service's name is replaced by its address.",
+    )
 
-    signing_key_file: Path
-    conversation_key_file: Path
-    agent_database_secret: str = ""
-    database_url: SecretStr | None = None
+    signing_key_file: Path = Field(description="File with the Ed25519 key (PEM) that signs pod tokens.")
+    conversation_key_file: Path = Field(description="File with the key of the conversations' write tokens.")
+    agent_database_secret: str = Field(
+        default="", description="Name of the Secret whose key `url` agent pods get as their `DATABASE_URL`."
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="The database as role `voice_closer`; without it, conversations of agents that died stay open.",
+    )
 
-    max_ticket_age_seconds: int = Field(default=120, ge=1)
-    max_starts_per_call: int = Field(default=3, ge=1)
-    tenant_max_sessions: int | None = Field(default=None, ge=0)
-    no_pod_timeout_seconds: float = Field(default=15.0, gt=0)
-    room_poll_seconds: float = Field(default=5.0, gt=0)
-    resync_seconds: float = Field(default=60.0, gt=0)
+    max_ticket_age_seconds: int = Field(
+        default=120, ge=1, description="Longest time from a ticket's issue to its room's start, in seconds."
+    )
+    max_starts_per_call: int = Field(default=3, ge=1, description="How many rooms one ticket may start.")
+    tenant_max_sessions: int | None = Field(
+        default=None,
+        ge=0,
+        description="Most calls of a tenant at once; without API keys, of everybody together.",
+    )
+    no_pod_timeout_seconds: float = Field(
+        default=15.0, gt=0, description="How long a call waits for a pod before it fails, in seconds."
+    )
+    room_poll_seconds: float = Field(
+        default=5.0, gt=0, description="Time between two looks at LiveKit's rooms, in seconds."
+    )
+    resync_seconds: float = Field(
+        default=60.0, gt=0, description="Time between two full lists of everything watched, in seconds."
+    )
 
     @property
     def admission_limits(self) -> AdmissionLimits:

@@ -1,0 +1,1 @@
+"""Pages for people; of Python only what writes the pages that repeat code."""
