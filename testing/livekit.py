@@ -48,6 +48,12 @@ class LiveKitServer:
         """Returns a client of the server's API; use it as a context manager."""
         return api.LiveKitAPI(f"http://{LOOPBACK}:{self.port}", KEY, SECRET)
 
+    async def delete_rooms(self) -> None:
+        """Deletes all rooms, so that whoever looks next finds none."""
+        async with self.client() as client:
+            for room in (await client.room.list_rooms(api.ListRoomsRequest())).rooms:
+                await client.room.delete_room(api.DeleteRoomRequest(room=room.name))
+
     def _token(
         self, identity: str, kind: api.AccessToken.ParticipantKind, grants: api.VideoGrants, lifetime: timedelta
     ) -> str:

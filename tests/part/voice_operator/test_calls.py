@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from local_cluster.binaries import KUBERNETES
 from testing.conversations import AgentsConversation, ConversationsDatabase
 from testing.livekit import LiveKitServer
-from testing.operator_cluster import OperatorCluster, eventually
+from testing.operator_cluster import OperatorCluster
 from testing.stub_pod import Exit
+from testing.waiting import eventually
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import VOICE_SESSIONS
 from voicesession.tickets import parse_ticket

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from testing.operator_cluster import OperatorCluster, eventually, is_claim, is_warm_and_ready
+from testing.hooked_api import is_claim
+from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Script
+from testing.waiting import eventually
 from voice_operator.calls.assignment import build_claim
 from voice_operator.kubernetes_api import ConflictError, KubernetesUnavailableError, Raw
 from voice_operator.pods.agent_pod import read_pod

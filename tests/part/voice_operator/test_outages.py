@@ -14,7 +14,8 @@ import yaml
 from livekit import api
 
 from testing.livekit import LiveKitServer
-from testing.operator_cluster import OperatorCluster, eventually, operator_cluster
+from testing.operator_cluster import OperatorCluster, operator_cluster
+from testing.waiting import eventually
 from voicesession.models import EndReason
 from voicesession.names import voice_session_name
 from voicesession.tickets import new_ticket

@@ -12,8 +12,9 @@ import pytest
 from livekit import api, rtc
 
 from testing.livekit import LiveKitServer
-from testing.operator_cluster import OperatorCluster, eventually, operator_cluster
+from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.stub_pod import Exit
+from testing.waiting import eventually
 from voice_operator.kubernetes_api import ConflictError
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason

@@ -1,0 +1,182 @@
+"""A kubelet of a few lines: it binds pods, runs a stub for each, tells their status and ends them."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from testing.stub_pod import Exit, Script, StubPod
+from voice_operator.kubernetes_api import ConflictError, KubernetesApi, NotFoundError, Raw
+from voicesession import clock
+
+_ADDRESSES = itertools.count(int.from_bytes(os.urandom(2)) % 60_000 + 256)
+
+
+@dataclass
+class KubeletScript:
+    """How pods start; changed by tests while they run.
+
+    ready_after: seconds from the process to the kubelet saying Ready. unschedulable, image_error: in these words.
+    exits: what the process ends with at once. node: where pods are bound to.
+    """
+
+    ready_after: float = 0.0
+    unschedulable: str | None = None
+    image_error: str | None = None
+    exits: Exit | None = None
+    node: str = "node-1"
+
+
+class Kubelet:
+    """Binds pods, runs a stub for each, tells their status, and ends them when they are deleted."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, public_key: str) -> None:
+        self.script = KubeletScript()
+        self.pod_script = Script()
+        self.stubs: dict[str, StubPod] = {}  # by pod name
+        self.lost: set[str] = set()  # names of pods whose node is gone: nothing is told of them any more
+        self._api = api
+        self._namespace = namespace
+        self.public_key = public_key
+        self._seen: set[str] = set()
+        self._ending: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        try:
+            while True:
+                with contextlib.suppress(NotFoundError, ConflictError):
+                    for raw in (await self._api.list_pods())[0]:
+                        self._look_at(raw)
+                await asyncio.sleep(0.03)
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            for stub in self.stubs.values():
+                await stub.stop()
+
+    async def set_ready(self, name: str, *, ready: bool) -> None:
+        """Tells that a pod is ready, or not any more."""
+        await self._tell(name, {"conditions": [_condition("Ready", ready)]})
+
+    def count_seen(self) -> int:
+        """Returns how many pods there ever were."""
+        return len(self._seen)
+
+    def _look_at(self, raw: Raw) -> None:
+        name, uid = raw["metadata"]["name"], raw["metadata"]["uid"]
+        if name in self.lost:
+            return
+        if raw["metadata"].get("deletionTimestamp"):
+            if uid not in self._ending:
+                self._ending.add(uid)
+                self._later(self._end(name, uid))
+        elif uid not in self._seen:
+            self._seen.add(uid)
+            self._later(self._begin(name, uid))
+
+    async def _begin(self, name: str, uid: str) -> None:
+        script = self.script
+        if script.unschedulable:
+            condition = _condition("PodScheduled", False, "Unschedulable", script.unschedulable)
+            await self._tell(name, {"phase": "Pending", "conditions": [condition]})
+            return
+        await self._bind(name)
+        if script.image_error:
+            waiting = {"reason": "ImagePullBackOff", "message": script.image_error}
+            await self._tell(name, {"phase": "Pending", "containerStatuses": [_container({"waiting": waiting})]})
+            return
+        if script.exits:
+            await self._tell_exit(name, script.exits)
+            return
+        number = next(_ADDRESSES)
+        stub = StubPod(f"127.77.{number >> 8 & 255}.{number & 255}", uid, name, self.public_key, self.pod_script)
+        stub.on_exit = lambda exit: self._tell_exit(name, exit)  # noqa: A006
+        self.stubs[name] = stub
+        await stub.start()
+        running = _container({"running": {"startedAt": _stamp()}})
+        status = {"phase": "Running", "podIP": stub.ip, "containerStatuses": [running]}
+        if script.ready_after:
+            await self._tell(name, {**status, "conditions": [_condition("Ready", False)]})
+            await asyncio.sleep(script.ready_after)
+        await self._tell(name, {**status, "conditions": [_condition("Ready", True)]})
+
+    async def _end(self, name: str, uid: str) -> None:
+        stub = self.stubs.get(name)
+        if stub and stub.uid == uid:
+            await stub.terminate()
+            await stub.stop()
+        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
+        with contextlib.suppress(NotFoundError, ConflictError):
+            await self._api.request("DELETE", self._path("pods", name), body)
+
+    async def _bind(self, name: str) -> None:
+        binding: Raw = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
+        binding["target"] = {"name": self.script.node}
+        with contextlib.suppress(NotFoundError, ConflictError):
+            await self._api.request("POST", self._path("pods", name, "binding"), binding)
+
+    async def _tell_exit(self, name: str, exit: Exit) -> None:  # noqa: A002 - what it is
+        terminated = {"exitCode": exit.code, "reason": exit.reason, "message": exit.message}
+        phase = "Succeeded" if exit.code == 0 else "Failed"
+        conditions = [_condition("Ready", False, "PodCompleted")]
+        statuses = [_container({"terminated": terminated})]
+        await self._tell(name, {"phase": phase, "conditions": conditions, "containerStatuses": statuses})
+
+    async def _tell(self, name: str, status: Raw) -> None:
+        if name in self.lost:
+            return
+        with contextlib.suppress(NotFoundError, ConflictError):
+            await self._api.request(
+                "PATCH", self._path("pods", name, "status"), {"status": status}, "application/merge-patch+json"
+            )
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((f"/api/v1/namespaces/{self._namespace}", *parts))
+
+    def _later(self, doing: Any) -> None:
+        task = asyncio.ensure_future(doing)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@contextlib.asynccontextmanager
+async def running_kubelet(api: KubernetesApi, namespace: str, public_key: str) -> AsyncIterator[Kubelet]:
+    """Runs a kubelet; whatever ended it is raised when the block ends. `public_key`: of the pods' operator."""
+    kubelet = Kubelet(api, namespace, public_key)
+    task = asyncio.create_task(kubelet.run())
+    try:
+        yield kubelet
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _condition(kind: str, value: bool, reason: str = "Test", message: str = "") -> Raw:
+    return {
+        "type": kind,
+        "status": "True" if value else "False",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": _stamp(),
+    }
+
+
+def _container(state: Raw) -> Raw:
+    return {
+        "name": "agent",
+        "image": "agent",
+        "imageID": "",
+        "ready": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+def _stamp() -> str:
+    return clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,70 @@
+"""Operators that run: in a thread of this process, or as a process of its own."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pydantic import SecretStr
+
+from voice_operator.__main__ import run_operator
+from voice_operator.app import Operator
+from voice_operator.kubernetes_api import KubernetesApi
+from voice_operator.settings import Keys, OperatorSettings
+
+
+class RunningOperator:
+    """An operator in a thread with an event loop of its own: kopf ends every task of its loop when it stops."""
+
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        kubeconfig: Path,
+        make_api: Callable[[KubernetesApi], KubernetesApi] | None,
+    ) -> None:
+        self.operator: Operator | None = None
+        self._settings = settings
+        self._kubeconfig = kubeconfig
+        self._make_api = make_api
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def start(self) -> None:
+        """Starts it."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stops it in good order."""
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, 20)
+        assert not self._thread.is_alive(), "the operator does not stop"
+
+    async def _run(self) -> None:
+        api = await KubernetesApi.connect(self._settings.namespace, self._kubeconfig)
+        if self._make_api:
+            api = self._make_api(api)
+        self.operator = Operator(self._settings, api, Keys(self._settings))
+        await run_operator(self.operator, self._settings, self._stop)
+
+
+def start_operator_process(settings: OperatorSettings, kubeconfig: Path) -> subprocess.Popen[bytes]:
+    """Starts an operator as a process of its own, which may be killed."""
+    environment = {
+        name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in settings.model_dump(exclude_none=True).items()
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "voice_operator"],
+        env={**os.environ, **environment, "KUBECONFIG": str(kubeconfig), "LOG_LEVEL": "DEBUG"},
+    )
+
+
+def write_signing_key(path: Path) -> None:
+    """Writes a new signing key of an operator."""
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,0 +1,67 @@
+"""The only waits of tests: for a condition, with a deadline; or to see that it goes on to hold."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+WAIT_SECONDS = 20.0
+PACE_SECONDS = 0.02
+
+_T = TypeVar("_T")
+# What is told when it did not come to pass: words, or what tells how things stand then.
+Why = str | Callable[[], object]
+
+
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[_T | None]], seconds: float = WAIT_SECONDS, why: Why = ""
+) -> _T: ...
+@overload
+async def eventually(condition: Callable[[], _T | None], seconds: float = WAIT_SECONDS, why: Why = "") -> _T: ...
+async def eventually(condition: Callable[[], Any], seconds: float = WAIT_SECONDS, why: Why = "") -> Any:
+    """Returns the first true answer of `condition`, which may be a coroutine function.
+
+    Raises:
+        TimeoutError: none came within `seconds`; tells `why`.
+    """
+    deadline = time.monotonic() + seconds
+    while not (answer := await _ask(condition)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(_tell(seconds, why))
+        await asyncio.sleep(PACE_SECONDS)
+    return answer
+
+
+def eventually_sync(condition: Callable[[], _T | None], seconds: float = WAIT_SECONDS, why: Why = "") -> _T:
+    """As `eventually`, where there is no event loop."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(_tell(seconds, why))
+        time.sleep(PACE_SECONDS)
+    return answer
+
+
+async def stays(condition: Callable[[], Any], seconds: float, why: Why) -> None:
+    """Sees that `condition` holds for `seconds`. `why`: what would break it, and by when that would show.
+
+    Raises:
+        AssertionError: it does not hold, or not any more.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        assert await _ask(condition), why() if callable(why) else why
+        if time.monotonic() > deadline:
+            return
+        await asyncio.sleep(PACE_SECONDS)
+
+
+async def _ask(condition: Callable[[], Any]) -> Any:
+    answer = condition()
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _tell(seconds: float, why: Why) -> str:
+    return f"not within {seconds:g} s: {why() if callable(why) else why}"
