@@ -48,6 +48,7 @@ PROJECT_IMAGES = (
             "operator/requirements.lock",
             "operator/voicesession",
             "operator/conversations",
+            "operator/kube",
             "operator/token_service",
             "operator/voice_operator",
         ),

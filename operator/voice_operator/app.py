@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from conversations.closer import ConversationCloser
-from voice_operator.cache import Cache, Store
+from kube.store import Store
+from voice_operator.cache import Cache
 from voice_operator.calls.closing import Books
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.reconciler import Reconciler
@@ -75,8 +76,7 @@ class Operator:
         self.synced = True
         log.info(
             "started: %d VoiceSessions, %d pods, %d pools, %d profiles",
-            *(len(store.all()) for store in (self.cache.sessions, self.cache.pods)),
-            *(len(store.all()) for store in (self.cache.pools, self.cache.profiles)),
+            *(len(self._stores[plural].by_name) for plural in (VOICE_SESSIONS, PODS, AGENT_POOLS, AGENT_PROFILES)),
         )
 
     async def stop(self) -> None:

@@ -84,8 +84,8 @@ class RoomPoll:
         admission = decide_admission(
             RoomStart(room.name, room.sid, room.created_at, room.metadata),
             clock.now(),
-            self._cache.sessions.all(),
-            {profile.metadata.name: profile for profile in self._cache.profiles.all()},
+            self._cache.sessions.by_name.values(),
+            self._cache.profiles.by_name,
             self._settings.admission_limits,
         )
         ROOMS_POLLED.labels(_outcome(admission)).inc()

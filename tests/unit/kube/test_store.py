@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from voice_operator.cache import Store
+from kube.store import Store
+from voicesession.models import VoiceSession
 
 Change = tuple[str | None, str | None]
 
@@ -84,10 +85,45 @@ def test_what_is_newer_than_a_full_list_is_not_missing_in_it(store: Store[str]) 
     assert store.get("made-meanwhile") == "x"
 
 
-def test_an_object_that_cannot_be_read_is_ignored_and_the_others_are_not() -> None:
-    from voice_operator.cache import Cache
+def test_only_a_full_list_makes_it_complete(store: Store[str]) -> None:
+    store.put(raw("a", 1, "x"))
+    assert not store.synced
+    store.resync([], version=0)
+    assert store.synced
 
-    cache = Cache()
-    cache.sessions.put({"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "not a map"}})
-    cache.sessions.put({"kind": "VoiceSession", **raw("good", 2), "spec": {}})
-    assert [session.metadata.name for session in cache.sessions.all()] == ["good"]
+
+def test_the_objects_by_name_follow_and_cannot_be_written(store: Store[str]) -> None:
+    by_name = store.by_name
+    store.put(raw("a", 1, "x"))
+    assert dict(by_name) == {"a": "x"}
+    with pytest.raises(TypeError):
+        by_name["b"] = "y"  # type: ignore[index]
+
+
+def test_an_object_that_cannot_be_read_is_told_without_its_words_and_hides_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sessions = Store(VoiceSession.model_validate)
+    unreadable = {"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "secret words"}}
+    sessions.resync([unreadable, {**raw("good", 2), "spec": {}}], version=2)
+    assert list(sessions.by_name) == ["good"]
+    assert "VoiceSession bad cannot be read" in caplog.text
+    assert "secret words" not in caplog.text
+
+
+def test_an_object_that_can_be_read_no_more_stays_as_it_was() -> None:
+    sessions = Store(VoiceSession.model_validate)
+    sessions.put({**raw("call", 1), "spec": {"profile": "shop"}})
+    sessions.put({**raw("call", 2), "spec": {"variables": "no map"}})
+    held = sessions.get("call")
+    assert held is not None
+    assert held.spec.profile == "shop"
+
+
+def test_so_many_are_remembered_as_gone_and_no_more(store: Store[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kube.store._GRAVES", 2)
+    for number in range(3):
+        store.remove(f"a{number}", f"uid-{number}")
+    for number in range(3):
+        store.put(raw(f"a{number}", 1, "x", f"uid-{number}"))
+    assert list(store.by_name) == ["a0"]

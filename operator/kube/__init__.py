@@ -1,0 +1,1 @@
+"""The API server, for every part of the control plane."""
