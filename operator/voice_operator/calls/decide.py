@@ -7,7 +7,6 @@ wait; so each step has to be safe to repeat, and an operator that dies between t
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from voice_operator.calls.status import (
     report_finished,
@@ -17,8 +16,8 @@ from voice_operator.calls.status import (
     report_waiting,
 )
 from voice_operator.pods.agent_pod import AgentPod, Trouble
+from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import AdmissionLimits, is_finished
-from voicesession.assignment import CallEnded, Joined
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import EffectiveLimits, EndReason, StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem, Serving
@@ -38,31 +37,6 @@ END_PATIENCE = timedelta(seconds=20)
 CLAIM_AGAIN = timedelta(seconds=1)
 # Pods that died, or refused, before they accepted the call.
 MAX_CLAIMS = 3
-
-
-class LinkState(StrEnum):
-    """How the operator's connection to a call's pod stands."""
-
-    CONNECTING = "connecting"  # no answer yet
-    FOLLOWING = "following"  # events arrive
-    SILENT = "silent"  # no answer, or no heartbeat, for too long
-    DEAD = "dead"  # its port refuses connections: there is no process any more
-    REFUSED = "refused"  # it answered that this call is not its own
-
-
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """What a call's pod has told, and how the connection to it stands since when."""
-
-    pod_uid: str
-    state: LinkState
-    since: datetime
-    accepted: bool = False
-    joined: Joined | None = None
-    joined_at: datetime | None = None  # by the operator's clock
-    ended: CallEnded | None = None
-    deletion_requested: bool = False
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

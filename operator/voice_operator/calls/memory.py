@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from voice_operator.pods.agent_pod import AgentPod
-from voice_operator.pods.client import PodLink
+from voice_operator.pods.link import PodLink
 from voicesession.models import VoiceSession
 
 # A VoiceSession first seen this soon after its creation was created now; its own time has whole seconds only.

@@ -20,7 +20,6 @@ from voice_operator.calls.decide import (
     Expire,
     Finish,
     Forget,
-    LinkState,
     MakeRoom,
     ReadBack,
     ReadPods,
@@ -46,7 +45,9 @@ from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS, JOINED_SECONDS, PODS_LOST, SESSIONS_FINISHED
 from voice_operator.pods.agent_pod import AgentPod, Trouble
-from voice_operator.pods.client import PodClient, PodLink, PodRequestError
+from voice_operator.pods.client import PodClient, PodRequestError
+from voice_operator.pods.link import PodLink
+from voice_operator.pods.link_view import LinkState
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue

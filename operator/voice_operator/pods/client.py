@@ -1,51 +1,24 @@
-"""Speaks to agent pods: gives a call, follows its events, asks for its end."""
+"""HTTP to agent pods: gives a call, asks for its events, asks for its end."""
 
 import asyncio
 import contextlib
-import errno
-import logging
 import socket
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import AsyncIterator
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from pydantic import ValidationError
 
-from voice_operator.calls.decide import LinkState, LinkView
-from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS
 from voice_operator.pods.agent_pod import AgentPod
-from voicesession import clock
-from voicesession.assignment import (
-    Accepted,
-    CallEnded,
-    EndRequest,
-    Heartbeat,
-    Joined,
-    PodEvent,
-    Preparation,
-    RoomDeletionRequested,
-    Turn,
-    parse_pod_event,
-)
+from voicesession.assignment import EndRequest, Preparation
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import Purpose, sign_pod_request
-
-log = logging.getLogger(__name__)
 
 CONNECT_SECONDS_MAX = 1.0
 # A pod answers a request at once; it does the work afterwards.
 ANSWER_SECONDS_MAX = 1.5
 # Heartbeats come at most 3 s apart: three missing in a row are a silence.
 HEARTBEAT_SECONDS = 9.0
-# One failure may be a lost packet or a closed connection; two in a row are a silence.
-FAILURES_TO_SILENCE = 2
-RECONNECT_SECONDS = 0.5
-# Before the second try, which most often succeeds; a pod that takes requests and drops them is not asked without pause.
-RETRY_SECONDS = 0.05
-UNAVAILABLE_SECONDS = 5.0
 
 
 class PodRequestError(Exception):
@@ -109,7 +82,7 @@ class PodClient:
                 pod, "POST", path, purpose, body.model_dump_json(by_alias=True).encode()
             ) as answer:
                 if answer.status >= 300:
-                    raise PodRequestError(f"{path} of pod {pod.name}: {await _read_refusal(answer)}")
+                    raise PodRequestError(f"{path} of pod {pod.name}: {await read_refusal(answer)}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PodRequestError(f"{path} of pod {pod.name}: {type(error).__name__}: {error}") from error
 
@@ -128,148 +101,7 @@ class PodClient:
             yield response
 
 
-class PodLink:
-    """Follows one call in its pod, in a task of its own, until it has ended or is closed.
-
-    A stream that breaks or falls silent is opened again: the pod tells everything from the beginning. `on_change` is
-    called whenever `view` says something new that a decision may depend on.
-    """
-
-    def __init__(
-        self,
-        client: PodClient,
-        pod: AgentPod,
-        assignment: bytes | None,
-        *,
-        resume: bool,
-        on_change: Callable[[], None],
-    ) -> None:
-        """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
-        self.pod = pod
-        self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.now())
-        self._client = client
-        self._assignment = assignment
-        self._ask_first = resume or assignment is None
-        self._on_change = on_change
-        self._last_event_at: datetime | None = None
-        self._failures = 0
-        self._task = asyncio.create_task(self._run(), name=f"link-{pod.name}")
-
-    def cancel(self) -> None:
-        """Stops following; the pod goes on."""
-        self._task.cancel()
-
-    async def close(self) -> None:
-        """Stops following, and waits until that is so."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        try:
-            while self.view.ended is None and self.view.state not in {LinkState.DEAD, LinkState.REFUSED}:
-                await self._try_once()
-        except Exception as error:
-            log.exception("following pod %s failed", self.pod.name)
-            self._set_state(LinkState.REFUSED, f"internal error: {type(error).__name__}")
-
-    async def _try_once(self) -> None:
-        try:
-            if self._ask_first or self._assignment is None:
-                async with self._client.open_events(self.pod) as response:
-                    if response.status == 404 and self._assignment is not None:
-                        self._ask_first = False  # it has no call: give it this one
-                    else:
-                        await self._read(response)
-            else:
-                # Whatever becomes of this request, the pod may have the call from here on.
-                self._ask_first = True
-                async with self._client.open_assignment(self.pod, self._assignment) as response:
-                    await self._read(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            await self._fail(error)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> None:
-        if response.status == 503:
-            await self._wait_while_unavailable(await _read_refusal(response))
-            return
-        if response.status != 200:
-            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {await _read_refusal(response)}.")
-            return
-        self._failures = 0
-        async for line in response.content:
-            self._take(line)
-        if self.view.ended is None:
-            raise aiohttp.ServerDisconnectedError
-
-    async def _wait_while_unavailable(self, refusal: str) -> None:
-        # Not ready yet, or just ended: the next request, or the pod's status, will tell.
-        if self.view.state is not LinkState.CONNECTING:
-            self._set_state(LinkState.CONNECTING)
-        if (clock.now() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
-            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {refusal}.")
-        await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def _fail(self, error: Exception) -> None:
-        if _is_refused(error):
-            self._set_state(LinkState.DEAD, f"Pod {self.pod.name} refuses connections.")
-            return
-        self._failures += 1
-        if self._failures < FAILURES_TO_SILENCE:
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            self._set_state(LinkState.SILENT, f"Pod {self.pod.name} does not answer: {type(error).__name__}.")
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    def _take(self, line: bytes) -> None:
-        try:
-            event = parse_pod_event(line)
-        except ValidationError:
-            log.warning("pod %s sent a line that is no known event", self.pod.name)
-            return
-        new = self._last_event_at is None or event.at > self._last_event_at
-        if new:
-            self._last_event_at = event.at
-        before = self.view
-        self.view = _apply(before, event)
-        if new:
-            _observe(event)
-        if self.view.state is not LinkState.FOLLOWING:
-            self._set_state(LinkState.FOLLOWING)
-        elif self.view != before:
-            self._on_change()
-
-    def _set_state(self, state: LinkState, detail: str = "") -> None:
-        if state is not self.view.state:
-            self.view = replace(self.view, state=state, since=clock.now(), detail=detail)
-            self._on_change()
-
-
-def _apply(view: LinkView, event: PodEvent) -> LinkView:
-    match event:
-        case Accepted():
-            return replace(view, accepted=True)
-        case Joined():
-            return replace(view, accepted=True, joined=event, joined_at=view.joined_at or clock.now())
-        case RoomDeletionRequested():
-            return replace(view, deletion_requested=True)
-        case CallEnded():
-            return replace(view, ended=event)
-        case Heartbeat() | Turn():
-            return view
-
-
-def _observe(event: PodEvent) -> None:
-    if isinstance(event, Joined):
-        CONNECT_SECONDS.observe(event.connect_millis / 1000)
-    elif isinstance(event, Turn) and event.answer_millis is not None:
-        ANSWER_SECONDS.observe(event.answer_millis / 1000)
-
-
-def _is_refused(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED
-
-
-async def _read_refusal(response: aiohttp.ClientResponse) -> str:
+async def read_refusal(response: aiohttp.ClientResponse) -> str:
     """Returns a refusal's status and detail; never the request, which holds secrets."""
     try:
         problem = await response.json(content_type=None)

@@ -30,8 +30,6 @@ from voice_operator.calls.decide import (
     Expire,
     Finish,
     Forget,
-    LinkState,
-    LinkView,
     MakeRoom,
     ReadBack,
     ReadPods,
@@ -42,6 +40,7 @@ from voice_operator.calls.decide import (
     room_rank,
 )
 from voice_operator.pods.agent_pod import PodExit, Trouble
+from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import AdmissionLimits
 from voicesession.assignment import CallEnded, Joined, TerminationMessage
 from voicesession.conditions import Reason

@@ -1,0 +1,154 @@
+"""Follows one call in its pod, in a task of its own, until it has ended or is closed."""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+import aiohttp
+from pydantic import ValidationError
+
+from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS
+from voice_operator.pods.agent_pod import AgentPod
+from voice_operator.pods.client import PodClient, read_refusal
+from voice_operator.pods.link_view import LinkState, LinkView, with_event
+from voicesession import clock
+from voicesession.assignment import Joined, PodEvent, Turn, parse_pod_event
+
+log = logging.getLogger(__name__)
+
+# One failure may be a lost packet or a closed connection; two in a row are a silence.
+FAILURES_TO_SILENCE = 2
+RECONNECT_SECONDS = 0.5
+# Before the second try, which most often succeeds; a pod that takes requests and drops them is not asked without pause.
+RETRY_SECONDS = 0.05
+UNAVAILABLE_SECONDS = 5.0
+
+
+class PodLink:
+    """The connection to one call's pod, and the task that holds it.
+
+    A stream that breaks or falls silent is opened again: the pod tells everything from the beginning. `on_change` is
+    called whenever `view` says something new that a decision may depend on.
+    """
+
+    def __init__(
+        self,
+        client: PodClient,
+        pod: AgentPod,
+        assignment: bytes | None,
+        *,
+        resume: bool,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
+        self.pod = pod
+        self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.now())
+        self._client = client
+        self._assignment = assignment
+        self._ask_first = resume or assignment is None
+        self._on_change = on_change
+        self._last_event_at: datetime | None = None
+        self._failures = 0
+        self._task = asyncio.create_task(self._run(), name=f"link-{pod.name}")
+
+    def cancel(self) -> None:
+        """Stops following; the pod goes on."""
+        self._task.cancel()
+
+    async def close(self) -> None:
+        """Stops following, and waits until that is so."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self.view.ended is None and self.view.state not in {LinkState.DEAD, LinkState.REFUSED}:
+                await self._try_once()
+        except Exception as error:
+            log.exception("following pod %s failed", self.pod.name)
+            self._set_state(LinkState.REFUSED, f"internal error: {type(error).__name__}")
+
+    async def _try_once(self) -> None:
+        try:
+            if self._ask_first or self._assignment is None:
+                async with self._client.open_events(self.pod) as response:
+                    if response.status == 404 and self._assignment is not None:
+                        self._ask_first = False  # it has no call: give it this one
+                    else:
+                        await self._read(response)
+            else:
+                # Whatever becomes of this request, the pod may have the call from here on.
+                self._ask_first = True
+                async with self._client.open_assignment(self.pod, self._assignment) as response:
+                    await self._read(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            await self._fail(error)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> None:
+        if response.status == 503:
+            await self._wait_while_unavailable(await read_refusal(response))
+            return
+        if response.status != 200:
+            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {await read_refusal(response)}.")
+            return
+        self._failures = 0
+        async for line in response.content:
+            self._take(line)
+        if self.view.ended is None:
+            raise aiohttp.ServerDisconnectedError
+
+    async def _wait_while_unavailable(self, refusal: str) -> None:
+        # Not ready yet, or just ended: the next request, or the pod's status, will tell.
+        if self.view.state is not LinkState.CONNECTING:
+            self._set_state(LinkState.CONNECTING)
+        if (clock.now() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
+            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {refusal}.")
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _fail(self, error: Exception) -> None:
+        if _is_refused(error):
+            self._set_state(LinkState.DEAD, f"Pod {self.pod.name} refuses connections.")
+            return
+        self._failures += 1
+        if self._failures < FAILURES_TO_SILENCE:
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            self._set_state(LinkState.SILENT, f"Pod {self.pod.name} does not answer: {type(error).__name__}.")
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = parse_pod_event(line)
+        except ValidationError:
+            log.warning("pod %s sent a line that is no known event", self.pod.name)
+            return
+        new = self._last_event_at is None or event.at > self._last_event_at
+        if new:
+            self._last_event_at = event.at
+        before = self.view
+        self.view = with_event(before, event, clock.now())
+        if new:
+            _measure(event)
+        if self.view.state is not LinkState.FOLLOWING:
+            self._set_state(LinkState.FOLLOWING)
+        elif self.view != before:
+            self._on_change()
+
+    def _set_state(self, state: LinkState, detail: str = "") -> None:
+        if state is not self.view.state:
+            self.view = replace(self.view, state=state, since=clock.now(), detail=detail)
+            self._on_change()
+
+
+def _measure(event: PodEvent) -> None:
+    if isinstance(event, Joined):
+        CONNECT_SECONDS.observe(event.connect_millis / 1000)
+    elif isinstance(event, Turn) and event.answer_millis is not None:
+        ANSWER_SECONDS.observe(event.answer_millis / 1000)
+
+
+def _is_refused(error: Exception) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED

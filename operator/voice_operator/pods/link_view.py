@@ -1,0 +1,47 @@
+"""What an agent pod has told of its call, and how the connection to it stands. Pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from voicesession.assignment import Accepted, CallEnded, Heartbeat, Joined, PodEvent, RoomDeletionRequested, Turn
+
+
+class LinkState(StrEnum):
+    """How the operator's connection to a call's pod stands."""
+
+    CONNECTING = "connecting"  # no answer yet
+    FOLLOWING = "following"  # events arrive
+    SILENT = "silent"  # no answer, or no heartbeat, for too long
+    DEAD = "dead"  # its port refuses connections: there is no process any more
+    REFUSED = "refused"  # it answered that this call is not its own
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """What a call's pod has told, and how the connection to it stands since when."""
+
+    pod_uid: str
+    state: LinkState
+    since: datetime
+    accepted: bool = False
+    joined: Joined | None = None
+    joined_at: datetime | None = None  # by the operator's clock
+    ended: CallEnded | None = None
+    deletion_requested: bool = False
+    detail: str = ""
+
+
+def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
+    """Returns the view after this event of the pod, which came at `now`; the same event again changes nothing."""
+    match event:
+        case Accepted():
+            return replace(view, accepted=True)
+        case Joined():
+            return replace(view, accepted=True, joined=event, joined_at=view.joined_at or now)
+        case RoomDeletionRequested():
+            return replace(view, deletion_requested=True)
+        case CallEnded():
+            return replace(view, ended=event)
+        case Heartbeat() | Turn():
+            return view
