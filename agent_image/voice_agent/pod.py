@@ -90,14 +90,14 @@ class Pod:
         """
         if self._call is None:
             raise NotWaitingError("this pod has no call")
-        self._call.end(request.reason, request.message)
+        self._call.end(Ending(request.reason, request.message))
 
     def terminate(self) -> None:
         """Obeys a SIGTERM: goes at once without a call, and says goodbye with one."""
         if self._call is None:
             self._leave(0)
         else:
-            self._call.end(EndReason.SHUTDOWN, "the pod was told to stop")
+            self._call.end(Ending(EndReason.SHUTDOWN, "the pod was told to stop"))
 
     def _take(self, assignment: Assignment) -> EventStream:
         provider = self._workshop.shelf.provider(assignment.provider)

@@ -1,0 +1,144 @@
+"""Listens to a call's agent session: what is said is written down, what happens keeps the call alive or ends it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from livekit.agents import (
+    AgentSession,
+    AgentStateChangedEvent,
+    ChatMessage,
+    CloseEvent,
+    ConversationItemAddedEvent,
+    ErrorEvent,
+    FunctionToolsExecutedEvent,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+from livekit.agents.voice.events import CloseReason
+
+from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, count_usage
+from voice_agent.conversation_log import ConversationLog
+from voice_agent.endings import CallFacts, Ending
+from voice_agent.event_stream import EventStream
+from voicesession.assignment import Turn
+from voicesession.models import EndReason
+
+# A provider that answers so will answer so again.
+_HOPELESS = {401, 403, 404}
+_PARTS = {
+    "stt_error": "speech-to-text",
+    "llm_error": "chat",
+    "tts_error": "text-to-speech",
+    "realtime_model_error": "realtime",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class SessionWatch:
+    """What follows from the events of one call's primary agent session. `trouble`: the model that failed last."""
+
+    provider: str
+    facts: CallFacts
+    conversation: ConversationLog
+    events: EventStream
+    on_activity: Callable[[], None]
+    on_end: Callable[[Ending], None]
+    session: AgentSession[Any] | None = None
+    trouble: str = ""
+    _question_latencies: dict[str, int] = field(default_factory=dict)
+    _usage_counted: dict[str, int] = field(default_factory=dict)
+
+    def attach(self, session: AgentSession[Any]) -> None:
+        """Listens from now on; to be called before the session does anything."""
+        self.session = session
+        session.on("conversation_item_added", self._on_item)
+        session.on("function_tools_executed", self._on_tools)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("user_state_changed", self._on_customer_state)
+        session.on("user_input_transcribed", self._on_transcribed)
+        session.on("error", self._on_error)
+        session.on("close", self._on_close)
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        self.on_activity()
+        rows = build_rows(event.item)
+        if isinstance(event.item, ChatMessage):
+            usage = self._usage_since_last(event.item)
+            rows = [{**row, "usage": usage} if usage else row for row in rows]
+            self._report_turn(event.item)
+        self.conversation.append(rows)
+
+    def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
+        self.on_activity()
+        self.conversation.append(build_tool_rows(event))
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        self.facts.agent_busy = event.new_state in {"thinking", "speaking"}
+        self.on_activity()
+
+    def _on_customer_state(self, event: UserStateChangedEvent) -> None:
+        self.facts.customer_speaks = event.new_state == "speaking"
+        if "speaking" in {event.new_state, event.old_state}:
+            self.on_activity()
+
+    def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        if event.transcript.strip():
+            self.on_activity()
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        is_hopeless = find_status(event) in _HOPELESS
+        if getattr(event.error, "recoverable", False) and not is_hopeless:
+            return
+        self.trouble = describe_trouble(event, self.provider)
+        _log.error("%s", self.trouble)
+        if is_hopeless:
+            self.on_end(Ending(EndReason.ERROR, self.trouble))
+
+    def _on_close(self, event: CloseEvent) -> None:
+        if event.reason is CloseReason.ERROR:
+            self.on_end(Ending(EndReason.ERROR, self.trouble or "the agent session failed"))
+        elif event.reason is CloseReason.PARTICIPANT_DISCONNECTED:
+            self.on_end(Ending(EndReason.PARTICIPANT_LEFT))
+        else:
+            message = "the agent's code ended the conversation"
+            self.on_end(Ending(EndReason.ENDED_BY_REQUEST, message, by_code=True))
+
+    def _usage_since_last(self, message: ChatMessage) -> dict[str, int]:
+        """Returns what the models were used for since the agent's last message; counted with its messages."""
+        if message.role != "assistant" or self.session is None:
+            return {}
+        counted = count_usage(self.session)
+        since = {name: count - self._usage_counted.get(name, 0) for name, count in counted.items()}
+        self._usage_counted = counted
+        return {name: count for name, count in since.items() if count > 0}
+
+    def _report_turn(self, message: ChatMessage) -> None:
+        latencies = build_latencies(message.metrics)
+        if message.role == "user":
+            self._question_latencies = latencies
+        elif message.role == "assistant" and latencies:
+            values = {**self._question_latencies, **latencies}
+            self._question_latencies = {}
+            self.events.emit(Turn.model_validate({"at": datetime.now(UTC), **values}))
+
+
+def describe_trouble(event: ErrorEvent, provider: str) -> str:
+    """Returns which provider failed at what, and how; neither words nor keys."""
+    part = _PARTS.get(getattr(event.error, "type", ""), "model")
+    if status := find_status(event):
+        return f"provider {provider!r} answered {status} to a {part} request"
+    error = getattr(event.error, "error", event.error)
+    return f"provider {provider!r} failed at a {part} request: {type(error).__name__}"
+
+
+def find_status(event: ErrorEvent) -> int | None:
+    """Returns the HTTP status with which the provider answered, or None where it did not get that far."""
+    error = getattr(event.error, "error", event.error)
+    # A realtime model's refused handshake is the cause of the error that is told.
+    statuses = (getattr(error, "status_code", None), getattr(getattr(error, "__cause__", None), "status", None))
+    return next((status for status in statuses if isinstance(status, int) and status > 0), None)

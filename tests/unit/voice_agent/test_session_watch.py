@@ -1,0 +1,156 @@
+"""What follows from the events of an agent session."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from livekit.agents import AgentSession, APIConnectionError, APIStatusError, ChatMessage, CloseEvent, ErrorEvent
+from livekit.agents.llm import LLMError
+from livekit.agents.stt import STTError
+from livekit.agents.tts import TTSError
+from livekit.agents.voice.events import (
+    AgentEvent,
+    AgentStateChangedEvent,
+    CloseReason,
+    ConversationItemAddedEvent,
+    EventTypes,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+
+from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_agent.endings import CallFacts, Ending
+from voice_agent.event_stream import EventStream
+from voice_agent.session_watch import SessionWatch, describe_trouble
+from voicesession.assignment import Heartbeat, Turn, parse_pod_event
+from voicesession.models import EndReason
+
+START = ConversationStart("s", 1, "token", "room", "customer", "acme", False, "default", None)
+
+
+class Watched:
+    """A session that is watched, and what came of it."""
+
+    def __init__(self) -> None:
+        self.facts = CallFacts()
+        # Never begun: its rows wait.
+        self.conversation = ConversationLog("postgresql://nowhere", START, on_superseded=lambda: None)
+        self.events = EventStream(lambda: Heartbeat(at=datetime.now(UTC)))
+        self.activities = 0
+        self.endings: list[Ending] = []
+        self.session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+        self.watch = SessionWatch(
+            provider="acme",
+            facts=self.facts,
+            conversation=self.conversation,
+            events=self.events,
+            on_activity=self._count,
+            on_end=self.endings.append,
+        )
+        self.watch.attach(self.session)
+
+    def _count(self) -> None:
+        self.activities += 1
+
+    def emit(self, name: EventTypes, event: AgentEvent) -> None:
+        self.session.emit(name, event)
+
+    async def turns(self) -> list[Turn]:
+        self.events.close()
+        events = [parse_pod_event(line) async for line in self.events.read()]
+        return [event for event in events if isinstance(event, Turn)]
+
+
+def fail(error: Exception, kind: type[STTError | LLMError | TTSError] = LLMError, recoverable: bool = False) -> Any:
+    told = kind(timestamp=0, label="x", error=error, recoverable=recoverable)
+    return ErrorEvent(error=told, source=None)
+
+
+def refuse(status: int) -> APIStatusError:
+    return APIStatusError("the secret words", status_code=status)
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (fail(refuse(500)), "provider 'acme' answered 500 to a chat request"),
+        (fail(refuse(429), STTError), "provider 'acme' answered 429 to a speech-to-text request"),
+        (
+            fail(APIConnectionError(), TTSError),
+            "provider 'acme' failed at a text-to-speech request: APIConnectionError",
+        ),
+        (
+            ErrorEvent.model_construct(error=ValueError("words"), source=None),
+            "provider 'acme' failed at a model request: ValueError",
+        ),
+    ],
+)
+def test_trouble_names_the_part_and_quotes_nothing(event: ErrorEvent, told: str) -> None:
+    assert describe_trouble(event, "acme") == told
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_refusal_that_will_be_repeated_ends_the_call_at_once(status: int) -> None:
+    watched = Watched()
+    watched.emit("error", fail(refuse(status), recoverable=True))
+    assert watched.endings == [
+        Ending(EndReason.ERROR, f"provider 'acme' answered {status} to a chat request"),
+    ]
+
+
+async def test_trouble_that_may_pass_is_kept_for_the_close() -> None:
+    watched = Watched()
+    watched.emit("error", fail(refuse(503), recoverable=True))
+    assert watched.watch.trouble == ""
+    watched.emit("error", fail(refuse(500)))
+    assert watched.endings == []
+    watched.emit("close", CloseEvent(error=None, reason=CloseReason.ERROR))
+    assert watched.endings == [Ending(EndReason.ERROR, "provider 'acme' answered 500 to a chat request")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "ending"),
+    [
+        (CloseReason.ERROR, Ending(EndReason.ERROR, "the agent session failed")),
+        (CloseReason.PARTICIPANT_DISCONNECTED, Ending(EndReason.PARTICIPANT_LEFT)),
+        (
+            CloseReason.USER_INITIATED,
+            Ending(EndReason.ENDED_BY_REQUEST, "the agent's code ended the conversation", by_code=True),
+        ),
+    ],
+)
+async def test_a_closed_session_ends_the_call(reason: CloseReason, ending: Ending) -> None:
+    watched = Watched()
+    watched.emit("close", CloseEvent(error=None, reason=reason))
+    assert watched.endings == [ending]
+
+
+async def test_messages_become_rows_and_an_answer_a_turn() -> None:
+    watched = Watched()
+    question = ChatMessage(role="user", content=["hello"], metrics={"transcription_delay": 0.2})
+    answer = ChatMessage(role="assistant", content=["hi"], metrics={"llm_node_ttft": 0.1, "e2e_latency": 0.9})
+    for message in (question, answer):
+        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=message))
+    assert watched.conversation.unwritten == 2
+    assert watched.activities == 2
+    (turn,) = await watched.turns()
+    assert (turn.transcription_millis, turn.llm_first_token_millis, turn.answer_millis) == (200, 100, 900)
+
+
+async def test_who_speaks_holds_the_idle_clock() -> None:
+    watched = Watched()
+    watched.emit("agent_state_changed", AgentStateChangedEvent(old_state="listening", new_state="thinking"))
+    watched.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="speaking"))
+    assert (watched.facts.agent_busy, watched.facts.customer_speaks, watched.activities) == (True, True, 2)
+    watched.emit("user_state_changed", UserStateChangedEvent(old_state="speaking", new_state="listening"))
+    watched.emit("agent_state_changed", AgentStateChangedEvent(old_state="thinking", new_state="listening"))
+    assert (watched.facts.agent_busy, watched.facts.customer_speaks, watched.activities) == (False, False, 4)
+
+
+async def test_what_nobody_said_is_no_activity() -> None:
+    watched = Watched()
+    watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript=" ", is_final=True))
+    watched.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="away"))
+    assert watched.activities == 0
+    watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="yes", is_final=False))
+    assert watched.activities == 1
