@@ -49,6 +49,7 @@ PROJECT_IMAGES = (
             "operator/voicesession",
             "operator/conversations",
             "operator/kube",
+            "operator/rooms",
             "operator/token_service",
             "operator/voice_operator",
         ),

@@ -14,12 +14,13 @@ from typing import Any
 import aiohttp
 import jwt
 
+from rooms.client import RoomClient
+from rooms.tokens import RoomTokens
 from testing.livekit import KEY, SECRET
 from token_service.app import build_app
 from token_service.callers import build_authenticator
 from token_service.http_servers import build_server
 from token_service.kubernetes_api import Cluster
-from token_service.livekit_api import LiveKit
 from token_service.service import Service, TranscriptSource
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
@@ -134,10 +135,11 @@ async def running_front_door(
     """Serves the application on loopback until the block ends."""
     async with contextlib.AsyncExitStack() as stack:
         configured = build_settings(**settings)
-        livekit = LiveKit(configured.livekit_url, KEY, SECRET)
-        stack.push_async_callback(livekit.close)
+        rooms = RoomClient(configured.livekit_url, KEY, SECRET)
+        stack.push_async_callback(rooms.close)
         cache = WatchCache()
-        service = Service(configured, cluster, cache, livekit, build_authenticator(configured), transcripts)
+        tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
+        service = Service(configured, cluster, cache, rooms, tokens, authenticator, transcripts)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
         # With the protocol named, asyncio sends without delay.

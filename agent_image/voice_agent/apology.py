@@ -11,9 +11,9 @@ from livekit import rtc
 from livekit.rtc.participant import PublishDataError
 
 from voice_agent.spoken_cache import SAMPLE_RATE, build_frames
+from voicesession.names import DATA_TOPIC
 
 APOLOGY = "I am sorry, something has gone wrong on our side. Please try again later."
-TOPIC = "voice-agent"
 _SUBSCRIBE_SECONDS = 3.0
 _QUEUE_MILLIS = 200
 
@@ -32,7 +32,7 @@ async def tell_customer(room: rtc.Room, reason: str, message: str) -> None:
     body = json.dumps({"type": "error", "reason": reason, "message": message})
     try:
         async with asyncio.timeout(2):
-            await room.local_participant.publish_data(body, reliable=True, topic=TOPIC)
+            await room.local_participant.publish_data(body, reliable=True, topic=DATA_TOPIC)
     except (PublishDataError, TimeoutError) as error:
         _log.warning("the customer could not be told what went wrong: %s", type(error).__name__)
 

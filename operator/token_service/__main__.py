@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from pydantic import ValidationError
 
 from conversations.reader import TranscriptReader
+from rooms.client import RoomClient
+from rooms.tokens import RoomTokens
 from token_service.app import build_app
 from token_service.callers import Authenticator, build_authenticator
 from token_service.health import build_health_app
 from token_service.http_servers import build_server
 from token_service.kubernetes_api import KubernetesApi
-from token_service.livekit_api import LiveKit
 from token_service.logs import configure_logging
 from token_service.service import Service
 from token_service.settings import TokenServiceSettings
@@ -38,9 +39,9 @@ async def running_service(
     async with contextlib.AsyncExitStack() as stack:
         cluster = await KubernetesApi.connect(settings.namespace, settings.kubeconfig)
         stack.push_async_callback(cluster.close)
-        secret = settings.livekit_api_secret.get_secret_value()
-        livekit = LiveKit(settings.livekit_url, settings.livekit_api_key, secret)
-        stack.push_async_callback(livekit.close)
+        key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
+        rooms = RoomClient(settings.livekit_url, key, secret)
+        stack.push_async_callback(rooms.close)
         transcripts = None
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
@@ -49,7 +50,7 @@ async def running_service(
         cache = WatchCache()
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
-        yield Service(settings, cluster, cache, livekit, authenticator, transcripts), following
+        yield Service(settings, cluster, cache, rooms, RoomTokens(key, secret), authenticator, transcripts), following
 
 
 async def serve(settings: TokenServiceSettings, authenticator: Authenticator) -> None:

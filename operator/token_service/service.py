@@ -8,9 +8,10 @@ from typing import Protocol
 from fastapi import Request
 
 from conversations.reader import TranscriptItem
+from rooms.client import RoomClient
+from rooms.tokens import RoomTokens
 from token_service.callers import Authenticator, Caller, read_bearer
 from token_service.kubernetes_api import Cluster
-from token_service.livekit_api import LiveKit
 from token_service.problems import Problem, unavailable
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
@@ -33,7 +34,8 @@ class Service:
     settings: TokenServiceSettings
     cluster: Cluster
     cache: WatchCache
-    livekit: LiveKit
+    rooms: RoomClient
+    tokens: RoomTokens
     authenticator: Authenticator
     transcripts: TranscriptSource | None = None
 

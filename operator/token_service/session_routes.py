@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem as ConversationItem
+from rooms.tokens import Pass
 from token_service.callers import read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
-from token_service.livekit_api import Pass
 from token_service.problems import Problem, refusals, unavailable
 from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service
@@ -96,7 +96,7 @@ class _Owner:
         self._service = service
         self._room = room
         bearer = read_bearer(request.headers.get("authorization"))
-        self.customer = service.livekit.read_pass(bearer) if bearer else None
+        self.customer = service.tokens.read_pass(bearer) if bearer else None
         self._tenant = None
         if self.customer is None:
             self._tenant = service.authenticate(request).tenant

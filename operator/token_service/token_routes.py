@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Request
 from fastapi.openapi.models import Example
 
+from rooms.client import LiveKitUnavailableError
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
-from token_service.livekit_api import LiveKitUnavailableError
 from token_service.problems import Problem, refusals, unavailable
 from token_service.schemas import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
@@ -149,7 +149,7 @@ def _check_places(service: Service, ticket: CallTicket, room: str) -> None:
 def _sign(service: Service, wanted: WantedCall, ticket: CallTicket) -> str:
     limits = wanted.profile.spec.limits
     lifetime = service.settings.token_lifetime_seconds
-    token = service.livekit.sign_customer_token(wanted.customer, ticket, limits, lifetime)
+    token = service.tokens.sign_customer(wanted.customer, ticket, limits, lifetime)
     if len(token) > _TOKEN_CHARACTERS:
         detail = (
             "The token would be too long for a URL. Send less metadata, attributes or variables; "
@@ -173,7 +173,7 @@ async def _is_open(service: Service, ticket: CallTicket) -> bool:
 
 async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> None:
     try:
-        room = await service.livekit.create_room(
+        room = await service.rooms.create(
             wanted.customer.room, ticket, wanted.profile.spec.limits, wanted.customer.max_participants
         )
     except LiveKitUnavailableError as error:
@@ -213,7 +213,7 @@ def _check_new(room: RoomStart, ticket: CallTicket) -> None:
 
 async def _delete_room(service: Service, room: str) -> None:
     try:
-        await service.livekit.delete_room(room)
+        await service.rooms.delete(room)
     except LiveKitUnavailableError as error:
         # Its ticket names a VoiceSession that does not exist, so the operator's poll will close it.
         logger.warning("room without VoiceSession is left to the poll: %s", error)

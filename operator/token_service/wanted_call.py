@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from rooms.tokens import Customer
 from token_service.call_names import CallNames
 from token_service.callers import Caller
-from token_service.livekit_api import Customer
 from token_service.problems import Problem
 from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, Variables
 from voicesession.models import AgentPool, AgentProfile, Provider

@@ -6,11 +6,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from rooms.client import LiveKitUnavailableError
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError
-from token_service.livekit_api import LiveKitUnavailableError, RoomEvent, WebhookError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import Problem, refusals, unavailable
 from token_service.service import Service
+from token_service.webhooks import RoomEvent, WebhookError, read_webhook
 from voicesession import clock
 from voicesession.admission import (
     REJECTED,
@@ -45,7 +46,12 @@ def build_webhook_router(service: Service) -> APIRouter:
     async def receive_webhook(request: Request) -> Response:
         """Takes an event that LiveKit signed. After a 503 LiveKit sends it again."""
         try:
-            event = service.livekit.read_webhook(await request.body(), request.headers.get("authorization", ""))
+            event = read_webhook(
+                service.settings.livekit_api_key,
+                service.settings.livekit_api_secret.get_secret_value(),
+                await request.body(),
+                request.headers.get("authorization", ""),
+            )
         except WebhookError as error:
             WEBHOOKS.labels("forged").inc()
             detail = "Only LiveKit's server may call this: the signature is missing, expired or another body's."
@@ -78,7 +84,7 @@ def _try_again(what: str, error: Exception) -> Problem:
 async def _handle(service: Service, event: RoomEvent) -> None:
     room = event.room
     if abs(clock.now() - event.created_at) > _FRESH:
-        confirmed = await service.livekit.find_room(room.name)
+        confirmed = await service.rooms.find(room.name)
         if confirmed is None or confirmed.sid != room.sid:
             WEBHOOKS.labels("stale").inc()
             return
@@ -103,7 +109,7 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
         case Refuse() if customer_is_there:
             ADMISSIONS.labels(decision.reason).inc()
             logger.info("room turned away: %s", decision.reason)
-            await service.livekit.turn_away(room.name, decision)
+            await service.rooms.turn_away(room, decision, just_arrived=True)
         case Refuse():
             # Its customer could not hear why yet. Their arrival, some 100 ms later, is the next event.
             logger.info("room will be turned away: %s", decision.reason)

@@ -10,6 +10,7 @@ from typing import Any
 
 from conversations.closer import ConversationCloser
 from kube.store import Store
+from rooms.client import RoomClient
 from voice_operator.cache import Cache
 from voice_operator.calls.closing import Books
 from voice_operator.calls.memory import Calls
@@ -18,7 +19,6 @@ from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
 from voice_operator.kubernetes_api import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
 from voice_operator.livekit_address import LiveKitAddress
-from voice_operator.livekit_rooms import LiveKitRooms
 from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.preparation import Preparer
@@ -112,7 +112,9 @@ class Operator:
         ready_pods = ReadyPods(cache)
         pods = PodClient(self._keys.signing)
         self._stack.push_async_callback(pods.close)
-        rooms = LiveKitRooms(settings)
+        rooms = RoomClient(
+            settings.livekit_url, settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
+        )
         self._stack.push_async_callback(rooms.close)
         events = EventRecorder(self._kubernetes)
         events.start()

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
 from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
-from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.metrics import ROOMS_POLLED
 from voice_operator.settings import OperatorSettings
 from voicesession import clock
@@ -21,7 +21,6 @@ from voicesession.admission import (
     decide_admission,
     is_finished,
 )
-from voicesession.customer_words import build_notice
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +33,7 @@ _FAILURES_TO_GIVE_UP = 3
 class RoomPoll:
     """Polls the rooms as long as `run` runs."""
 
-    def __init__(
-        self, settings: OperatorSettings, cache: Cache, kubernetes: KubernetesApi, rooms: LiveKitRooms
-    ) -> None:
+    def __init__(self, settings: OperatorSettings, cache: Cache, kubernetes: KubernetesApi, rooms: RoomClient) -> None:
         self._settings = settings
         self._cache = cache
         self._kubernetes = kubernetes
@@ -80,9 +77,9 @@ class RoomPoll:
         live = [session for session in self._cache.sessions.all() if not is_finished(session)]
         return {sid for session in live for sid in (session.spec.room_sid, session.status.room_sid)}
 
-    async def _settle(self, room: Room) -> None:
+    async def _settle(self, room: RoomStart) -> None:
         admission = decide_admission(
-            RoomStart(room.name, room.sid, room.created_at, room.metadata),
+            room,
             clock.now(),
             self._cache.sessions.by_name.values(),
             self._cache.profiles.by_name,
@@ -100,7 +97,7 @@ class RoomPoll:
             case AlreadyServed() | NotOurs():
                 pass
 
-    async def _create(self, room: Room, body: dict[str, object]) -> None:
+    async def _create(self, room: RoomStart, body: dict[str, object]) -> None:
         try:
             self._cache.sessions.put(await self._kubernetes.create_session(body))
         except ConflictError:
@@ -111,10 +108,9 @@ class RoomPoll:
             return
         log.info("room %s had no VoiceSession: its webhook was lost", room.sid)
 
-    async def _turn_away(self, room: Room, refusal: Refuse) -> None:
+    async def _turn_away(self, room: RoomStart, refusal: Refuse) -> None:
         log.info("room %s is refused: %s", room.sid, refusal.reason)
-        await self._rooms.tell(room.name, build_notice(refusal.reason, refusal.message))
-        await self._rooms.delete(room.name, room.sid)
+        await self._rooms.turn_away(room, refusal, just_arrived=False)
 
 
 def _outcome(admission: Admission) -> str:

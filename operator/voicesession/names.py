@@ -37,6 +37,9 @@ AGENT_IDENTITY = "agent"
 
 AGENT_PORT = 8081
 
+# Of the data messages by which a customer is told that there is no agent, or that it failed.
+DATA_TOPIC = "voice-agent"
+
 ROOM_PREFIX = "voice_assistant_room_"
 USER_PREFIX = "voice_assistant_user_"
 

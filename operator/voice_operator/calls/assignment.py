@@ -1,20 +1,17 @@
-"""Builds what a claim writes on a Pod and what its agent is given. Pure, but for the signing clock."""
+"""Builds what a claim writes on a Pod and what its agent is given. Pure."""
 
 import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
-
-from livekit.api import AccessToken, VideoGrants
 
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pools.pod_template import build_owner_reference
 from voicesession.assignment import Assignment, conversation_write_token
 from voicesession.models import VoiceSession
 from voicesession.names import (
-    AGENT_IDENTITY,
     ATTEMPT_ANNOTATION,
     CLAIMED,
     CLAIMED_AT_ANNOTATION,
@@ -24,8 +21,6 @@ from voicesession.names import (
     WARM,
 )
 from voicesession.serving import Serving
-
-ROOM_TOKEN_LIFETIME = timedelta(seconds=60)
 
 
 def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetime) -> Sequence[dict[str, Any]]:
@@ -93,12 +88,3 @@ def build_assignment(
         tenant=session.spec.tenant,
         write_token=conversation_write_token(conversation_key, uid, attempt),
     )
-
-
-def mint_room_token(api_key: str, api_secret: str, room: str, display_name: str | None) -> str:
-    """Returns a token by which an agent, and only as the agent, may join this one room within 60 s."""
-    grants = VideoGrants(room_join=True, room=room, agent=True, can_update_own_metadata=True)
-    token = AccessToken(api_key, api_secret).with_identity(AGENT_IDENTITY).with_kind("agent").with_grants(grants)
-    if display_name:
-        token = token.with_name(display_name)
-    return token.with_ttl(ROOM_TOKEN_LIFETIME).to_jwt()

@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from rooms.client import LiveKitUnavailableError, RoomClient
+from rooms.tokens import RoomTokens
 from voice_operator.cache import Cache
-from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
+from voice_operator.calls.assignment import build_assignment, build_claim, own_room_name
 from voice_operator.calls.decide import (
     WORTH_TELLING,
     Admit,
@@ -42,7 +44,6 @@ from voice_operator.kubernetes_api import (
     Raw,
 )
 from voice_operator.livekit_address import LiveKitAddress
-from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS, JOINED_SECONDS, PODS_LOST, SESSIONS_FINISHED
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pods.client import PodClient, PodRequestError
@@ -83,7 +84,7 @@ class Reconciler:
         ready_pods: ReadyPods,
         kubernetes: KubernetesApi,
         pods: PodClient,
-        rooms: LiveKitRooms,
+        rooms: RoomClient,
         events: EventRecorder,
         queue: WorkQueue[Key],
         template_of: Callable[[AgentPool], str],
@@ -99,6 +100,7 @@ class Reconciler:
         self._kubernetes = kubernetes
         self._pods = pods
         self._rooms = rooms
+        self._tokens = RoomTokens(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
         self._events = events
         self._queue = queue
         self._template_of = template_of
@@ -386,9 +388,6 @@ class Reconciler:
     def _connect(self, call: Call, session: VoiceSession, view: CallView, pod: AgentPod) -> None:
         assignment = None
         if isinstance(view.serving, Serving):
-            settings = self._settings
-            display_name = view.serving.profile.spec.display_name
-            secret = settings.livekit_api_secret.get_secret_value()
             assignment = build_assignment(
                 session,
                 view.serving,
@@ -396,7 +395,7 @@ class Reconciler:
                 call.room,
                 call.room_sid,
                 self._livekit.url,
-                mint_room_token(settings.livekit_api_key, secret, call.room, display_name),
+                self._tokens.sign_agent(call.room, view.serving.profile.spec.display_name),
                 self._keys.conversation,
             )
         old, key = call.link, Key(Kind.CALL, call.uid)
@@ -487,9 +486,7 @@ class Reconciler:
             voice_session=session.metadata.name,
         )
         try:
-            room = await self._rooms.create(
-                call.room, ticket.model_dump_json(by_alias=True, exclude_none=True), view.serving.limits
-            )
+            room = await self._rooms.create(call.room, ticket, view.serving.limits)
         except LiveKitUnavailableError as error:
             first = call.livekit_error is None
             call.livekit_error = str(error)

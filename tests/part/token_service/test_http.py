@@ -19,6 +19,7 @@ import pytest
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem
+from rooms.tokens import RoomTokens
 from testing.fake_cluster import FakeCluster
 from testing.livekit import KEY, SECRET
 from testing.token_service_app import (
@@ -324,7 +325,7 @@ async def test_our_own_mistakes_tell_nothing(door: FrontDoor, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise RuntimeError("the secret is 42")
 
-    monkeypatch.setattr(door.service.livekit, "sign_customer_token", fail)
+    monkeypatch.setattr(RoomTokens, "sign_customer", fail)
     answer = await door.call("POST", "/api/token")
     problem = check_problem(answer, 500, "internal")
     assert "42" not in json.dumps(problem)
@@ -334,7 +335,7 @@ async def test_a_body_that_breaks_off_asks_for_nothing(
     door: FrontDoor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(door.service.livekit, "create_room", asked.append)
+    monkeypatch.setattr(door.service.rooms, "create", asked.append)
     address = urlsplit(door.url)
     _, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(
@@ -410,7 +411,7 @@ async def test_pages_of_listed_origins_can_read_of_our_mistakes(
 
     async with running_front_door(cluster, cors_allowed_origins="https://shop.example") as door:
         await until_synced(door)
-        monkeypatch.setattr(door.service.livekit, "sign_customer_token", fail)
+        monkeypatch.setattr(RoomTokens, "sign_customer", fail)
         answer = await door.call("POST", "/api/token", headers={"Origin": "https://shop.example"})
         check_problem(answer, 500, "internal")
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 
+from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
 from testing.livekit import LiveKitServer, free_port, running_livekit
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
-from token_service.livekit_api import Customer
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket, parse_ticket
@@ -239,7 +239,7 @@ async def test_a_refreshed_token_restarts_the_room_but_gets_no_agent_beyond_its_
         await until_synced(door)
         ticket = parse_ticket(ticket_of(await get_token(door)))
         aged = ticket.model_copy(update={"issued_at": ticket.issued_at - timedelta(seconds=11)})
-        token = door.service.livekit.sign_customer_token(
+        token = door.service.tokens.sign_customer(
             Customer("refreshed-room", "ada"), aged, EffectiveLimits(), lifetime_seconds=600
         )
         guest = Guest()

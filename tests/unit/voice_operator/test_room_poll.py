@@ -8,12 +8,13 @@ from typing import cast
 import pytest
 from pydantic import SecretStr
 
+from rooms.client import LiveKitUnavailableError, RoomClient
 from testing.operator_objects import make_profile
 from voice_operator.cache import Cache
 from voice_operator.kubernetes_api import ForbiddenError, KubernetesApi
-from voice_operator.livekit_rooms import LiveKitRooms, LiveKitUnavailableError, Room
 from voice_operator.room_poll import RoomPoll
 from voice_operator.settings import OperatorSettings
+from voicesession.admission import Refuse, RoomStart
 from voicesession.tickets import new_ticket
 
 
@@ -28,16 +29,18 @@ class Rooms:
         self._stuck = stuck
         ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - ticket_age})
         metadata, started = ticket.model_dump_json(by_alias=True), datetime.now(UTC) - timedelta(minutes=1)
-        self._rooms = [Room(name, f"sid-of-{name}", metadata, started) for name in names]
+        self._rooms = [RoomStart(name, f"sid-of-{name}", started, metadata) for name in names]
 
-    async def list(self) -> list[Room]:
+    async def list(self) -> list[RoomStart]:
         if self.errors:
             raise self.errors.pop(0)
         self.looked.set()
         return self._rooms
 
-    async def tell(self, _name: str, message: dict[str, object]) -> None:
-        self.told.append(message["reason"])
+    async def turn_away(self, room: RoomStart, refusal: Refuse, *, just_arrived: bool) -> None:
+        assert not just_arrived
+        self.told.append(refusal.reason)
+        await self.delete(room.name, room.sid)
 
     async def delete(self, name: str, _sid: str) -> None:
         if name in self._stuck:
@@ -61,7 +64,7 @@ def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = Non
         conversation_key_file=Path("key"),
         room_poll_seconds=0.001,
     )
-    return RoomPoll(settings, cache or Cache(), cast(KubernetesApi, kubernetes), cast(LiveKitRooms, rooms))
+    return RoomPoll(settings, cache or Cache(), cast(KubernetesApi, kubernetes), cast(RoomClient, rooms))
 
 
 async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:

@@ -1,9 +1,7 @@
 """What a claim writes, and what an agent is given."""
 
-import jwt
-
 from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_session
-from voice_operator.calls.assignment import build_assignment, build_claim, mint_room_token, own_room_name
+from voice_operator.calls.assignment import build_assignment, build_claim, own_room_name
 from voice_operator.events import build_event
 from voicesession.assignment import Assignment, conversation_write_token
 from voicesession.models import EffectiveLimits
@@ -55,21 +53,6 @@ def test_the_operators_own_room_has_the_same_unguessable_name_each_time() -> Non
 
 def test_the_name_of_a_room_is_no_write_token() -> None:
     assert conversation_write_token(KEY, UID, 1)[:22] not in own_room_name(KEY, UID)
-
-
-def test_the_room_token_is_for_this_room_as_the_agent_for_a_minute() -> None:
-    claims = jwt.decode(mint_room_token("key", SECRET, "room", "Ada"), SECRET, algorithms=["HS256"])
-    assert (claims["sub"], claims["kind"], claims["name"]) == ("agent", "agent", "Ada")
-    assert claims["video"] == {
-        "roomJoin": True,
-        "room": "room",
-        "agent": True,
-        "canUpdateOwnMetadata": True,
-        "canPublish": True,
-        "canSubscribe": True,
-        "canPublishData": True,
-    }
-    assert claims["exp"] - claims["nbf"] == 60
 
 
 def test_the_assignment_says_everything_about_the_call() -> None:

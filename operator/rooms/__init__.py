@@ -1,0 +1,1 @@
+"""LiveKit's server, for every part of the control plane."""

@@ -1,0 +1,126 @@
+"""Asks LiveKit's server: rooms made, listed and deleted, their participants told something, or turned away."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import aiohttp
+from livekit import api
+from livekit.protocol.models import Room
+
+from rooms.options import build_options
+from voicesession.admission import Refuse, RoomStart
+from voicesession.customer_words import build_notice
+from voicesession.models import EffectiveLimits
+from voicesession.names import AGENT_IDENTITY, DATA_TOPIC
+from voicesession.tickets import CallTicket
+
+T = TypeVar("T")
+
+_TIMEOUT_SECONDS = 5.0
+# A customer who has just arrived hears nothing before their data channel is open.
+_OPENING_SECONDS = 0.3
+# Deleting a room drops what is on its way to its participants.
+_DELIVERY_SECONDS = 0.3
+
+
+class LiveKitUnavailableError(Exception):
+    """LiveKit did not answer, or refused: whether the request took effect is unknown. The message says which."""
+
+
+class RoomClient:
+    """LiveKit's rooms. Every method but `close` may raise LiveKitUnavailableError."""
+
+    def __init__(self, url: str, key: str, secret: str) -> None:
+        """Opens no connection yet; needs a running event loop."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        # With its failover, LiveKit Cloud would be asked three times before anybody hears that it does not answer.
+        self._api = api.LiveKitAPI(url, key, secret, timeout=timeout, failover=False)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._api.aclose()
+
+    async def create(
+        self, name: str, ticket: CallTicket, limits: EffectiveLimits, max_participants: int = 0
+    ) -> RoomStart:
+        """Creates a room with this ticket, or returns the one of this name that there is, with its own ticket.
+
+        `max_participants`: without the agent; 0 is no limit.
+        """
+        request = api.CreateRoomRequest(name=name, **build_options(ticket, limits, max_participants))
+        return read_room(await _ask("creating a room", self._api.room.create_room(request)))
+
+    async def list(self, names: Sequence[str] = ()) -> list[RoomStart]:
+        """Returns the rooms of these names that there are; all rooms where none is given."""
+        request = api.ListRoomsRequest(names=names)
+        answer = await _ask("listing rooms", self._api.room.list_rooms(request))
+        return [read_room(room) for room in answer.rooms]
+
+    async def find(self, name: str) -> RoomStart | None:
+        """Returns the room of this name as LiveKit has it now, or None."""
+        return next(iter(await self.list([name])), None)
+
+    async def delete(self, name: str, sid: str | None = None) -> None:
+        """Deletes a room, unless there is none. With a sid: only this start of it, not a later one of the same name."""
+        if sid and not any(room.sid == sid for room in await self.list([name])):
+            return
+        try:
+            await _ask("deleting a room", self._api.room.delete_room(api.DeleteRoomRequest(room=name)))
+        except _RoomMissingError:
+            return
+
+    async def tell(self, name: str, message: Mapping[str, object]) -> None:
+        """Sends a data message to a room's participants, if there are any; waits until it can have reached them."""
+        request = api.SendDataRequest(
+            room=name, data=json.dumps(message).encode(), kind=api.DataPacket.Kind.RELIABLE, topic=DATA_TOPIC
+        )
+        try:
+            await _ask("sending a message to a room", self._api.room.send_data(request))
+        except LiveKitUnavailableError:
+            # Of a room that it lacks, LiveKit says not that, but that no server of its own answers.
+            if await self.find(name) is None:
+                return
+            raise
+        await asyncio.sleep(_DELIVERY_SECONDS)
+
+    async def turn_away(self, room: RoomStart, refusal: Refuse, *, just_arrived: bool) -> None:
+        """Tells the customer of this start of a room why there will be no agent, then deletes the room.
+
+        `just_arrived`: the customer is only now coming in.
+        """
+        if just_arrived:
+            await asyncio.sleep(_OPENING_SECONDS)
+        await self.tell(room.name, build_notice(refusal.reason, refusal.message))
+        await self.delete(room.name, room.sid)
+
+    async def has_agent(self, name: str) -> bool:
+        """Tells whether LiveKit sees an agent in this room."""
+        request = api.ListParticipantsRequest(room=name)
+        try:
+            answer = await _ask("listing participants", self._api.room.list_participants(request))
+        except _RoomMissingError:
+            return False
+        return any(participant.identity == AGENT_IDENTITY for participant in answer.participants)
+
+
+class _RoomMissingError(LiveKitUnavailableError):
+    """LiveKit has no such room."""
+
+
+def read_room(room: Room) -> RoomStart:
+    """Returns a room as LiveKit's messages have it; the time of its start by the millisecond where they tell it."""
+    created_at = room.creation_time_ms / 1000 if room.creation_time_ms else room.creation_time
+    return RoomStart(room.name, room.sid, datetime.fromtimestamp(created_at, UTC), room.metadata)
+
+
+async def _ask(what: str, request: Awaitable[T]) -> T:
+    try:
+        return await request
+    except api.ServerError as error:
+        kind = _RoomMissingError if error.code == api.ServerErrorCode.NOT_FOUND else LiveKitUnavailableError
+        raise kind(f"{what}: {error}") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise LiveKitUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
