@@ -6,12 +6,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from conversations.closer import ConversationCloser
-from kube.store import Store
 from rooms.client import RoomClient
-from voice_operator.cache import Cache
+from voice_operator.cache import PODS, Cache
 from voice_operator.calls.closing import Books
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.reconciler import Reconciler
@@ -22,17 +20,21 @@ from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.preparation import Preparer
+from voice_operator.pools.probes import Probes
+from voice_operator.pools.profiles import ProfileReconciler
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.reconciler import PoolReconciler
+from voice_operator.pools.status_writer import StatusWriter
+from voice_operator.pools.templates import Templates
 from voice_operator.room_poll import RoomPoll
 from voice_operator.routing import Routing
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
+from voice_operator.write_through import WriteThrough
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
 log = logging.getLogger(__name__)
 
-PODS = "pods"
 _RELIST_SECONDS = 2.0
 # The watches begin some time after the first lists; what was deleted in between is found by an early resync.
 _FIRST_RESYNC_SECONDS = 5.0
@@ -47,12 +49,6 @@ class Operator:
         self._settings = settings
         self._kubernetes = kubernetes
         self._keys = keys
-        self._stores: dict[str, Store[Any]] = {
-            VOICE_SESSIONS: self.cache.sessions,
-            AGENT_POOLS: self.cache.pools,
-            AGENT_PROFILES: self.cache.profiles,
-            PODS: self.cache.pods,
-        }
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile, on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc()
         )
@@ -76,7 +72,7 @@ class Operator:
         self.synced = True
         log.info(
             "started: %d VoiceSessions, %d pods, %d pools, %d profiles",
-            *(len(self._stores[plural].by_name) for plural in (VOICE_SESSIONS, PODS, AGENT_POOLS, AGENT_PROFILES)),
+            *(len(self.cache.stores[plural].by_name) for plural in (VOICE_SESSIONS, PODS, AGENT_POOLS, AGENT_PROFILES)),
         )
 
     async def stop(self) -> None:
@@ -94,13 +90,13 @@ class Operator:
     def see(self, plural: str, kind: str | None, raw: Raw) -> None:
         """Takes in what a watch tells. `kind` is DELETED, or anything else for an object as it is."""
         if kind == "DELETED":
-            self._stores[plural].remove(raw["metadata"]["name"], raw["metadata"]["uid"])
+            self.cache.stores[plural].remove(raw["metadata"]["name"], raw["metadata"]["uid"])
         else:
-            self._stores[plural].put(raw)
+            self.cache.stores[plural].put(raw)
 
     async def resync(self) -> None:
         """Compares the cache with full lists: what a watch has missed is found here."""
-        for plural, store in self._stores.items():
+        for plural, store in self.cache.stores.items():
             raws, version = await self._list(plural)
             gone = store.resync(raws, version)
             if gone:
@@ -121,16 +117,20 @@ class Operator:
         self._stack.push_async_callback(events.stop)
         books = Books(await self._open_closer(), self._queue)
         livekit = LiveKitAddress(settings.pod_livekit_url)
+        templates = Templates(self._keys.public_pem, settings.agent_database_secret, settings.log_level)
+        kubernetes = WriteThrough(self._kubernetes, cache)
+        probes = Probes(cache, ready_pods, pods, self._queue)
+        self._stack.push_async_callback(probes.close)
         pools = PoolReconciler(
-            settings=settings,
-            keys=self._keys,
             cache=cache,
             ready_pods=ready_pods,
-            kubernetes=self._kubernetes,
-            pods=pods,
+            templates=templates,
+            kubernetes=kubernetes,
+            probes=probes,
+            statuses=StatusWriter(AGENT_POOLS, Kind.POOL, kubernetes, self._queue),
             queue=self._queue,
         )
-        self._stack.push_async_callback(pools.close)
+        profiles = ProfileReconciler(cache, StatusWriter(AGENT_PROFILES, Kind.PROFILE, kubernetes, self._queue))
         reconciler = Reconciler(
             settings=settings,
             keys=self._keys,
@@ -142,8 +142,8 @@ class Operator:
             rooms=rooms,
             events=events,
             queue=self._queue,
-            template_of=pools.template_of,
-            trouble_of=pools.trouble_of,
+            templates=templates,
+            troubles=pools.troubles,
             close_books=books.close,
             livekit=livekit,
         )
@@ -151,7 +151,7 @@ class Operator:
         self._handlers = {
             Kind.CALL: reconciler.reconcile_call,
             Kind.POOL: pools.reconcile_pool,
-            Kind.PROFILE: pools.reconcile_profile,
+            Kind.PROFILE: profiles.reconcile_profile,
             Kind.PREPARATION: Preparer(cache, ready_pods, pods).reconcile_preparation,
             Kind.BOOKS: books.reconcile_books,
         }

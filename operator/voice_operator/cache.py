@@ -1,9 +1,14 @@
 """What the operator has seen of the API server so far, and the answers to its own writes at once."""
 
+from typing import Any
+
 from kube.store import Store
 from voice_operator.pods.agent_pod import AgentPod, read_pod
 from voicesession.admission import is_finished
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+
+PODS = "pods"
 
 
 def _live_profile(session: VoiceSession) -> str | None:
@@ -41,3 +46,9 @@ class Cache:
                 "session": lambda pod: pod.session,
             },
         )
+        self.stores: dict[str, Store[Any]] = {
+            VOICE_SESSIONS: self.sessions,
+            AGENT_POOLS: self.pools,
+            AGENT_PROFILES: self.profiles,
+            PODS: self.pods,
+        }

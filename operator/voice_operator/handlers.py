@@ -6,7 +6,8 @@ from typing import Any
 
 import kopf
 
-from voice_operator.app import PODS, Operator
+from voice_operator.app import Operator
+from voice_operator.cache import PODS
 from voice_operator.kopf_events import hand_events_to
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 

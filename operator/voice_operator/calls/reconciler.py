@@ -1,7 +1,7 @@
 """Brings one call forward: observe, decide, act, until there is nothing left but to wait."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from rooms.client import LiveKitUnavailableError, RoomClient
@@ -50,13 +50,14 @@ from voice_operator.pods.client import PodClient, PodRequestError
 from voice_operator.pods.link import PodLink
 from voice_operator.pods.link_view import LinkState
 from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.pools.templates import Templates
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.customer_words import build_notice, words_for_customer
-from voicesession.models import AgentPool, EndReason, Phase, VoiceSession, VoiceSessionStatus
+from voicesession.models import EndReason, Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 from voicesession.serving import Problem, Serving, resolve_serving
 from voicesession.tickets import new_ticket
@@ -87,8 +88,8 @@ class Reconciler:
         rooms: RoomClient,
         events: EventRecorder,
         queue: WorkQueue[Key],
-        template_of: Callable[[AgentPool], str],
-        trouble_of: Callable[[AgentPool], Trouble | None],
+        templates: Templates,
+        troubles: Mapping[str, Trouble],
         close_books: Callable[[str, EndReason], None],
         livekit: LiveKitAddress,
     ) -> None:
@@ -103,8 +104,8 @@ class Reconciler:
         self._tokens = RoomTokens(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
         self._events = events
         self._queue = queue
-        self._template_of = template_of
-        self._trouble_of = trouble_of
+        self._templates = templates
+        self._troubles = troubles
         self._close_books = close_books
         self._livekit = livekit
         self._no_pod_timeout = timedelta(seconds=settings.no_pod_timeout_seconds)
@@ -260,7 +261,7 @@ class Reconciler:
         """Returns why the pool of a call that has waited for a while does not come up."""
         if call.waiting_for is None or not isinstance(serving, Serving) or now < call.arrived_at + WORTH_TELLING:
             return None
-        return self._trouble_of(serving.pool)
+        return self._troubles.get(serving.pool.metadata.name)
 
     def _find_limit(self, session: VoiceSession, serving: Serving | Problem | None) -> Problem | None:
         """Returns which limit the call would exceed if it began now."""
@@ -326,7 +327,7 @@ class Reconciler:
     async def _claim(self, call: Call, session: VoiceSession, view: CallView, attempt: int) -> None:
         assert isinstance(view.serving, Serving)  # noqa: S101 - a claim is decided for a serving pool only
         pool = view.serving.pool
-        pod = self._ready.reserve_for(call, pool.metadata.name, self._template_of(pool))
+        pod = self._ready.reserve_for(call, pool.metadata.name, self._templates.hash_of(pool))
         if pod is None:
             return
         call.claiming = True
