@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from token_service.callers import Caller
-from token_service.problems import Problem
+from token_service.problems import HttpProblem
 from voicesession.names import ROOM_PREFIX, USER_PREFIX, new_participant_identity, new_room_name
 from voicesession.tickets import new_call_id
 
@@ -40,7 +40,7 @@ def choose_names(caller: Caller, idempotency_key: str | None, secret: str) -> Ca
     """Returns unguessable names: new ones, or the ones that belong to this caller's key.
 
     Raises:
-        Problem: 422, the key is none, or may be guessed by others.
+        HttpProblem: 422, the key is none, or may be guessed by others.
     """
     if idempotency_key is None:
         return CallNames(new_room_name(), new_participant_identity(), new_call_id())
@@ -65,13 +65,13 @@ def is_hard_to_guess(key: str) -> bool:
 def _check_key(caller: Caller, key: str) -> None:
     if not _KEY.fullmatch(key):
         detail = "Idempotency-Key must be 1 to 255 printable ASCII characters without spaces."
-        raise Problem(422, "idempotency-key", "Unusable Idempotency-Key", detail)
+        raise HttpProblem(422, "idempotency-key", "Unusable Idempotency-Key", detail)
     if caller.tenant is None and not is_hard_to_guess(key):
         detail = (
             "Nobody is asked for an API key here, so whoever guesses an Idempotency-Key gets its room. Send 128 random "
             "bits: 22 random characters of base64url or 32 hexadecimal digits. A UUID has only 122."
         )
-        raise Problem(422, "idempotency-key", "Guessable Idempotency-Key", detail)
+        raise HttpProblem(422, "idempotency-key", "Guessable Idempotency-Key", detail)
 
 
 def _derive(secret: str, use: str, tenant: str | None, key: str) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from token_service.problems import Problem
+from token_service.problems import HttpProblem
 from token_service.settings import TokenServiceSettings
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Authenticator(Protocol):
     """Tells who asks."""
 
     def authenticate(self, bearer: str | None) -> Caller:
-        """Returns the caller who shows this bearer token; raises Problem 401 for a stranger."""
+        """Returns the caller who shows this bearer token; raises HttpProblem 401 for a stranger."""
 
 
 class Anybody:
@@ -120,5 +120,5 @@ def read_bearer(authorization: str | None) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _unauthorized(detail: str) -> Problem:
-    return Problem(401, "unauthorized", "Who are you?", detail, headers={"WWW-Authenticate": "Bearer"})
+def _unauthorized(detail: str) -> HttpProblem:
+    return HttpProblem(401, "unauthorized", "Who are you?", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from token_service.metrics import REQUESTS
-from token_service.problems import Problem, build_problem, internal_error
+from token_service.problems import HttpProblem, build_problem, internal_error
 
 logger = logging.getLogger("token_service.access")
 failures = logging.getLogger("token_service.failures")
@@ -108,11 +108,11 @@ class BodyLimit:
             return  # what came of the body is not what was asked for, and nobody waits for the answer
         except TimeoutError:
             detail = f"The body did not arrive within {_BODY_SECONDS:.0f} s."
-            await self._refuse(Problem(408, "slow-body", "Slow body", detail), scope, receive, send)
+            await self._refuse(HttpProblem(408, "slow-body", "Slow body", detail), scope, receive, send)
             return
         if body is None:
             detail = f"The body has more than {self._limit} bytes. Send less."
-            await self._refuse(Problem(413, "body-too-large", "Body too large", detail), scope, receive, send)
+            await self._refuse(HttpProblem(413, "body-too-large", "Body too large", detail), scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
 
@@ -134,7 +134,7 @@ class BodyLimit:
                 return b"".join(chunks)
 
     @staticmethod
-    async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
         # What is left of the body is not read, so the connection cannot be used again.
         problem.headers["Connection"] = "close"
         await build_problem(problem, scope["path"], scope.get("request_id", ""))(scope, receive, send)

@@ -14,7 +14,7 @@ CONTENT_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:problem-type:"
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+class HttpProblem(Exception):  # noqa: N818 - RFC 9457's own word
     """A refusal. `kind` is the last part of its `type`, for programs; `detail` says what to do, for people."""
 
     def __init__(
@@ -35,10 +35,10 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.headers = dict(headers or {})
 
 
-def unavailable(what: str, retry_after: int = 2) -> Problem:
+def unavailable(what: str, retry_after: int = 2) -> HttpProblem:
     """Returns the refusal for when `what` does not answer."""
     detail = f"{what} cannot be reached just now. Nothing was changed; try again in {retry_after} s."
-    return Problem(503, "unavailable", "Try again shortly", detail, retry_after)
+    return HttpProblem(503, "unavailable", "Try again shortly", detail, retry_after)
 
 
 class InvalidField(BaseModel):
@@ -80,7 +80,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ProblemDetails, "description": _DESCRIPTIONS[status]} for status in statuses}
 
 
-def build_problem(problem: Problem, path: str, request_id: str, errors: Sequence[Any] = ()) -> Response:
+def build_problem(problem: HttpProblem, path: str, request_id: str, errors: Sequence[Any] = ()) -> Response:
     """Returns the answer for a refusal."""
     body: dict[str, Any] = {
         "type": _TYPE_PREFIX + problem.kind,
@@ -99,38 +99,44 @@ def build_problem(problem: Problem, path: str, request_id: str, errors: Sequence
     return Response(json.dumps(body), problem.status, headers, CONTENT_TYPE)
 
 
-def internal_error() -> Problem:
+def internal_error() -> HttpProblem:
     """Returns the refusal for our own mistakes; what went wrong stands in the log only."""
     detail = "That is a mistake of this service. Its log has more under this request's id."
-    return Problem(500, "internal", "Internal error", detail)
+    return HttpProblem(500, "internal", "Internal error", detail)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
     """Makes the app answer every refusal in the one form."""
-    app.add_exception_handler(Problem, _handle_problem)
+    app.add_exception_handler(HttpProblem, _handle_problem)
     app.add_exception_handler(RequestValidationError, _handle_validation)
     app.add_exception_handler(HTTPException, _handle_http)
 
 
-def _answer(request: Request, problem: Problem, errors: Sequence[Any] = ()) -> Response:
+def _answer(request: Request, problem: HttpProblem, errors: Sequence[Any] = ()) -> Response:
     return build_problem(problem, request.url.path, request.scope.get("request_id", ""), errors)
 
 
 def _handle_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - it is registered for this class
+    assert isinstance(error, HttpProblem)  # noqa: S101 - it is registered for this class
     return _answer(request, error)
 
 
 def _handle_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class
     if error.status_code == 404:
-        return _answer(request, Problem(404, "not-found", "Not found", "There is nothing here; /docs lists what is."))
+        return _answer(
+            request, HttpProblem(404, "not-found", "Not found", "There is nothing here; /docs lists what is.")
+        )
     if error.status_code == 405:
         detail = f"{request.method} is not what this path takes; /docs lists what it does."
-        return _answer(request, Problem(405, "method-not-allowed", "Method not allowed", detail, headers=error.headers))
+        return _answer(
+            request, HttpProblem(405, "method-not-allowed", "Method not allowed", detail, headers=error.headers)
+        )
     if error.status_code == 400:
         return _answer(request, _malformed())
-    return _answer(request, Problem(error.status_code, "refused", "Refused", str(error.detail), headers=error.headers))
+    return _answer(
+        request, HttpProblem(error.status_code, "refused", "Refused", str(error.detail), headers=error.headers)
+    )
 
 
 def _handle_validation(request: Request, error: Exception) -> Response:
@@ -142,11 +148,13 @@ def _handle_validation(request: Request, error: Exception) -> Response:
     errors = [{"pointer": _pointer(each["loc"]), "detail": each["msg"]} for each in found]
     first = errors[0]
     detail = f"{first['pointer']}: {first['detail']}"
-    return _answer(request, Problem(422, "invalid-request", "The request has invalid fields", detail), errors[:20])
+    return _answer(request, HttpProblem(422, "invalid-request", "The request has invalid fields", detail), errors[:20])
 
 
-def _malformed() -> Problem:
-    return Problem(400, "malformed", "Malformed body", "The body is not JSON. Send a JSON object, or no body at all.")
+def _malformed() -> HttpProblem:
+    return HttpProblem(
+        400, "malformed", "Malformed body", "The body is not JSON. Send a JSON object, or no body at all."
+    )
 
 
 def _pointer(location: Sequence[str | int]) -> str:

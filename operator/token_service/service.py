@@ -12,7 +12,7 @@ from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.callers import Authenticator, Caller, read_bearer
 from token_service.kubernetes_api import Cluster
-from token_service.problems import Problem, unavailable
+from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
 from voicesession.admission import Refuse
@@ -43,7 +43,7 @@ class Service:
         """Returns who asks. Rate limits, when they come, belong here: the caller is known, nothing was done yet.
 
         Raises:
-            Problem: 401 for a stranger.
+            HttpProblem: 401 for a stranger.
         """
         caller = self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
         request.scope["tenant"] = caller.tenant
@@ -53,12 +53,12 @@ class Service:
         """Makes sure that the cluster's objects are known.
 
         Raises:
-            Problem: 503, they are not yet.
+            HttpProblem: 503, they are not yet.
         """
         if not self.cache.synced:
             raise unavailable("Kubernetes")
 
 
-def no_place(refusal: Refuse) -> Problem:
+def no_place(refusal: Refuse) -> HttpProblem:
     """Returns the answer to a request that a room's start would be refused for."""
-    return Problem(429, refusal.reason, "No free place", refusal.message, refusal.retry_after)
+    return HttpProblem(429, refusal.reason, "No free place", refusal.message, refusal.retry_after)

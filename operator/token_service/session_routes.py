@@ -10,7 +10,7 @@ from conversations.reader import TranscriptItem as ConversationItem
 from rooms.tokens import Pass
 from token_service.callers import read_bearer
 from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
-from token_service.problems import Problem, refusals, unavailable
+from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service
 from voicesession import clock
@@ -59,7 +59,9 @@ def build_session_router(service: Service) -> APIRouter:
         """Returns the call's words so far, as they were heard, in order."""
         session = await _Owner(service, request, room).require_session()
         if service.transcripts is None:
-            raise Problem(404, "no-transcripts", "No transcripts", "This service has no database to read them from.")
+            raise HttpProblem(
+                404, "no-transcripts", "No transcripts", "This service has no database to read them from."
+            )
         try:
             items = await service.transcripts.read_transcript(session.metadata.uid)
         except ConversationsUnavailableError as error:
@@ -102,12 +104,12 @@ class _Owner:
             self._tenant = service.authenticate(request).tenant
             if self._tenant is None:
                 detail = "Show the participant's token as `Authorization: Bearer TOKEN`."
-                raise Problem(401, "unauthorized", "Whose call?", detail, headers={"WWW-Authenticate": "Bearer"})
+                raise HttpProblem(401, "unauthorized", "Whose call?", detail, headers={"WWW-Authenticate": "Bearer"})
         elif self.customer.room != room:
             raise _not_there()
 
     async def require_session(self) -> VoiceSession:
-        """Returns the newest call in the room; raises Problem 404 where there is none of this owner's."""
+        """Returns the newest call in the room; raises HttpProblem 404 where there is none of this owner's."""
         session = await self.find_session()
         if session is None:
             raise _not_there()
@@ -188,11 +190,11 @@ def _build_item(item: ConversationItem) -> TranscriptItem:
     )
 
 
-def _not_there() -> Problem:
+def _not_there() -> HttpProblem:
     detail = "There is no call in this room, it was cleaned up, or it is not yours."
-    return Problem(404, "no-such-call", "No such call", detail)
+    return HttpProblem(404, "no-such-call", "No such call", detail)
 
 
-def _kubernetes_away(error: Exception) -> Problem:
+def _kubernetes_away(error: Exception) -> HttpProblem:
     logger.warning("VoiceSessions not reached: %s", error)
     return unavailable("Kubernetes")

@@ -10,7 +10,7 @@ from rooms.client import LiveKitUnavailableError
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
-from token_service.problems import Problem, refusals, unavailable
+from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
 from token_service.wanted_call import WantedCall, decide_call, pick_pool, providers_of
@@ -155,7 +155,7 @@ def _sign(service: Service, wanted: WantedCall, ticket: CallTicket) -> str:
             "The token would be too long for a URL. Send less metadata, attributes or variables; "
             "by /api/connection-details variables do not enter the token."
         )
-        raise Problem(422, "token-too-long", "Too much for a token", detail)
+        raise HttpProblem(422, "token-too-long", "Too much for a token", detail)
     return token
 
 
@@ -208,7 +208,7 @@ def _check_new(room: RoomStart, ticket: CallTicket) -> None:
         ours = False
     if not ours:
         detail = f"There is a call in room {room.name!r} already. Join it by /api/token, or name another room."
-        raise Problem(409, "room-in-use", "Room in use", detail)
+        raise HttpProblem(409, "room-in-use", "Room in use", detail)
 
 
 async def _delete_room(service: Service, room: str) -> None:
@@ -219,14 +219,14 @@ async def _delete_room(service: Service, room: str) -> None:
         logger.warning("room without VoiceSession is left to the poll: %s", error)
 
 
-def _kubernetes_away(error: Exception) -> Problem:
+def _kubernetes_away(error: Exception) -> HttpProblem:
     logger.warning("no VoiceSession created: %s", error)
     return unavailable("Kubernetes")
 
 
-def _used_up() -> Problem:
+def _used_up() -> HttpProblem:
     detail = "The call of this Idempotency-Key is over. Ask with a new key for a new call."
-    return Problem(409, "call-over", "This call is over", detail)
+    return HttpProblem(409, "call-over", "This call is over", detail)
 
 
 def _list_choices(service: Service) -> list[ProfileChoice]:

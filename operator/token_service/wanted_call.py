@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from rooms.tokens import Customer
 from token_service.call_names import CallNames
 from token_service.callers import Caller
-from token_service.problems import Problem
+from token_service.problems import HttpProblem
 from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, Variables
 from voicesession.models import AgentPool, AgentProfile, Provider
 from voicesession.names import AGENT_IDENTITY
@@ -60,7 +60,7 @@ def decide_call(
     """Returns the call that is asked for.
 
     Raises:
-        Problem: 403 for what callers may not choose, 422 for what does not exist or contradicts itself.
+        HttpProblem: 403 for what callers may not choose, 422 for what does not exist or contradicts itself.
     """
     config = request.room_config or RoomConfig()
     _refuse_fixed(config)
@@ -156,7 +156,7 @@ def _find_profile(name: str, profiles: Mapping[str, AgentProfile], allow_hidden:
     profile = profiles.get(name)
     if profile is None or not (profile.spec.public or allow_hidden):
         detail = f"There is no public agent profile {name!r}. GET /api/profiles lists those there are."
-        raise Problem(422, "unknown-profile", "Unknown profile", detail)
+        raise HttpProblem(422, "unknown-profile", "Unknown profile", detail)
     return profile
 
 
@@ -169,13 +169,13 @@ def _check_provider(
     names = [each.name for each in providers_of(pool, local_mode)]
     if local_mode and not names:
         detail = f"Profile {profile.metadata.name!r} has no local models. Ask without is_local_mode."
-        raise Problem(422, "no-local-mode", "No local mode", detail)
+        raise HttpProblem(422, "no-local-mode", "No local mode", detail)
     if provider is not None and provider not in names:
         where = "in local mode " if local_mode else ""
         detail = (
             f"Provider {provider!r} is not one that profile {profile.metadata.name!r} has {where}({', '.join(names)})."
         )
-        raise Problem(422, "unknown-provider", "Unknown provider", detail)
+        raise HttpProblem(422, "unknown-provider", "Unknown provider", detail)
 
 
 def _choose_room(asked: str | None, caller: Caller, names: CallNames, allowed: bool) -> str:
@@ -207,9 +207,9 @@ def _merge_variables(livekits: Mapping[str, str], ours: Mapping[str, str]) -> di
         raise _invalid("variables", "at most 32, names of 1 to 64 and values of at most 1024 characters") from error
 
 
-def _invalid(name: str, detail: str) -> Problem:
-    return Problem(422, "invalid-request", "The request has invalid fields", f"{name}: {detail}.")
+def _invalid(name: str, detail: str) -> HttpProblem:
+    return HttpProblem(422, "invalid-request", "The request has invalid fields", f"{name}: {detail}.")
 
 
-def _not_yours(name: str, reason: str) -> Problem:
-    return Problem(403, "not-configurable", "Not for callers to choose", f"{name}: {reason}.")
+def _not_yours(name: str, reason: str) -> HttpProblem:
+    return HttpProblem(403, "not-configurable", "Not for callers to choose", f"{name}: {reason}.")

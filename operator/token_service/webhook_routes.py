@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from rooms.client import LiveKitUnavailableError
 from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
-from token_service.problems import Problem, refusals, unavailable
+from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.service import Service
 from token_service.webhooks import RoomEvent, WebhookError, read_webhook
 from voicesession import clock
@@ -55,7 +55,7 @@ def build_webhook_router(service: Service) -> APIRouter:
         except WebhookError as error:
             WEBHOOKS.labels("forged").inc()
             detail = "Only LiveKit's server may call this: the signature is missing, expired or another body's."
-            raise Problem(401, "unauthorized", "Not from LiveKit", detail) from error
+            raise HttpProblem(401, "unauthorized", "Not from LiveKit", detail) from error
         if event is None or not _is_about_a_customer(event):
             WEBHOOKS.labels("ignored").inc()
             return Response()
@@ -75,7 +75,7 @@ def _is_about_a_customer(event: RoomEvent) -> bool:
     return event.kind == _STARTED or (event.kind == _JOINED and event.identity is not None)
 
 
-def _try_again(what: str, error: Exception) -> Problem:
+def _try_again(what: str, error: Exception) -> HttpProblem:
     WEBHOOKS.labels("failed").inc()
     logger.warning("webhook not handled: %s", error)
     return unavailable(what)

@@ -8,7 +8,7 @@ import pytest
 
 from token_service.call_names import choose_names, is_hard_to_guess
 from token_service.callers import ApiKeys, Caller, parse_api_keys, read_bearer
-from token_service.problems import Problem
+from token_service.problems import HttpProblem
 from voicesession.names import ROOM_PREFIX, USER_PREFIX, is_valid_room
 
 SECRET = "livekit-secret"
@@ -40,7 +40,7 @@ def test_a_key_tells_its_tenant_and_no_other_gets_in(tmp_path: Path) -> None:
     keys = ApiKeys(path)
     assert keys.authenticate("one") == Caller("acme")
     for stranger in (None, "", "two", hash_of("one")):
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(HttpProblem) as refused:
             keys.authenticate(stranger)
         assert (refused.value.status, refused.value.headers) == (401, {"WWW-Authenticate": "Bearer"})
 
@@ -58,7 +58,7 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_taken(
     assert "stay as they are" in caplog.text
     path.write_text(f"beta:{hash_of('two')}\n")
     assert keys.authenticate("two") == Caller("beta")
-    with pytest.raises(Problem):
+    with pytest.raises(HttpProblem):
         keys.authenticate("one")
 
 
@@ -122,7 +122,7 @@ def test_random_keys_are_taken_from_anybody(key: str) -> None:
     ],
 )
 def test_guessable_keys_are_refused_where_nobody_is_asked_for_an_api_key(key: str) -> None:
-    with pytest.raises(Problem) as refused:
+    with pytest.raises(HttpProblem) as refused:
         choose_names(Caller(), key, SECRET)
     assert refused.value.status == 422
     assert "UUID" in refused.value.detail
@@ -131,5 +131,5 @@ def test_guessable_keys_are_refused_where_nobody_is_asked_for_an_api_key(key: st
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ü" * 30, "x" * 256, "a\tb"])
 def test_keys_that_no_header_should_carry_are_refused_from_everybody(key: str) -> None:
-    with pytest.raises(Problem):
+    with pytest.raises(HttpProblem):
         choose_names(Caller("acme"), key, SECRET)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from testing.fake_cluster import POOL
 from token_service.call_names import CallNames
 from token_service.callers import Caller
-from token_service.problems import Problem
+from token_service.problems import HttpProblem
 from token_service.schemas import TokenRequest
 from token_service.wanted_call import WantedCall, decide_call
 from voicesession.models import AgentPool, AgentProfile
@@ -48,8 +48,8 @@ def agent(**fields: Any) -> dict[str, Any]:
     return {"room_config": {"agents": [fields]}}
 
 
-def refusal(body: dict[str, Any], **options: Any) -> Problem:
-    with pytest.raises(Problem) as refused:
+def refusal(body: dict[str, Any], **options: Any) -> HttpProblem:
+    with pytest.raises(HttpProblem) as refused:
         decide(body, **options)
     return refused.value
 
