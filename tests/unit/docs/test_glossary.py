@@ -1,0 +1,35 @@
+"""The glossary binds words to names: each name in it exists, and no word stands twice."""
+
+import re
+from functools import cache
+
+import pytest
+import yaml
+
+from docs.reference.crds import CRDS, KINDS, walk_fields
+from testing.code_names import names_of_the_code
+from testing.crds import ROOT
+
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+NAMES = sorted(set(re.findall(r"`([^`]+)`", GLOSSARY)) - {"code style"})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_exists(name: str) -> None:
+    assert name in names_of_the_code() or name in fields_of_the_crds()
+
+
+def test_a_word_stands_once() -> None:
+    words = [word for word in re.findall(r"^\| ([^|]+) \|", GLOSSARY, re.MULTILINE) if word != "word"]
+    assert len(words) == len(set(words))
+
+
+@cache
+def fields_of_the_crds() -> frozenset[str]:
+    """Returns the path of every field, as `spec.room`."""
+    found = set()
+    for kind in KINDS:
+        crd = yaml.safe_load((CRDS / f"{kind}.yaml").read_text())
+        properties = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+        found |= {f"{part}.{path}" for part in ("spec", "status") for path, _, _ in walk_fields(properties[part])}
+    return frozenset(found)
