@@ -110,7 +110,7 @@ async def test_limits_hold_for_own_code(livekit: LiveKitServer, fake: FakeOpenAI
 
 
 def write_agent(folder: Path, body: str) -> None:
-    """Makes `acme.py` with an entrypoint that runs `body` in a job context, before or instead of an agent session."""
+    """Makes a module `acme` with an entrypoint that runs `body` in a job context, before or instead of a session."""
     lines = "\n".join(f"    {line}" for line in body.splitlines())
     (folder / "acme.py").write_text(
         "import asyncio, json\n"
