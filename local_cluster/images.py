@@ -47,6 +47,7 @@ PROJECT_IMAGES = (
         paths=(
             "operator/requirements.lock",
             "operator/voicesession",
+            "operator/voice_telemetry",
             "operator/conversations",
             "operator/kube",
             "operator/rooms",
@@ -59,10 +60,20 @@ PROJECT_IMAGES = (
     Image(
         "agent",
         REPOSITORY / "agent_image/Dockerfile",
-        paths=("agent_image/requirements.lock", "agent_image/voice_agent", "operator/voicesession"),
+        paths=(
+            "agent_image/requirements.lock",
+            "agent_image/voice_agent",
+            "operator/voicesession",
+            "operator/voice_telemetry",
+        ),
         chart_key="agent",
     ),
-    Image("local-models", REPOSITORY / "local_models/Dockerfile", paths=("local_models",), chart_key="localModels"),
+    Image(
+        "local-models",
+        REPOSITORY / "local_models/Dockerfile",
+        paths=("local_models", "operator/voice_telemetry"),
+        chart_key="localModels",
+    ),
     Image(
         "example-agents",
         REPOSITORY / "examples/agents/Dockerfile",

@@ -1,17 +1,15 @@
 """Runs the local models: python -m local_models."""
 
-import logging
-
 from aiohttp import web
 
 from local_models.server import LocalModels
 from local_models.settings import LocalModelsSettings
+from voice_telemetry.start import start
 
 
 def main() -> None:
     """Serves until SIGTERM."""
-    settings = LocalModelsSettings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = start("local_models", LocalModelsSettings, prefix=LocalModelsSettings.model_config["env_prefix"])
     web.run_app(
         LocalModels(settings).build_app(),
         host=settings.listen_host,

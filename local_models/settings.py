@@ -5,6 +5,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from voice_telemetry.start import LogLevel
+
 Service = Literal["stt", "tts", "chat"]
 ALL_SERVICES: tuple[Service, ...] = get_args(Service)
 
@@ -39,7 +41,7 @@ class LocalModelsSettings(BaseSettings):
         default=20.0, gt=0, description="The longest that a request waits, in seconds; then it gets 429."
     )
     max_audio_seconds: float = Field(default=120.0, gt=0, description="Longest audio to transcribe, in seconds.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    log_level: LogLevel = Field(
         default="INFO",
         validation_alias="LOG_LEVEL",
         description="Lowest level of what is logged: paths, statuses and times, never words.",

@@ -5,12 +5,12 @@ import ctypes
 import gc
 import os
 import signal
-import sys
 
-from voice_agent.logs import JsonFormatter, configure_logs
 from voice_agent.process import lean_imports
 from voice_agent.process.termination import CODE_IMPORT_FAILED, leave, write_termination_message
-from voice_agent.settings import AgentSettings, SettingsError, read_settings
+from voice_agent.settings import AgentSettings, read_settings
+from voice_telemetry.logs import hide, hide_secrets, set_process_fields
+from voice_telemetry.start import start
 from voicesession.assignment import Assignment
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
@@ -27,22 +27,25 @@ def main() -> None:
     # Without a handler, a container's first process does not get the signal at all: a pod that is deleted while it
     # starts would go on importing until its grace period is over.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    try:
-        settings = read_settings(os.environ)
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
-    logs = configure_logs(settings.agent_log_level)
-    asyncio.run(run(settings, logs))
+    settings = start("voice_agent", lambda: read_settings(os.environ))
+    set_process_fields(pod=settings.pod_name)
+    asyncio.run(run(settings))
 
 
-def note_assignment(logs: JsonFormatter, assignment: Assignment) -> None:
+def note_assignment(assignment: Assignment) -> None:
     """Makes every log line name the call, and hide its tokens."""
-    logs.context.update(session=assignment.session_id)
-    logs.secrets.update({assignment.room_token, assignment.write_token})
+    hide(assignment.room_token, assignment.write_token)
+    set_process_fields(
+        session=assignment.session_id,
+        voicesession=assignment.voice_session,
+        attempt=assignment.attempt,
+        room=assignment.room,
+        tenant=assignment.tenant,
+        profile=assignment.profile_name,
+    )
 
 
-async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
+async def run(settings: AgentSettings) -> None:
     """Loads and builds everything, listens, and waits until the call's end ends the process."""
     # Imported here, after the finder above is installed and errors can be told.
     from aiohttp import web  # noqa: PLC0415
@@ -56,11 +59,11 @@ async def run(settings: AgentSettings, logs: JsonFormatter) -> None:
 
     native_logs.silence()
     try:
-        workshop = build_workshop(settings, logs.secrets.add)
+        workshop = build_workshop(settings, hide)
     except CodeLoadError as error:
-        write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
+        write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, hide_secrets(str(error)))
         leave(1)
-    pod = Pod(workshop, leave, lambda assignment: note_assignment(logs, assignment))
+    pod = Pod(workshop, leave, note_assignment)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)
     app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)

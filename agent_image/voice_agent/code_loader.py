@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 import traceback
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from livekit.agents import Agent, AgentServer, JobContext, JobProcess
+
+_log = logging.getLogger(__name__)
 
 Entrypoint = Callable[[JobContext], Awaitable[None]]
 
@@ -90,7 +93,7 @@ def run_prewarm(code: LoadedCode, process: JobProcess) -> None:
     try:
         code.prewarm(process)
     except Exception as error:
-        traceback.print_exc()
+        _tell(error)
         raise CodeLoadError(f"the prewarm function failed: {_last_line(error)}") from error
 
 
@@ -101,8 +104,14 @@ def _import(module_name: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        _tell(error)
         raise CodeLoadError(_last_line(error)) from error
+
+
+def _tell(error: BaseException) -> None:
+    # In its own words: before a call there are none of a customer's, and who wrote the code has to find the mistake.
+    text = "".join(traceback.format_exception_only(error)).strip()
+    _log.error("the agent's code cannot be loaded", exc_info=error, extra={"reason": text})
 
 
 def _last_line(error: BaseException) -> str:

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
+from voice_telemetry.start import LogLevel
 from voicesession.models import Provider
 from voicesession.names import AGENT_PORT
-
-
-class SettingsError(Exception):
-    """The environment cannot be used; the message names each variable and what is wrong with it, never its value."""
 
 
 class AgentSettings(BaseModel):
@@ -33,9 +30,7 @@ class AgentSettings(BaseModel):
     agent_code: str = Field(default="", description="The pool's `code`: `module:Name`, or empty for the profile alone.")
     agent_vad: Literal["native", "silero"] = Field(default="native", description="What detects speech.")
     agent_providers: Json[list[Provider]] = Field(description="The pool's providers, as a JSON list.")
-    agent_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="Lowest level of what is logged."
-    )
+    agent_log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
     database_url: SecretStr | None = Field(
         default=None, description="The database as role `voice_agent`; without it nothing of a call is written."
     )
@@ -50,10 +45,10 @@ class AgentSettings(BaseModel):
         description="File for the reason of the end; another only in tests and on a laptop.",
     )
 
-    @field_validator("agent_log_level", mode="before")
-    @classmethod
-    def _in_capitals(cls, level: object) -> object:
-        return level.upper() if isinstance(level, str) else level
+    @property
+    def log_level(self) -> LogLevel:
+        """Returns the lowest level that is logged."""
+        return self.agent_log_level
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "AgentSettings":
@@ -67,16 +62,9 @@ def read_settings(environment: Mapping[str, str]) -> AgentSettings:
     """Returns the settings.
 
     Raises:
-        SettingsError: a variable is missing or wrong.
+        pydantic.ValidationError: a variable is missing or wrong.
     """
     values = {name: environment[name.upper()] for name in AgentSettings.model_fields if name.upper() in environment}
     if not values.get("database_url"):
         values.pop("database_url", None)
-    try:
-        return AgentSettings.model_validate(values)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']).upper() or 'environment'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        )
-        raise SettingsError(f"the pod's environment is wrong: {wrong}") from None
+    return AgentSettings.model_validate(values)

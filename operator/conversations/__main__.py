@@ -3,11 +3,10 @@
 import logging
 import sys
 
-from pydantic import ValidationError
-
 from conversations.migrate import MigrationError, run_migrations
 from conversations.settings import MigrationSettings
 from conversations.write_key import ConversationKeyError
+from voice_telemetry.start import start
 
 logger = logging.getLogger("conversations")
 
@@ -17,16 +16,11 @@ def main(arguments: list[str]) -> int:
     if arguments != ["migrate"]:
         sys.stderr.write("usage: python -m conversations migrate\n")
         return 2
-    try:
-        settings = MigrationSettings()  # pyright: ignore[reportCallIssue] - from the environment
-    except ValidationError as error:
-        sys.stderr.write(f"The environment is not complete; see docs/reference/environment.md.\n{error}\n")
-        return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = start("conversations", MigrationSettings)
     try:
         run_migrations(settings)
     except (MigrationError, ConversationKeyError) as error:
-        logger.error("%s", error)  # noqa: TRY400 - the message says it all
+        logger.error("the database is not migrated", extra={"error": error})  # noqa: TRY400 - its text says it all
         return 1
     return 0
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from voice_telemetry.start import LogLevel
+
 
 class MigrationSettings(BaseSettings):
     """The owner's connection, and what the roles and the functions are to know; see docs/reference/environment.md."""
@@ -20,7 +22,7 @@ class MigrationSettings(BaseSettings):
     database_wait_seconds: float = Field(
         default=300, ge=0, description="How long to wait until the database can be reached, in seconds."
     )
-    log_level: str = Field(default="INFO", description="Lowest level of what is logged.")
+    log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
 
     def passwords(self) -> dict[str, str]:
         """Returns the roles that services log in as, with their passwords."""

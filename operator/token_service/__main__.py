@@ -7,20 +7,18 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 
-from pydantic import ValidationError
-
 from conversations.reader import TranscriptReader
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.app import build_app
 from token_service.callers import Authenticator, build_authenticator
-from token_service.health import build_health_app
 from token_service.http_servers import build_server
 from token_service.kubernetes_api import KubernetesApi
-from token_service.logs import configure_logging
 from token_service.service import Service
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
+from voice_telemetry.server import build_health_app, serving
+from voice_telemetry.start import refuse_to_start, start
 
 logger = logging.getLogger("token_service")
 
@@ -60,18 +58,24 @@ async def serve(settings: TokenServiceSettings, authenticator: Authenticator) ->
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     async with running_service(settings, authenticator) as (service, following):
         public = build_server(build_app(service), settings.host, settings.port)
-        health = build_server(
-            build_health_app(lambda: service.cache.synced and not ending.is_set()), settings.host, settings.health_port
-        )
-        tasks = [asyncio.create_task(server.serve()) for server in (health, public)]
-        waiting = asyncio.create_task(ending.wait())
-        await asyncio.wait([*tasks, waiting, following], return_when=asyncio.FIRST_COMPLETED)
-        if ending.is_set():
-            logger.info("ending: no new callers in %.0f s", _DRAIN_SECONDS)
-            await asyncio.sleep(_DRAIN_SECONDS)
-        waiting.cancel()
-        public.should_exit = health.should_exit = True
-        await asyncio.gather(*tasks)
+        health = build_health_app(is_live=lambda: None, is_ready=lambda: _find_missing(service, ending))
+        async with serving(health, settings.health_port, settings.host):
+            serving_public = asyncio.create_task(public.serve())
+            waiting = asyncio.create_task(ending.wait())
+            logger.info("serving", extra={"port": settings.port, "healthPort": settings.health_port})
+            await asyncio.wait([serving_public, waiting, following], return_when=asyncio.FIRST_COMPLETED)
+            if ending.is_set():
+                logger.info("ending: no new callers from now on", extra={"drainSeconds": _DRAIN_SECONDS})
+                await asyncio.sleep(_DRAIN_SECONDS)
+            waiting.cancel()
+            public.should_exit = True
+            await serving_public
+
+
+def _find_missing(service: Service, ending: asyncio.Event) -> str | None:
+    if ending.is_set():
+        return "the service is ending"
+    return None if service.cache.synced else "the cluster's objects are not known yet"
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -82,16 +86,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 def main() -> None:
     """Reads the environment and serves."""
-    try:
-        settings = TokenServiceSettings()
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors())
-        raise SystemExit(f"token_service: {wrong}") from None
-    configure_logging(settings.log_level)
+    settings = start("token_service", TokenServiceSettings, packages=("conversations", "kube", "rooms"))
     try:
         authenticator = build_authenticator(settings)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"token_service: API_KEYS_FILE cannot be used: {error}") from None
+        refuse_to_start("token_service", f"API_KEYS_FILE cannot be used: {error}")
     # What was imported stays: looking through it for garbage would hold up every request for a quarter of a second.
     gc.freeze()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:

@@ -1,4 +1,4 @@
-"""The HTTP servers of the process, which leave signals to whoever starts them."""
+"""The HTTP server for callers, which leaves signals to whoever starts it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 class Server(uvicorn.Server):
-    """A server that does not take the process's signals: there are two of them."""
+    """A server that does not take the process's signals: the end has an order of its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -6,7 +6,6 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -14,11 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from token_service.metrics import REQUESTS
 from token_service.problems import HttpProblem, build_problem, internal_error
+from voice_telemetry.logs import log_context
 
 logger = logging.getLogger("token_service.access")
 failures = logging.getLogger("token_service.failures")
-
-request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY_SECONDS = 10.0
@@ -41,7 +39,6 @@ class RequestContext:
         given = Headers(scope=scope).get("x-request-id", "")
         own_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = own_id
-        request_id.set(own_id)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -56,10 +53,11 @@ class RequestContext:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            _record(scope, status, time.perf_counter() - began)
+        with log_context(requestId=own_id):
+            try:
+                await self._app(scope, receive, send_with_headers)
+            finally:
+                _record(scope, status, time.perf_counter() - began)
 
 
 class OwnMistakes:
@@ -153,9 +151,11 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "") or "other"
     REQUESTS.labels(scope["method"], route, str(status)).observe(seconds)
     logger.info(
-        "%s %s %d",
-        scope["method"],
-        route,
-        status,
-        extra={"milliseconds": round(seconds * 1000, 1), "tenant": scope.get("tenant")},
+        "request answered",
+        extra={
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "milliseconds": round(seconds * 1000, 1),
+        },
     )

@@ -15,6 +15,7 @@ from token_service.kubernetes_api import Cluster
 from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from token_service.watch_cache import WatchCache
+from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Refuse
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Service:
             HttpProblem: 401 for a stranger.
         """
         caller = self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
-        request.scope["tenant"] = caller.tenant
+        add_to_log_context(tenant=caller.tenant)
         return caller
 
     def require_picture(self) -> None:

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from voice_telemetry.start import LogLevel
 from voicesession.admission import AdmissionLimits
 
 
@@ -16,7 +17,7 @@ class TokenServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
     namespace: str = Field(default="default", description="Namespace of the VoiceSessions, pools and profiles.")
-    log_level: str = Field(default="INFO", description="Lowest level of what is logged.")
+    log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
     host: str = Field(default="0.0.0.0", description="Address to listen at.")  # noqa: S104 - a server in a pod
     port: int = Field(default=3000, description="Port for callers, the page and LiveKit's webhook.")
     health_port: int = Field(default=3001, description="Port of `/healthz`, `/readyz` and `/metrics`.")

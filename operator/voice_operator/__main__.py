@@ -2,23 +2,20 @@
 
 import asyncio
 import gc
-import logging
 import os
-import sys
 import threading
 from pathlib import Path
 
 import kopf
 import uvloop
-from aiohttp import web
-from pydantic import ValidationError
 
 import voice_operator.handlers  # noqa: F401 - registers with kopf
+from conversations.write_key import ConversationKeyError
 from voice_operator.app import Operator
-from voice_operator.http_server import build_http_app
-from voice_operator.settings import OperatorSettings
-
-log = logging.getLogger("voice_operator")
+from voice_operator.metrics import show_phases
+from voice_operator.settings import Keys, OperatorSettings
+from voice_telemetry.server import build_health_app, serving
+from voice_telemetry.start import refuse_to_start, start
 
 # Objects that are made before the youngest of them are looked through for garbage; Python's default is 700.
 _GARBAGE_THRESHOLDS = (50_000, 50, 100)
@@ -28,25 +25,18 @@ async def run_operator(
     operator: Operator, settings: OperatorSettings, stop_flag: threading.Event | None = None
 ) -> None:
     """Runs until a signal comes or `stop_flag` is set. Whoever elects a leader calls this as the leader."""
-    runner = web.AppRunner(build_http_app(operator), access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, port=settings.http_port).start()
+    app = build_health_app(
+        is_live=lambda: None,
+        is_ready=lambda: None if operator.synced else "the first lists are not complete",
+        before_scrape=lambda: show_phases(session.status.phase for session in operator.cache.sessions.all()),
+    )
+    async with serving(app, settings.http_port):
         await kopf.operator(
             namespaces=[settings.namespace],
             standalone=True,
             memo=kopf.Memo(operator=operator),
             stop_flag=stop_flag,
         )
-    finally:
-        await runner.cleanup()
-
-
-def configure_logging(level: str) -> None:
-    """Logs to standard error, with kopf's and its client's daily business left out."""
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    for name in ("kopf", "aiohttp.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def collect_garbage_less_often() -> None:
@@ -57,19 +47,26 @@ def collect_garbage_less_often() -> None:
 
 def main() -> None:
     """Reads the environment and runs."""
-    try:
-        settings = OperatorSettings()
-    except ValidationError as error:
-        sys.exit(f"The environment is not complete; see docs/reference/environment.md.\n{error}")
-    configure_logging(settings.log_level)
+    settings = start("voice_operator", OperatorSettings, packages=("conversations", "kube", "rooms"))
+    keys = read_keys(settings)
     collect_garbage_less_often()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_open_and_run(settings))
+        runner.run(_open_and_run(settings, keys))
 
 
-async def _open_and_run(settings: OperatorSettings) -> None:
+def read_keys(settings: OperatorSettings) -> Keys:
+    """Returns the operator's keys; ends the process where one cannot be used."""
+    try:
+        return Keys(settings)
+    except ConversationKeyError as error:
+        refuse_to_start("voice_operator", f"CONVERSATION_KEY_FILE: {error}")
+    except (OSError, ValueError) as error:
+        refuse_to_start("voice_operator", f"SIGNING_KEY_FILE: {error}")
+
+
+async def _open_and_run(settings: OperatorSettings, keys: Keys) -> None:
     kubeconfig = os.environ.get("KUBECONFIG")
-    operator = await Operator.open(settings, Path(kubeconfig) if kubeconfig else None)
+    operator = await Operator.open(settings, keys, Path(kubeconfig) if kubeconfig else None)
     await run_operator(operator, settings)
 
 

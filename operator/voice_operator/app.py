@@ -57,9 +57,9 @@ class Operator:
         self._handlers: dict[Kind, Callable[[str], Awaitable[None]]] = {}
 
     @classmethod
-    async def open(cls, settings: OperatorSettings, kubeconfig: Path | None = None) -> "Operator":
-        """Returns an operator that has read its keys and can reach the API server when that is up."""
-        return cls(settings, await KubernetesApi.connect(settings.namespace, kubeconfig), Keys(settings))
+    async def open(cls, settings: OperatorSettings, keys: Keys, kubeconfig: Path | None = None) -> "Operator":
+        """Returns an operator that can reach the API server when that is up."""
+        return cls(settings, await KubernetesApi.connect(settings.namespace, kubeconfig), keys)
 
     async def start(self) -> None:
         """Reads everything, waiting for the API server as long as it takes; then begins to decide."""

@@ -1,6 +1,11 @@
 """What Prometheus reads of the operator. Every label has a closed set of values, or one for each pool."""
 
+import collections
+from collections.abc import Iterable
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from voicesession.models import Phase
 
 _SECONDS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 20.0)
 
@@ -52,3 +57,10 @@ ROOMS_POLLED = Counter(
     "not-ours.",
     ("outcome",),
 )
+
+
+def show_phases(phases: Iterable[Phase | None]) -> None:
+    """Shows how many VoiceSessions are in each phase; None is one that the operator has not looked at yet."""
+    counts = collections.Counter(phase or Phase.PENDING for phase in phases)
+    for phase in Phase:
+        SESSIONS.labels(phase.value).set(counts[phase])

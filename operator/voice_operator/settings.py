@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from conversations.write_key import load_conversation_key
+from voice_telemetry.start import LogLevel
 from voicesession.admission import AdmissionLimits
 from voicesession.pod_tokens import load_private_key, public_key_pem
 
@@ -18,7 +19,7 @@ class OperatorSettings(BaseSettings):
     model_config = SettingsConfigDict(hide_input_in_errors=True)
 
     namespace: str = Field(default="default", description="The one namespace that the operator looks after.")
-    log_level: str = Field(default="INFO", description="Lowest level of what is logged, here and by the agents.")
+    log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged, here and by the agents.")
     http_port: int = Field(default=8080, description="Port of `/healthz`, `/readyz` and `/metrics`.")
 
     livekit_url: str = Field(description="LiveKit as the operator reaches it, `ws://` or `wss://`.")

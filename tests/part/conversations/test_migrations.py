@@ -1,5 +1,6 @@
 """The migration command against a real Postgres: from empty, again, at once, late, and with a wrong set-up."""
 
+import os
 import subprocess
 import sys
 import time
@@ -122,6 +123,7 @@ def test_as_a_command(empty: ConversationsDatabase) -> None:
         "READER_DATABASE_PASSWORD": PASSWORDS["voice_reader"],
         "CLOSER_DATABASE_PASSWORD": PASSWORDS["voice_closer"],
         "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
     }
     command = [sys.executable, "-m", "conversations", "migrate"]
     for _ in range(2):
@@ -135,6 +137,6 @@ def test_as_a_command(empty: ConversationsDatabase) -> None:
     incomplete = {name: value for name, value in environment.items() if name != "CLOSER_DATABASE_PASSWORD"}
     done = subprocess.run(command, env=incomplete, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "closer_database_password" in done.stderr
+    assert "CLOSER_DATABASE_PASSWORD" in done.stderr
     assert not any(password in done.stderr for password in PASSWORDS.values())
     assert main(["improve"]) == 2

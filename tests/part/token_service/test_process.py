@@ -43,9 +43,10 @@ class Process:
 @asynccontextmanager
 async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
     port, health_port = free_port(), free_port()
+    paths = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "token_service"),
-        env={"PATH": os.environ["PATH"], **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},
+        env={**paths, **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -93,7 +94,8 @@ async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> No
     assert code == 0, log
     lines = [json.loads(line) for line in log.splitlines()]
     assert any("ANYBODY" in line["message"] for line in lines)
-    assert any(line["message"] == "GET /api/profiles 200" and line["requestId"] for line in lines)
+    answered = [line for line in lines if line["message"] == "request answered" and line["route"] == "/api/profiles"]
+    assert [(line["status"], bool(line["requestId"])) for line in answered] == [(200, True), (200, True)]
     assert SECRET not in log
 
 
@@ -124,7 +126,7 @@ async def test_without_an_api_server_it_lives_but_is_not_ready(api_server: Path,
 async def test_wrong_settings_are_one_clear_line(changes: dict[str, str], words: str) -> None:
     async with started({**SETTINGS, **changes}) as process:
         code, log = await process.end()
-    assert code == 1
+    assert code == 2
     assert words in log
     assert len(log.splitlines()) == 1
     assert SECRET not in log

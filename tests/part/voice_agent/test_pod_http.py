@@ -184,5 +184,5 @@ async def test_code_that_cannot_be_used(tmp_path: Path, code: str, text: str, sa
 
 async def test_an_environment_that_is_wrong() -> None:
     async with running_pod(wait=False, AGENT_VAD="loud") as pod:
-        assert await pod.exit_code(60) == 1
+        assert await pod.exit_code(60) == 2
         assert "AGENT_VAD" in pod.log
