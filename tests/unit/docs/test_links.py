@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import PurePosixPath
 
-import pytest
-
 from docs.reference import environment, metrics
 from testing.code_names import names_of_the_code
 from testing.crds import ROOT
@@ -46,32 +44,30 @@ OTHERS = sorted(
 )
 
 
-def name_of(path: PurePosixPath) -> str:
-    return str(path)
+def test_links_lead_somewhere() -> None:
+    links = [(page, link) for page in PAGES for link in _LINK.findall(without_code(page)) if "://" not in link]
+    assert links
+    assert [f"{page}: {link}" for page, link in links if not leads_somewhere(page, link)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: PurePosixPath) -> None:
-    links = [link for link in _LINK.findall(without_code(page)) if "://" not in link]
-    assert [link for link in links if not leads_somewhere(page, link)] == []
+def test_what_a_page_names_exists() -> None:
+    spans = [(page, span) for page in PAGES for span in re.findall(r"`([^`\n]+)`", without_blocks(page))]
+    assert [f"{page}: {span}" for page, span in spans if not exists(span)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_what_a_page_names_exists(page: PurePosixPath) -> None:
-    spans = re.findall(r"`([^`\n]+)`", without_blocks(page))
-    assert [span for span in spans if not exists(span)] == []
+def test_paths_in_comments_exist() -> None:
+    comments = [(module, text) for module in MODULES for text in comments_of(module)]
+    assert [f"{module}: {path}" for module, text in comments for path in missing_paths(text)] == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name_of)
-def test_paths_in_comments_exist(module: PurePosixPath) -> None:
-    paths = [path for text in comments_of(module) for path in _PATH_IN_WORDS.findall(text)]
-    assert [path for path in paths if not is_file(path)] == []
+def test_paths_in_other_files_exist() -> None:
+    texts = [(file, (ROOT / file).read_text()) for file in OTHERS]
+    assert [f"{file}: {path}" for file, text in texts for path in missing_paths(text)] == []
 
 
-@pytest.mark.parametrize("file", OTHERS, ids=name_of)
-def test_paths_in_other_files_exist(file: PurePosixPath) -> None:
-    paths = set(_PATH_IN_WORDS.findall((ROOT / file).read_text())) - _REFUSED
-    assert [path for path in paths if not is_file(path)] == []
+def missing_paths(text: str) -> list[str]:
+    """Returns the paths in running text that nothing has."""
+    return [path for path in _PATH_IN_WORDS.findall(text) if path not in _REFUSED and not is_file(path)]
 
 
 def leads_somewhere(page: PurePosixPath, link: str) -> bool:
