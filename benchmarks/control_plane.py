@@ -25,6 +25,7 @@ from benchmarks.handover import Sessions
 from benchmarks.processes import read_end, running, until_ready
 from benchmarks.report import Progress
 from benchmarks.tokens import connected
+from kube.client import KubernetesApi, Raw
 from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
 from testing.chart import NAMESPACE, find, render
@@ -32,7 +33,6 @@ from testing.crds import apply_crds
 from testing.livekit import KEY, LOOPBACK, SECRET, LiveKitServer, free_port, running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.running_operator import write_signing_key
-from voice_operator.kubernetes_api import KubernetesApi, Raw
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 from voicesession.pod_tokens import load_private_key, public_key_pem
 

@@ -1,4 +1,4 @@
-"""A Kubernetes in memory, behind the token service's one Kubernetes module, that fails when it is told to."""
+"""A Kubernetes in memory, as the token service asks one, that fails when it is told to."""
 
 import asyncio
 import copy
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
 from voicesession import clock
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
@@ -75,7 +75,7 @@ class FakeCluster:
         for _, queue in self._watchers:
             queue.put_nowait({"type": "BROKEN"})
 
-    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], str]:
+    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
         """As `Cluster`."""
         self._answer("list")
         name, _, value = label_selector.partition("=")
@@ -84,9 +84,9 @@ class FakeCluster:
             for each in self._objects[plural].values()
             if not name or each["metadata"]["labels"].get(name) == value
         ]
-        return found, str(self._version)
+        return found, self._version
 
-    async def watch_objects(self, plural: str, resource_version: str) -> AsyncIterator[Raw]:
+    async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
         """As `Cluster`; nothing can happen between a list and its watch, since both run in one event loop."""
         self._answer("watch")
         queue: asyncio.Queue[Raw] = asyncio.Queue()
@@ -104,15 +104,15 @@ class FakeCluster:
         self._answer("get")
         return copy.deepcopy(self._find(name))
 
-    async def create_session(self, body: Raw) -> Raw:
+    async def create_session(self, session: Raw) -> Raw:
         """As `Cluster`."""
         self._answer("create")
         if self.quota_is_used_up:
             raise KubernetesError(403, "exceeded quota")
-        name = body["metadata"]["name"]
+        name = session["metadata"]["name"]
         if name in self.sessions:
             raise ConflictError(409, f"{name} already exists")
-        return self.put(VOICE_SESSIONS, name, body["spec"], labels=body["metadata"].get("labels"))
+        return self.put(VOICE_SESSIONS, name, session["spec"], labels=session["metadata"].get("labels"))
 
     async def end_session(self, name: str) -> Raw:
         """As `Cluster`."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from voice_operator.kubernetes_api import KubernetesApi, Raw
+from kube.client import KubernetesApi, Raw
 
 
 class HookedApi(KubernetesApi):

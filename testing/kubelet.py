@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw
 from testing.stub_pod import Exit, Script, StubPod
-from voice_operator.kubernetes_api import ConflictError, KubernetesApi, NotFoundError, Raw
 from voicesession import clock
 
 _ADDRESSES = itertools.count(int.from_bytes(os.urandom(2)) % 60_000 + 256)
@@ -130,7 +130,7 @@ class Kubelet:
     async def _tell(self, name: str, status: Raw) -> None:
         if name in self.lost:
             return
-        with contextlib.suppress(NotFoundError, ConflictError):
+        with contextlib.suppress(NotFoundError, ConflictError, InvalidError):
             await self._api.request(
                 "PATCH", self._path("pods", name, "status"), {"status": status}, "application/merge-patch+json"
             )

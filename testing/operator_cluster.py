@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from kube.client import KubernetesApi, NotFoundError, Raw
 from testing.hooked_api import HookedApi, in_loop
 from testing.kubelet import Kubelet, running_kubelet
 from testing.livekit import KEY, SECRET, LiveKitServer
 from testing.running_operator import RunningOperator, start_operator_process, write_signing_key
 from testing.stub_pod import StubPod
 from testing.waiting import WAIT_SECONDS, eventually
-from voice_operator.kubernetes_api import KubernetesApi, NotFoundError, Raw
 from voice_operator.settings import Keys, OperatorSettings
 from voicesession.models import VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, STATE_LABEL, VOICE_SESSIONS, WARM

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import SecretStr
 
+from kube.client import KubernetesApi
 from voice_operator.__main__ import run_operator
 from voice_operator.app import Operator
-from voice_operator.kubernetes_api import KubernetesApi
 from voice_operator.settings import Keys, OperatorSettings
 
 

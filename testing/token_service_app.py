@@ -17,13 +17,13 @@ import jwt
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.livekit import KEY, SECRET
+from testing.waiting import eventually
 from token_service.app import build_app
+from token_service.cache import Cache
 from token_service.callers import build_authenticator
 from token_service.http_servers import build_server
-from token_service.kubernetes_api import Cluster
-from token_service.service import Service, TranscriptSource
+from token_service.service import Cluster, Service, TranscriptSource
 from token_service.settings import TokenServiceSettings
-from token_service.watch_cache import WatchCache
 from voicesession import clock
 
 # Nobody listens there.
@@ -137,7 +137,7 @@ async def running_front_door(
         configured = build_settings(**settings)
         rooms = RoomClient(configured.livekit_url, KEY, SECRET)
         stack.push_async_callback(rooms.close)
-        cache = WatchCache()
+        cache = Cache()
         tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
         service = Service(configured, cluster, cache, rooms, tokens, authenticator, transcripts)
         following = asyncio.create_task(cache.follow(cluster))
@@ -157,9 +157,7 @@ async def running_front_door(
 
 async def until_synced(door: FrontDoor) -> None:
     """Waits until the service knows the cluster's objects."""
-    async with asyncio.timeout(20):
-        for kind in (door.service.cache.sessions, door.service.cache.profiles, door.service.cache.pools):
-            await kind.synced.wait()
+    await eventually(lambda: door.service.cache.synced)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

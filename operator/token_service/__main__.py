@@ -8,15 +8,16 @@ import signal
 from collections.abc import AsyncIterator
 
 from conversations.reader import TranscriptReader
+from kube.client import KubernetesApi
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.app import build_app
+from token_service.cache import Cache
 from token_service.callers import Authenticator, build_authenticator
 from token_service.http_servers import build_server
-from token_service.kubernetes_api import KubernetesApi
+from token_service.metrics import count_api_request
 from token_service.service import Service
 from token_service.settings import TokenServiceSettings
-from token_service.watch_cache import WatchCache
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
 
@@ -24,6 +25,8 @@ logger = logging.getLogger("token_service")
 
 # Between saying "not ready" and closing the door: Services need a moment to send callers elsewhere.
 _DRAIN_SECONDS = 3.0
+# Somebody waits for each request.
+_KUBERNETES_SECONDS = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +38,9 @@ async def running_service(
     Yields the service and the task that follows the objects, which never ends by itself.
     """
     async with contextlib.AsyncExitStack() as stack:
-        cluster = await KubernetesApi.connect(settings.namespace, settings.kubeconfig)
+        cluster = await KubernetesApi.connect(
+            settings.namespace, settings.kubeconfig, _KUBERNETES_SECONDS, count_api_request
+        )
         stack.push_async_callback(cluster.close)
         key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
         rooms = RoomClient(settings.livekit_url, key, secret)
@@ -45,7 +50,7 @@ async def running_service(
             url = settings.database_url.get_secret_value()
             reader = TranscriptReader(url, settings.db_min_connections, settings.db_max_connections)
             transcripts = await stack.enter_async_context(reader)
-        cache = WatchCache()
+        cache = Cache()
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
         yield Service(settings, cluster, cache, rooms, RoomTokens(key, secret), authenticator, transcripts), following

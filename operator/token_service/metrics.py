@@ -29,3 +29,8 @@ CACHED_OBJECTS = Gauge("voice_token_service_cached_objects", "Objects in the wat
 WATCH_RESTARTS = Counter(
     "voice_token_service_watch_restarts_total", "Watches that had to begin anew, by kind and cause.", ["kind", "cause"]
 )
+
+
+def count_api_request(method: str, status: int) -> None:
+    """Counts a request to the API server by its answer."""
+    API_REQUESTS.labels(method, status).inc()

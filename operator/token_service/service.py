@@ -8,17 +8,34 @@ from typing import Protocol
 from fastapi import Request
 
 from conversations.reader import TranscriptItem
+from kube.client import Raw
+from kube.watch import Source
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
+from token_service.cache import Cache
 from token_service.callers import Authenticator, Caller, read_bearer
-from token_service.kubernetes_api import Cluster
 from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
-from token_service.watch_cache import WatchCache
 from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Refuse
 
 logger = logging.getLogger(__name__)
+
+
+class Cluster(Source, Protocol):
+    """All that the token service asks of Kubernetes, in its own namespace; `kube.client.KubernetesApi` is one."""
+
+    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
+        """Returns all objects of one of our kinds, or those with these labels, and the list's resource version."""
+
+    async def get_session(self, name: str) -> Raw:
+        """Returns a VoiceSession; NotFoundError where there is none."""
+
+    async def create_session(self, session: Raw) -> Raw:
+        """Creates a VoiceSession; ConflictError where there is one of this name."""
+
+    async def end_session(self, name: str) -> Raw:
+        """Sets a VoiceSession's `spec.end`; NotFoundError where there is none."""
 
 
 class TranscriptSource(Protocol):
@@ -34,7 +51,7 @@ class Service:
 
     settings: TokenServiceSettings
     cluster: Cluster
-    cache: WatchCache
+    cache: Cache
     rooms: RoomClient
     tokens: RoomTokens
     authenticator: Authenticator
@@ -50,7 +67,7 @@ class Service:
         add_to_log_context(tenant=caller.tenant)
         return caller
 
-    def require_picture(self) -> None:
+    def require_cache(self) -> None:
         """Makes sure that the cluster's objects are known.
 
         Raises:

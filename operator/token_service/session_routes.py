@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem as ConversationItem
+from kube.client import KubernetesError, KubernetesUnavailableError, NotFoundError
 from rooms.tokens import Pass
 from token_service.callers import read_bearer
-from token_service.kubernetes_api import KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service
@@ -94,7 +94,7 @@ class _Owner:
     """Whoever shows a token for one room. `customer` is None for a tenant's key."""
 
     def __init__(self, service: Service, request: Request, room: str) -> None:
-        service.require_picture()
+        service.require_cache()
         self._service = service
         self._room = room
         bearer = read_bearer(request.headers.get("authorization"))

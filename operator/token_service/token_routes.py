@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Header, Request
 from fastapi.openapi.models import Example
 
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from rooms.client import LiveKitUnavailableError
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
-from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
@@ -71,7 +71,7 @@ def build_token_router(service: Service) -> APIRouter:
 
         Every LiveKit client speaks this: `TokenSource.endpoint("https://…/api/token")`.
         """
-        service.require_picture()
+        service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=False)
         ticket = wanted.build_ticket(names, caller, private=False, voice_session=None)
         _check_places(service, ticket, wanted.customer.room)
@@ -91,7 +91,7 @@ def build_token_router(service: Service) -> APIRouter:
         body: RequestBody = None,
     ) -> ConnectionDetails:
         """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
-        service.require_picture()
+        service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=True)
         ticket = wanted.build_ticket(names, caller, private=True, voice_session=f"vs-{short_hash(names.call_id)}")
         token = _sign(service, wanted, ticket)
@@ -111,7 +111,7 @@ def build_token_router(service: Service) -> APIRouter:
     )
     async def list_profiles() -> Profiles:
         """Lists the public profiles, with what can be chosen of each."""
-        service.require_picture()
+        service.require_cache()
         return Profiles(profiles=_list_choices(service))
 
     return router

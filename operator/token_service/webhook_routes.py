@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError
 from rooms.client import LiveKitUnavailableError
-from token_service.kubernetes_api import ConflictError, KubernetesError, KubernetesUnavailableError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.service import Service
@@ -59,7 +59,7 @@ def build_webhook_router(service: Service) -> APIRouter:
         if event is None or not _is_about_a_customer(event):
             WEBHOOKS.labels("ignored").inc()
             return Response()
-        service.require_picture()
+        service.require_cache()
         try:
             await _handle(service, event)
         except LiveKitUnavailableError as error:

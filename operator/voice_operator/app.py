@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from conversations.closer import ConversationCloser
+from kube.client import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
 from rooms.client import RoomClient
 from voice_operator.cache import PODS, Cache
 from voice_operator.calls.closing import Books
@@ -15,9 +16,8 @@ from voice_operator.calls.memory import Calls
 from voice_operator.calls.reconciler import Reconciler
 from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
-from voice_operator.kubernetes_api import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
 from voice_operator.livekit_address import LiveKitAddress
-from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS
+from voice_operator.metrics import MISSED_DELETIONS, RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.preparation import Preparer
 from voice_operator.pools.probes import Probes
@@ -59,7 +59,8 @@ class Operator:
     @classmethod
     async def open(cls, settings: OperatorSettings, keys: Keys, kubeconfig: Path | None = None) -> "Operator":
         """Returns an operator that can reach the API server when that is up."""
-        return cls(settings, await KubernetesApi.connect(settings.namespace, kubeconfig), keys)
+        kubernetes = await KubernetesApi.connect(settings.namespace, kubeconfig, on_response=count_api_request)
+        return cls(settings, kubernetes, keys)
 
     async def start(self) -> None:
         """Reads everything, waiting for the API server as long as it takes; then begins to decide."""

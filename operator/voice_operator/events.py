@@ -7,7 +7,7 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from voice_operator.kubernetes_api import KubernetesApi, KubernetesError, KubernetesUnavailableError
+from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.metrics import EVENTS_DROPPED
 from voicesession import clock
 from voicesession.models import VoiceSession

@@ -59,6 +59,11 @@ ROOMS_POLLED = Counter(
 )
 
 
+def count_api_request(method: str, status: int) -> None:
+    """Counts a request to the API server by its answer."""
+    API_REQUESTS.labels(method, status).inc()
+
+
 def show_phases(phases: Iterable[Phase | None]) -> None:
     """Shows how many VoiceSessions are in each phase; None is one that the operator has not looked at yet."""
     counts = collections.Counter(phase or Phase.PENDING for phase in phases)

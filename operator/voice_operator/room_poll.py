@@ -4,9 +4,9 @@ import asyncio
 import logging
 from datetime import timedelta
 
+from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
-from voice_operator.kubernetes_api import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.metrics import ROOMS_POLLED
 from voice_operator.settings import OperatorSettings
 from voicesession import clock

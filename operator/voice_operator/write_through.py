@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from kube.client import ConflictError, KubernetesApi, NotFoundError, Raw
 from kube.store import Store
 from voice_operator.cache import Cache
-from voice_operator.kubernetes_api import ConflictError, KubernetesApi, NotFoundError, Raw
 from voice_operator.pods.agent_pod import AgentPod
 from voicesession.models import (
     AgentPool,
@@ -40,7 +40,7 @@ class WriteThrough:
 
         Raises:
             NotFoundError: it is gone.
-            ConflictError: one of the patch's tests failed.
+            InvalidError: one of the patch's tests failed.
         """
         try:
             raw = await self._kubernetes.patch_pod(pod.name, patch)

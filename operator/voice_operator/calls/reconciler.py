@@ -4,6 +4,15 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from kube.client import (
+    ConflictError,
+    InvalidError,
+    KubernetesApi,
+    KubernetesError,
+    KubernetesUnavailableError,
+    NotFoundError,
+    Raw,
+)
 from rooms.client import LiveKitUnavailableError, RoomClient
 from rooms.tokens import RoomTokens
 from voice_operator.cache import Cache
@@ -35,14 +44,6 @@ from voice_operator.calls.decide import (
 from voice_operator.calls.memory import Call, Calls
 from voice_operator.events import EventRecorder
 from voice_operator.keys import Key, Kind
-from voice_operator.kubernetes_api import (
-    ConflictError,
-    KubernetesApi,
-    KubernetesError,
-    KubernetesUnavailableError,
-    NotFoundError,
-    Raw,
-)
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS, JOINED_SECONDS, PODS_LOST, SESSIONS_FINISHED
 from voice_operator.pods.agent_pod import AgentPod, Trouble
@@ -337,7 +338,7 @@ class Reconciler:
         except NotFoundError:
             CLAIM_CONFLICTS.inc()
             self._cache.pods.remove(pod.name, pod.uid)
-        except ConflictError as error:
+        except (ConflictError, InvalidError) as error:
             CLAIM_CONFLICTS.inc()
             log.info("pod %s cannot be claimed: %s", pod.name, error.message)
             await self._refresh_pod(pod.name, pod.uid)

@@ -5,9 +5,9 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 
+from kube.client import ConflictError, ForbiddenError, KubernetesError
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
-from voice_operator.kubernetes_api import ConflictError, ForbiddenError, KubernetesError
 from voice_operator.metrics import POOL_CREATED, POOL_FAILED, POOL_PODS, POOL_WAITING
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pools.decide import (

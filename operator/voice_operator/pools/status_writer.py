@@ -3,8 +3,8 @@
 import contextlib
 import time
 
+from kube.client import NotFoundError
 from voice_operator.keys import Key, Kind
-from voice_operator.kubernetes_api import NotFoundError
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession.models import AgentPool, AgentPoolStatus, AgentProfile, AgentProfileStatus

@@ -15,13 +15,13 @@ import pytest
 import yaml
 from livekit import api, rtc
 
+from kube.client import KubernetesApi, KubernetesError
 from local_cluster.binaries import KUBERNETES
 from testing.chart import find, render
 from testing.fake_cluster import POOL
 from testing.livekit import LiveKitServer, free_port, running_livekit
 from testing.proxy import Proxy, open_proxy
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
-from token_service.kubernetes_api import KubernetesApi, KubernetesError
 from voicesession.admission import AdmissionLimits, RoomStart, decide_admission
 from voicesession.models import VoiceSession
 from voicesession.names import API_VERSION, VOICE_SESSIONS, voice_session_name

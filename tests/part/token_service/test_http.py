@@ -576,7 +576,7 @@ async def test_a_call_that_another_replica_has_just_made_is_found_by_its_room(
 ) -> None:
     token, room = await start_call(call_door, cluster, phase="Active")
     (name,) = cluster.sessions
-    call_door.service.cache.sessions.remove(name)
+    call_door.service.cache.sessions.remove(name, cluster.sessions[name]["metadata"]["uid"])
     cluster.sessions[name]["metadata"]["labels"] = {
         "voiceagents.dev/room-hash": hashlib.sha256(room.encode()).hexdigest()[:16]
     }

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
+from kube.client import Raw
 from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Exit
 from testing.waiting import eventually
-from voice_operator.kubernetes_api import Raw
 from voicesession.models import EndReason
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, TEMPLATE_LABEL
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 
+from kube.client import InvalidError
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.stub_pod import Exit
 from testing.waiting import eventually
-from voice_operator.kubernetes_api import ConflictError
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.customer_words import retry_after
@@ -247,7 +247,7 @@ async def _forbid_claims(cluster: OperatorCluster, pod: str) -> None:
     async def is_refused() -> bool:
         try:
             await cluster.api.request("PATCH", path, trial, "application/merge-patch+json")
-        except ConflictError:
+        except InvalidError:
             return True
         return False
 

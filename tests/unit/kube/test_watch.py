@@ -1,122 +1,119 @@
-"""The cache of the cluster that answering needs no request for."""
+"""A store that follows a cluster: what comes, changes and goes, through breaks of the watch and of the API server."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
 
 import pytest
 
+from kube.client import Raw, WatchExpiredError
+from kube.store import Store
+from kube.watch import Source, follow
 from testing.fake_cluster import FakeCluster
-from token_service.kubernetes_api import Raw, WatchExpiredError
-from token_service.watch_cache import WatchCache, WatchedKind
-from voicesession.models import AgentProfile, VoiceSession
-from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
+from testing.waiting import eventually
+from voicesession.models import AgentProfile
+from voicesession.names import AGENT_PROFILES
 
 
-def raw(name: str, version: int, profile: str = "default") -> Raw:
-    return {"metadata": {"name": name, "resourceVersion": str(version)}, "spec": {"profile": profile}}
-
-
-@pytest.fixture
-def kind() -> WatchedKind[VoiceSession]:
-    return WatchedKind(VOICE_SESSIONS, VoiceSession.model_validate)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what it waits for knows no event
-            await asyncio.sleep(0.01)
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kube.watch._FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
-async def followed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[WatchCache, FakeCluster]]:
-    monkeypatch.setattr("token_service.watch_cache._FIRST_PAUSE", 0.01)
-    cluster, cache = FakeCluster(), WatchCache()
-    task = asyncio.create_task(cache.follow(cluster))
-    yield cache, cluster
+def store() -> Store[AgentProfile]:
+    return Store(AgentProfile.model_validate)
+
+
+@contextlib.asynccontextmanager
+async def followed(source: Source, store: Store[AgentProfile]) -> AsyncIterator[Counter[str]]:
+    """Follows the profiles; yields how often a new watch began, by cause."""
+    restarts: Counter[str] = Counter()
+    task = asyncio.create_task(follow(source, AGENT_PROFILES, store, lambda cause: restarts.update([cause])))
+    yield restarts
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-def test_an_older_answer_does_not_overwrite_a_newer_one(kind: WatchedKind[VoiceSession]) -> None:
-    kind.put(raw("a", 5, "new"))
-    kind.put(raw("a", 4, "old"))
-    assert kind.by_name["a"].spec.profile == "new"
+async def test_it_follows_what_comes_changes_and_goes(store: Store[AgentProfile]) -> None:
+    cluster = FakeCluster()
+    async with followed(cluster, store) as restarts:
+        await eventually(lambda: store.synced)
+        assert set(store.by_name) == {"default"}
+        cluster.put(AGENT_PROFILES, "shop", {"displayName": "Shop"})
+        await eventually(lambda: "shop" in store.by_name)
+        cluster.put(AGENT_PROFILES, "shop", {"displayName": "Market"})
+        await eventually(lambda: store.by_name["shop"].spec.display_name == "Market")
+        cluster.remove(AGENT_PROFILES, "shop")
+        await eventually(lambda: "shop" not in store.by_name)
+        assert cluster.requests == {"list": 1, "watch": 1}
+    assert not restarts
 
 
-def test_a_list_ends_what_it_lacks_but_not_what_is_newer_than_it(kind: WatchedKind[VoiceSession]) -> None:
-    kind.put(raw("gone", 3))
-    kind.put(raw("just-made", 9))
-    kind.replace([raw("stays", 4)], "7")
-    assert set(kind.by_name) == {"stays", "just-made"}
+async def test_it_survives_an_absent_api_server_and_notices_what_it_missed(store: Store[AgentProfile]) -> None:
+    cluster = FakeCluster()
+    async with followed(cluster, store) as restarts:
+        cluster.put(AGENT_PROFILES, "shop", {})
+        await eventually(lambda: "shop" in store.by_name)
+        cluster.away = True
+        cluster.break_watches()
+        before = cluster.requests["list"]
+        await eventually(lambda: cluster.requests["list"] > before + 3)
+        assert store.synced
+        assert "shop" in store.by_name
+        cluster.remove(AGENT_PROFILES, "shop")
+        cluster.put(AGENT_PROFILES, "market", {})
+        cluster.away = False
+        await eventually(lambda: set(store.by_name) == {"default", "market"})
+    assert set(restarts) == {"error"}
 
 
-def test_one_unreadable_object_does_not_hide_the_others(
-    kind: WatchedKind[VoiceSession], caplog: pytest.LogCaptureFixture
-) -> None:
-    broken = {"metadata": {"name": "broken", "resourceVersion": "1"}, "spec": {"variables": "secret words"}}
-    with caplog.at_level(logging.WARNING):
-        kind.replace([broken, raw("good", 2)], "2")
-    assert set(kind.by_name) == {"good"}
-    assert "broken" in caplog.text
-    assert "secret words" not in caplog.text
-
-
-async def test_it_follows_what_comes_changes_and_goes(followed: tuple[WatchCache, FakeCluster]) -> None:
-    cache, cluster = followed
-    await until(lambda: cache.synced)
-    assert set(cache.profiles.by_name) == {"default"}
-    cluster.put(AGENT_PROFILES, "shop", {"displayName": "Shop"})
-    await until(lambda: "shop" in cache.profiles.by_name)
-    cluster.put(AGENT_PROFILES, "shop", {"displayName": "Market"})
-    await until(lambda: cache.profiles.by_name["shop"].spec.display_name == "Market")
-    cluster.remove(AGENT_PROFILES, "shop")
-    await until(lambda: "shop" not in cache.profiles.by_name)
-
-
-async def test_it_survives_an_absent_api_server_and_notices_what_it_missed(
-    followed: tuple[WatchCache, FakeCluster],
-) -> None:
-    cache, cluster = followed
-    cluster.put(AGENT_PROFILES, "shop", {})
-    await until(lambda: "shop" in cache.profiles.by_name)
+async def test_nothing_counts_as_known_before_everything_was_listed(store: Store[AgentProfile]) -> None:
+    cluster = FakeCluster()
     cluster.away = True
-    cluster.break_watches()
-    before = cluster.requests["list"]
-    await until(lambda: cluster.requests["list"] > before + 3)
-    assert cache.synced
-    assert "shop" in cache.profiles.by_name
-    cluster.remove(AGENT_PROFILES, "shop")
-    cluster.put(AGENT_PROFILES, "market", {})
-    cluster.away = False
-    await until(lambda: set(cache.profiles.by_name) == {"default", "market"})
+    async with followed(cluster, store):
+        await eventually(lambda: cluster.requests["list"] >= 3)
+        assert not store.synced
 
 
-async def test_nothing_counts_as_known_before_everything_was_listed() -> None:
-    cluster, cache = FakeCluster(), WatchCache()
-    cluster.away = True
-    task = asyncio.create_task(cache.follow(cluster))
-    await until(lambda: cluster.requests["list"] >= 3)
-    assert not cache.synced
-    task.cancel()
+class Forgetful(FakeCluster):
+    """Knows no version any more for the first two watches."""
 
-
-async def test_an_expired_watch_begins_with_a_new_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Forgetful(FakeCluster):
-        async def watch_objects(self, plural: str, resource_version: str) -> AsyncIterator[Raw]:
+    async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
+        if self.requests["watch"] < 2:
             self.requests["watch"] += 1
-            if self.requests["watch"] < 3:
-                raise WatchExpiredError("too old")
-            async for event in super().watch_objects(plural, resource_version):
-                yield event
+            raise WatchExpiredError(410, "too old")
+        async for event in super().watch_objects(plural, version):
+            yield event
 
-    monkeypatch.setattr("token_service.watch_cache._FIRST_PAUSE", 0.01)
+
+async def test_an_expired_watch_begins_with_a_new_list(store: Store[AgentProfile]) -> None:
     cluster = Forgetful()
-    kind = WatchedKind(AGENT_PROFILES, AgentProfile.model_validate)
-    task = asyncio.create_task(kind.follow(cluster))
-    await until(lambda: cluster.requests["watch"] >= 3)
-    cluster.put(AGENT_PROFILES, "late", {})
-    await until(lambda: "late" in kind.by_name)
+    async with followed(cluster, store) as restarts:
+        await eventually(lambda: cluster.requests["watch"] >= 3)
+        cluster.put(AGENT_PROFILES, "late", {})
+        await eventually(lambda: "late" in store.by_name)
     assert cluster.requests["list"] == 3
-    task.cancel()
+    assert restarts == {"expired": 2}
+
+
+class Brief(FakeCluster):
+    """Ends each watch after one event, as the API server ends one that has lasted."""
+
+    async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
+        async for event in super().watch_objects(plural, version):
+            yield event
+            return
+
+
+async def test_a_watch_that_ends_is_followed_by_another(store: Store[AgentProfile]) -> None:
+    cluster = Brief()
+    async with followed(cluster, store) as restarts:
+        for name in ("one", "two", "three"):
+            before = cluster.requests["watch"]
+            cluster.put(AGENT_PROFILES, name, {})
+            await eventually(lambda: name in store.by_name)  # noqa: B023 - waited for within the loop
+            await eventually(lambda: cluster.requests["watch"] > before)  # noqa: B023
+    assert set(restarts) == {"resync"}

@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from pydantic import SecretStr
 
+from kube.client import ConflictError, ForbiddenError, InvalidError, KubernetesApi, KubernetesError
 from rooms.client import LiveKitUnavailableError, RoomClient
 from testing.operator_objects import make_profile
 from voice_operator.cache import Cache
-from voice_operator.kubernetes_api import ForbiddenError, KubernetesApi
 from voice_operator.room_poll import RoomPoll
 from voice_operator.settings import OperatorSettings
 from voicesession.admission import Refuse, RoomStart
@@ -48,11 +48,14 @@ class Rooms:
         self.deleted.append(name)
 
 
-class FullKubernetes:
-    """An API server whose quota of VoiceSessions is used up."""
+class RefusingKubernetes:
+    """An API server that takes no VoiceSession."""
+
+    def __init__(self, error: KubernetesError) -> None:
+        self._error = error
 
     async def create_session(self, _body: dict[str, object]) -> None:
-        raise ForbiddenError(403, "exceeded quota")
+        raise self._error
 
 
 def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = None) -> RoomPoll:
@@ -73,14 +76,24 @@ async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> N
     assert rooms.deleted == ["one", "two"]
 
 
-async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away() -> None:
+@pytest.mark.parametrize(
+    ("error", "told", "deleted"),
+    [
+        (ForbiddenError(403, "exceeded quota"), ["rejected"], ["one"]),
+        (InvalidError(422, "an admission policy denied it"), ["rejected"], ["one"]),
+        (ConflictError(409, "already exists"), [], []),  # its webhook came after all
+    ],
+)
+async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away(
+    error: KubernetesError, told: list[str], deleted: list[str]
+) -> None:
     cache = Cache()
     profile = make_profile().model_dump(mode="json", by_alias=True)
     profile["metadata"]["resourceVersion"] = "1"
     cache.profiles.put(profile)
     rooms = Rooms("one", ticket_age=timedelta(minutes=1))
-    await make_poll(rooms, FullKubernetes(), cache).poll_once()
-    assert (rooms.told, rooms.deleted) == (["rejected"], ["one"])
+    await make_poll(rooms, RefusingKubernetes(error), cache).poll_once()
+    assert (rooms.told, rooms.deleted) == (told, deleted)
 
 
 async def test_a_livekit_that_closes_no_room_is_not_asked_for_each() -> None:

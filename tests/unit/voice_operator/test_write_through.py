@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from kube.client import ConflictError, KubernetesApi, NotFoundError, Raw
 from testing.operator_objects import NOW
 from voice_operator.cache import Cache
-from voice_operator.kubernetes_api import ConflictError, KubernetesApi, NotFoundError, Raw
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.write_through import WriteThrough
 from voicesession.names import POOL_LABEL, STATE_LABEL, VOICE_SESSIONS

@@ -1,0 +1,308 @@
+"""Requests to the API server in one namespace, its errors, and by what credentials it is asked. Plain dicts."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from voicesession.names import GROUP, POOL_LABEL, SESSION_LABEL, VERSION, VOICE_SESSIONS
+
+Raw = dict[str, Any]
+OnResponse = Callable[[str, int], object]
+
+_JSON = "application/json"
+_JSON_PATCH = "application/json-patch+json"
+_MERGE_PATCH = "application/merge-patch+json"
+_TIMEOUT_SECONDS = 10.0
+_PAGE = 250
+_WATCH_SECONDS = 300
+# A silent watch is dead, or there is nothing to tell: bookmarks come only while anything of the kind changes.
+_SILENCE_SECONDS = 60.0
+
+
+class KubernetesError(Exception):
+    """The API server refused a request; `status` is its HTTP status and the message its own words."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class ForbiddenError(KubernetesError):
+    """Not permitted, or beyond a quota (403)."""
+
+
+class NotFoundError(KubernetesError):
+    """There is no such object (404)."""
+
+
+class ConflictError(KubernetesError):
+    """The object is not what the request took it for, or there is one of this name already (409)."""
+
+
+class WatchExpiredError(KubernetesError):
+    """The watch, or the list's next page, cannot go on from this version (410): list again."""
+
+
+class InvalidError(KubernetesError):
+    """A test of the JSON-patch failed, or what the object would become breaks a rule (422)."""
+
+
+class KubernetesUnavailableError(Exception):
+    """No answer, or one of 5xx or 429: whether the request took effect is unknown."""
+
+
+_REFUSALS: dict[int, type[KubernetesError]] = {
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: WatchExpiredError,
+    422: InvalidError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the API server is, and by what credentials."""
+
+    server: str
+    ca_path: str | None
+    certificate_path: str | None
+    private_key_path: str | None
+    token: str | None
+
+
+class KubernetesApi:
+    """Requests to the API server. Every method may raise KubernetesError or KubernetesUnavailableError."""
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        namespace: str,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+        on_response: OnResponse = lambda _method, _status: None,
+    ) -> None:
+        """`timeout_seconds`: how long a request may take. `on_response`: is told each answer's method and status."""
+        self._api = api
+        self._namespace = namespace
+        self._timeout = timeout_seconds
+        self._on_response = on_response
+
+    @classmethod
+    async def connect(
+        cls,
+        namespace: str,
+        kubeconfig: Path | None = None,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+        on_response: OnResponse = lambda _method, _status: None,
+    ) -> Self:
+        """Returns a client: of the pod's own service account, or by `kubeconfig` where one is given."""
+        configuration = client.Configuration()
+        if kubeconfig:
+            await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+        else:
+            config.load_incluster_config(client_configuration=configuration)
+        configuration.connection_pool_maxsize = 0  # no limit of our own: the API server has its own fairness
+        # aiohttp would look for proxies and a .netrc in a thread before each request.
+        configuration.client_session_kwargs = {"trust_env": False}
+        return cls(client.ApiClient(configuration), namespace, timeout_seconds, on_response)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._api.close()
+
+    async def connection(self) -> Connection:
+        """Returns the credentials as they are now: a service account's token is renewed every hour."""
+        configuration = self._api.configuration
+        key = await configuration.get_api_key_with_prefix("BearerToken")
+        return Connection(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=key.split()[-1] if key else None,
+        )
+
+    # Pods
+
+    async def list_pods(self) -> tuple[list[Raw], int]:
+        """Returns all agent pods and the list's resource version."""
+        return await self._list(self._core("pods"), POOL_LABEL)
+
+    async def list_pods_of(self, session_uid: str) -> list[Raw]:
+        """Returns the pods that this VoiceSession has claimed."""
+        return (await self._list(self._core("pods"), f"{SESSION_LABEL}={session_uid}"))[0]
+
+    async def get_pod(self, name: str) -> Raw:
+        """Returns a Pod as the API server holds it now."""
+        return await self.request("GET", self._core("pods", name))
+
+    async def create_pod(self, pod: Raw) -> Raw:
+        """Creates a Pod."""
+        return await self.request("POST", self._core("pods"), pod)
+
+    async def patch_pod(self, name: str, patch: Sequence[Raw]) -> Raw:
+        """Applies a JSON-patch to a Pod.
+
+        Raises:
+            InvalidError: one of its tests failed.
+        """
+        return await self.request("PATCH", self._core("pods", name), list(patch), _JSON_PATCH)
+
+    async def delete_pod(self, name: str, uid: str, resource_version: str | None = None) -> Raw:
+        """Deletes the Pod of this name and uid, within its own grace period.
+
+        Raises:
+            ConflictError: it is another one, or not at this resource version.
+        """
+        preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version else {})
+        return await self.request("DELETE", self._core("pods", name), {"preconditions": preconditions})
+
+    # Our objects
+
+    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
+        """Returns all objects of one of our kinds, or those with these labels, and the list's resource version."""
+        return await self._list(self._ours(plural), label_selector)
+
+    async def get_session(self, name: str) -> Raw:
+        """Returns a VoiceSession as the API server holds it now."""
+        return await self.request("GET", self._ours(VOICE_SESSIONS, name))
+
+    async def create_session(self, session: Raw) -> Raw:
+        """Creates a VoiceSession.
+
+        Raises:
+            ConflictError: there is one of this name.
+        """
+        return await self.request("POST", self._ours(VOICE_SESSIONS), session)
+
+    async def end_session(self, name: str) -> Raw:
+        """Sets a VoiceSession's `spec.end`."""
+        return await self.request("PATCH", self._ours(VOICE_SESSIONS, name), {"spec": {"end": True}}, _MERGE_PATCH)
+
+    async def delete_session(self, name: str, uid: str) -> None:
+        """Deletes the VoiceSession of this name and uid."""
+        await self.request("DELETE", self._ours(VOICE_SESSIONS, name), {"preconditions": {"uid": uid}})
+
+    async def patch_status(self, plural: str, name: str, resource_version: str, status: Raw) -> Raw:
+        """Merges `status` into the object's, provided that it is still at this resource version.
+
+        Raises:
+            ConflictError: it is not: read again, then decide again.
+        """
+        patch = {"metadata": {"resourceVersion": resource_version}, "status": status}
+        return await self.request("PATCH", f"{self._ours(plural, name)}/status", patch, _MERGE_PATCH)
+
+    async def create_event(self, event: Raw) -> None:
+        """Creates a Kubernetes Event."""
+        await self.request("POST", self._core("events"), event)
+
+    async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
+        """Yields watch events, bookmarks included, until the API server ends the watch or is silent for a minute.
+
+        Raises:
+            WatchExpiredError: the API server no longer knows this version.
+            KubernetesUnavailableError: the connection broke.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(version),
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        path = f"{self._ours(plural)}?{urlencode(query)}"
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=_SILENCE_SECONDS)
+        with _told_as_unavailable(f"watch {plural}"):
+            try:
+                async with await self._send("GET", path, None, _JSON, timeout) as response:
+                    if response.status != 200:
+                        raise _to_error(response.status, f"watch {plural}: {_read_message(await response.read())}")
+                    async for line in response.content:
+                        yield _read_event(line)
+            except aiohttp.SocketTimeoutError:
+                return
+
+    # Requests
+
+    async def request(self, method: str, path: str, body: Any = None, content_type: str = _JSON) -> Raw:
+        """Sends one request and returns the answer; the methods above say what there is to ask for.
+
+        Raises:
+            KubernetesError: it was refused.
+            KubernetesUnavailableError: there was no answer.
+        """
+        what = f"{method} {path}"
+        with _told_as_unavailable(what):
+            response = await self._send(method, path, body, content_type, aiohttp.ClientTimeout(total=self._timeout))
+            data = await response.read()
+            if response.status < 300:
+                answer: Raw = json.loads(data)
+                return answer
+        raise _to_error(response.status, f"{what}: {_read_message(data)}")
+
+    def _core(self, *parts: str) -> str:
+        return "/".join((f"/api/v1/namespaces/{self._namespace}", *parts))
+
+    def _ours(self, *parts: str) -> str:
+        return "/".join((f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}", *parts))
+
+    async def _list(self, path: str, label_selector: str) -> tuple[list[Raw], int]:
+        # No resourceVersion: the newest state, not a cache's. In pages, so that reading one never holds up the others.
+        items: list[Raw] = []
+        query = {"labelSelector": label_selector, "limit": str(_PAGE)}
+        while True:
+            page = await self.request("GET", f"{path}?{urlencode(query)}")
+            items += page["items"]
+            if not page["metadata"].get("continue"):
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = page["metadata"]["continue"]
+
+    async def _send(
+        self, method: str, path: str, body: Any, content_type: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        headers = {"Accept": _JSON, "Content-Type": content_type}
+        url = self._api.configuration.host + path
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        answer = await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        self._on_response(method, response.status)
+        return response
+
+
+@contextlib.contextmanager
+def _told_as_unavailable(what: str) -> Iterator[None]:
+    """Raises KubernetesUnavailableError for a connection that fails, and for an answer that is no JSON."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+        raise KubernetesUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _read_event(line: bytes) -> Raw:
+    event: Raw = json.loads(line)
+    if event["type"] == "ERROR":
+        status = event["object"]
+        raise _to_error(int(status.get("code", 500)), str(status.get("message")))
+    return event
+
+
+def _to_error(status: int, message: str) -> Exception:
+    if status == 429 or status >= 500:
+        return KubernetesUnavailableError(f"{status}: {message}")
+    return _REFUSALS.get(status, KubernetesError)(status, message)
+
+
+def _read_message(data: bytes) -> str:
+    try:
+        answer: Mapping[str, Any] = json.loads(data)
+    except ValueError:
+        return data[:200].decode(errors="replace")
+    return str(answer.get("message") or answer.get("reason") or "no message")

@@ -1,0 +1,219 @@
+"""The client before a server of a few lines that answers as no healthy API server would."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from kube.client import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    KubernetesApi,
+    KubernetesError,
+    KubernetesUnavailableError,
+    NotFoundError,
+    Raw,
+    WatchExpiredError,
+)
+from voicesession.names import VOICE_SESSIONS
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@contextlib.asynccontextmanager
+async def before(answer: Answer, folder: Path, **more: Any) -> AsyncIterator[KubernetesApi]:
+    """Connects a client to a server that answers each request so."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server, connected(str(server.make_url("")), folder, **more) as api:
+        yield api
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, folder: Path, **more: Any) -> AsyncIterator[KubernetesApi]:
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(build_kubeconfig(url)))
+    api = await KubernetesApi.connect("here", kubeconfig, **more)
+    yield api
+    await api.close()
+
+
+def build_kubeconfig(url: str) -> Raw:
+    return {
+        "clusters": [{"name": "fake", "cluster": {"server": url}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "nobody"}}],
+        "current-context": "fake",
+    }
+
+
+def refuse(status: int) -> Answer:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"kind": "Status", "message": "its own words"}, status=status)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, KubernetesError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (410, WatchExpiredError),
+        (422, InvalidError),
+    ],
+)
+async def test_a_refusal_has_the_class_of_its_status_and_the_api_server_s_words(
+    status: int, kind: type[KubernetesError], tmp_path: Path
+) -> None:
+    answers: list[tuple[str, int]] = []
+    async with before(refuse(status), tmp_path, on_response=lambda *answer: answers.append(answer)) as api:
+        with pytest.raises(KubernetesError) as refused:
+            await api.get_session("call")
+    assert type(refused.value) is kind
+    assert refused.value.status == status
+    assert refused.value.message.endswith("/voicesessions/call: its own words")
+    assert answers == [("GET", status)]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_an_api_server_that_cannot_say_is_unavailable(status: int, tmp_path: Path) -> None:
+    async with before(refuse(status), tmp_path) as api:
+        with pytest.raises(KubernetesUnavailableError, match="its own words"):
+            await api.get_session("call")
+
+
+async def test_a_refusal_that_is_no_json_is_told_as_it_is(tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text="<h1>blocked</h1>", status=403)
+
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(ForbiddenError, match="<h1>blocked</h1>"):
+            await api.get_session("call")
+
+
+async def test_an_answer_that_is_no_json_leaves_open_whether_it_was_done(tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text='{"half": ')
+
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(KubernetesUnavailableError, match="JSONDecodeError"):
+            await api.create_session({})
+
+
+async def test_no_answer_within_its_time_is_unavailable(tmp_path: Path) -> None:
+    ending = asyncio.Event()
+
+    async def answer(_request: web.Request) -> web.Response:
+        await ending.wait()
+        return web.Response()
+
+    async with before(answer, tmp_path, timeout_seconds=0.1) as api:
+        with pytest.raises(KubernetesUnavailableError, match="TimeoutError"):
+            await api.get_session("call")
+        ending.set()
+
+
+async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
+    async with connected("http://127.0.0.1:9", tmp_path) as api:
+        with pytest.raises(KubernetesUnavailableError, match="/voicesessions/call: ClientConnectorError"):
+            await api.get_session("call")
+
+
+# Watches
+
+
+def tell(*events: Raw, then: Callable[[web.Request], Awaitable[None]] | None = None) -> Answer:
+    """Answers a watch with these events and, after them, does something instead of ending it in good order."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in events:
+            await response.write(json.dumps(event).encode() + b"\n")
+        if then:
+            await then(request)
+        return response
+
+    return answer
+
+
+def event(kind: str, name: str) -> Raw:
+    return {"type": kind, "object": {"metadata": {"name": name}}}
+
+
+def error_event(code: int) -> Raw:
+    return {"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "its own words"}}
+
+
+async def watch(api: KubernetesApi, told: list[Raw]) -> None:
+    async for each in api.watch_objects(VOICE_SESSIONS, 7):
+        told.append(each)  # noqa: PERF401 - what came before an error counts too
+
+
+async def test_a_watch_tells_events_until_the_api_server_ends_it(tmp_path: Path) -> None:
+    events, told = [event("ADDED", "one"), event("BOOKMARK", ""), event("DELETED", "one")], list[Raw]()
+    queries = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        queries.append(dict(request.query))
+        return await tell(*events)(request)
+
+    async with before(answer, tmp_path) as api:
+        await watch(api, told)
+    assert told == events
+    assert queries == [
+        {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": "7", "timeoutSeconds": "300"}
+    ]
+
+
+async def test_a_watch_that_breaks_tells_what_came_before(tmp_path: Path) -> None:
+    async def break_off(request: web.Request) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+
+    told: list[Raw] = []
+    async with before(tell(event("ADDED", "one"), then=break_off), tmp_path) as api:
+        with pytest.raises(KubernetesUnavailableError, match="watch voicesessions"):
+            await watch(api, told)
+    assert [each["type"] for each in told] == ["ADDED"]
+
+
+async def test_a_watch_that_falls_silent_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kube.client._SILENCE_SECONDS", 0.2)
+    ending, told = asyncio.Event(), list[Raw]()
+
+    async def fall_silent(_request: web.Request) -> None:
+        await ending.wait()
+
+    async with before(tell(event("ADDED", "one"), then=fall_silent), tmp_path) as api:
+        await watch(api, told)
+        ending.set()
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (tell(event("ADDED", "one"), error_event(410)), WatchExpiredError),
+        (refuse(410), WatchExpiredError),
+        (tell(error_event(500)), KubernetesUnavailableError),
+        (refuse(403), ForbiddenError),
+    ],
+)
+async def test_a_watch_ends_with_the_error_that_the_api_server_tells(
+    answer: Answer, kind: type[Exception], tmp_path: Path
+) -> None:
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(kind, match="its own words"):
+            await watch(api, [])
