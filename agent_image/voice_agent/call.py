@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from livekit import rtc
@@ -32,6 +31,7 @@ from voice_agent.job_context import (
 from voice_agent.profile_agent import ProfileCall, run_profile_agent
 from voice_agent.session_watch import SessionWatch
 from voice_agent.workshop import Workshop
+from voicesession import clock
 from voicesession.assignment import Assignment, Heartbeat, Joined, RoomDeletionRequested
 from voicesession.models import EndReason, Provider
 
@@ -142,7 +142,7 @@ class Call:
             room=self._room,
             on_session=self._on_session,
             on_shutdown=lambda reason: self.end(Ending(EndReason.ENDED_BY_REQUEST, reason, by_code=True)),
-            on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=datetime.now(UTC))),
+            on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=clock.now())),
         )
 
     async def _run_agent(self, context: CallContext, code: LoadedCode) -> None:
@@ -181,7 +181,7 @@ class Call:
             return []
         rows = await self._conversation.load_history(HISTORY_SECONDS)
         if rows:
-            age = (datetime.now(UTC) - rows[0]["created_at"]).total_seconds()
+            age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
             self._facts_changed.set()
         return restore_items(rows)
@@ -201,7 +201,7 @@ class Call:
         now = time.monotonic()
         self.events.emit(
             Joined(
-                at=datetime.now(UTC),
+                at=clock.now(),
                 connect_millis=self._room.connect_millis,
                 joined_millis=round(1000 * (now - self._assigned_at)),
                 room_sid=self._assignment.room_sid,
@@ -282,7 +282,7 @@ class Call:
     def _build_heartbeat(self) -> Heartbeat:
         session = self._watch.session
         return Heartbeat(
-            at=datetime.now(UTC),
+            at=clock.now(),
             agent_state=session.agent_state if session is not None else None,
             unwritten_items=self._conversation.unwritten,
         )

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from livekit.agents import NOT_GIVEN, AgentSession
@@ -20,6 +19,7 @@ from voice_agent.job_context import CallContext, CallRoom, call_their_code
 from voice_agent.profile_agent import build_spoken_key, fill_in
 from voice_agent.spoken_cache import build_frames
 from voice_agent.workshop import Workshop
+from voicesession import clock
 from voicesession.assignment import Assignment
 from voicesession.models import EndReason, Provider
 
@@ -157,7 +157,7 @@ class Farewell:
     async def _write_end(self, ending: Ending) -> Ending:
         if self.facts.joined_at is None:
             return ending
-        end = ConversationEnd(ending.reason.value, datetime.now(UTC), ending.usage)
+        end = ConversationEnd(ending.reason.value, clock.now(), ending.usage)
         timeout = self.haste.time_for(FLUSH_SECONDS)
         if await self.conversation.finish(end, timeout) or not self.conversation.unwritten:
             return ending

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from voice_agent.apology import APOLOGY
 from voice_agent.call import Call
@@ -12,6 +11,7 @@ from voice_agent.event_stream import EventStream
 from voice_agent.process.termination import write_termination_message
 from voice_agent.provider_models import ProviderError
 from voice_agent.workshop import Workshop
+from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Greeting, Preparation
 from voicesession.models import EndReason
 
@@ -105,7 +105,7 @@ class Pod:
         self._on_assigned(assignment)
         self._call = Call(assignment, provider, self._workshop)
         self._key = assignment.key()
-        self._call.events.emit(Accepted(at=datetime.now(UTC)))
+        self._call.events.emit(Accepted(at=clock.now()))
         self._task = asyncio.create_task(self._hold(self._call), name="call")
         return self._call.events
 
@@ -125,7 +125,7 @@ class Pod:
         self._ended = True
         self._write_message(ending.reason.value, ending.message)
         call.events.emit(
-            CallEnded(at=datetime.now(UTC), reason=ending.reason, message=ending.message, usage=dict(ending.usage))
+            CallEnded(at=clock.now(), reason=ending.reason, message=ending.message, usage=dict(ending.usage))
         )
         call.events.close()
         await call.events.wait_until_read(_LAST_LINE_SECONDS)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from livekit.agents import (
@@ -23,6 +22,7 @@ from voice_agent.conversation_items import build_latencies, build_rows, build_to
 from voice_agent.conversation_log import ConversationLog
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
+from voicesession import clock
 from voicesession.assignment import Turn
 from voicesession.models import EndReason
 
@@ -124,7 +124,7 @@ class SessionWatch:
         elif message.role == "assistant" and latencies:
             values = {**self._question_latencies, **latencies}
             self._question_latencies = {}
-            self.events.emit(Turn.model_validate({"at": datetime.now(UTC), **values}))
+            self.events.emit(Turn.model_validate({"at": clock.now(), **values}))
 
 
 def describe_trouble(event: ErrorEvent, provider: str) -> str:

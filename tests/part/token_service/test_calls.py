@@ -6,7 +6,7 @@ import json
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from testing.fake_cluster import POOL
 from testing.livekit import LiveKitServer, free_port, running_livekit
 from testing.proxy import Proxy, open_proxy
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from voicesession import clock
 from voicesession.admission import AdmissionLimits, RoomStart, decide_admission
 from voicesession.models import VoiceSession
 from voicesession.names import API_VERSION, VOICE_SESSIONS, voice_session_name
@@ -215,9 +216,9 @@ async def test_two_replicas_and_the_operator_s_poll_make_one_voice_session(
         assert {answer.status for answer in answers} == {200}
         # The poll decides by the same function, from a cache that is as fresh.
         await until(lambda: other.service.cache.sessions.by_name)
-        room = RoomStart("room", "RM_one", datetime.now(UTC), metadata)
+        room = RoomStart("room", "RM_one", clock.now(), metadata)
         sessions, profiles = other.service.cache.sessions.by_name, other.service.cache.profiles.by_name
-        decision = decide_admission(room, datetime.now(UTC), sessions.values(), profiles, AdmissionLimits())
+        decision = decide_admission(room, clock.now(), sessions.values(), profiles, AdmissionLimits())
         assert type(decision).__name__ == "AlreadyServed"
     assert list(await namespace.sessions()) == [voice_session_name("RM_one")]
 
@@ -239,10 +240,10 @@ async def test_replays_beyond_the_limits_start_nothing(door: FrontDoor, namespac
     for number in range(5):
         assert (await door.webhook(room_event(room, f"RM_{number}", metadata))).status == 200
     assert len(await namespace.sessions()) == 3
-    aged = new_ticket("default", issued_at=datetime.now(UTC) - timedelta(minutes=5))
+    aged = new_ticket("default", issued_at=clock.now() - timedelta(minutes=5))
     late = room_event("aged", "RM_aged", aged.model_dump_json(by_alias=True, exclude_none=True))
     assert (await door.webhook(late)).status == 200
-    stale = room_event("gone", "RM_gone", metadata, created_at=datetime.now(UTC) - timedelta(minutes=1))
+    stale = room_event("gone", "RM_gone", metadata, created_at=clock.now() - timedelta(minutes=1))
     assert (await door.webhook(stale)).status == 200
     assert (await door.webhook(room_event(room, "RM_9", metadata), secret="x" * 32)).status == 401
     assert len(await namespace.sessions()) == 3

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
 from testing.livekit import LiveKitServer, free_port, running_livekit
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from voicesession import clock
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket, parse_ticket
@@ -167,7 +168,7 @@ async def test_a_lost_room_started_is_made_good_by_the_customer_s_arrival(
 async def test_an_old_webhook_is_believed_only_if_livekit_has_the_room(
     quiet_door: FrontDoor, cluster: FakeCluster, livekit: LiveKitServer
 ) -> None:
-    old = datetime.now(UTC) - timedelta(seconds=60)
+    old = clock.now() - timedelta(seconds=60)
     metadata = ticket_of(await get_token(quiet_door))
     gone = room_event("gone", "RM_gone", metadata, created_at=old)
     assert (await quiet_door.webhook(gone)).status == 200
@@ -219,7 +220,7 @@ async def test_an_idempotency_key_does_not_renew_the_number_of_starts(
 
 
 async def test_a_ticket_older_than_its_age_starts_nothing(quiet_door: FrontDoor, cluster: FakeCluster) -> None:
-    ticket = new_ticket("default", issued_at=datetime.now(UTC) - timedelta(seconds=121))
+    ticket = new_ticket("default", issued_at=clock.now() - timedelta(seconds=121))
     event = room_event("room", "RM_old", ticket.model_dump_json(by_alias=True, exclude_none=True))
     assert (await quiet_door.webhook(event)).status == 200
     assert not cluster.sessions
@@ -315,7 +316,7 @@ async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluste
     async with running_front_door(cluster) as door:  # whose LiveKit is nowhere
         await until_synced(door)
         metadata = ticket_of(await get_token(door))
-        old = room_event("room", "RM_one", metadata, created_at=datetime.now(UTC) - timedelta(seconds=60))
+        old = room_event("room", "RM_one", metadata, created_at=clock.now() - timedelta(seconds=60))
         assert (await door.webhook(old)).status == 503
         assert not cluster.sessions
 

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -17,6 +16,7 @@ from testing.fake_openai import FakeOpenAI, running_fake_openai
 from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.postgres import running_pgbouncer
 from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
+from voicesession import clock
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
 from voicesession.models import EndReason
 
@@ -326,7 +326,7 @@ async def test_a_refused_item_spoils_no_other(conversations: ConversationsDataba
     log.append([row("b", "two", kind="song")])
     log.append([row("c", "three")])
     log.begin()
-    end = ConversationEnd("idle", datetime.now(UTC), {})
+    end = ConversationEnd("idle", clock.now(), {})
     assert not await log.finish(end, timeout=10)
     assert log.unwritten == 1
     assert contents(conversations) == ["one", "three"]
@@ -360,5 +360,5 @@ async def test_a_database_that_falls_silent_in_a_statement_holds_nobody_up(
             log.append([row("b", "two")])
             await until(lambda: is_in_a_statement(log))
             async with asyncio.timeout(5):
-                assert not await log.finish(ConversationEnd("shutdown", datetime.now(UTC), {}), timeout=1)
+                assert not await log.finish(ConversationEnd("shutdown", clock.now(), {}), timeout=1)
         assert log.unwritten == 1

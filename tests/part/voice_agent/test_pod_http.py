@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod, to_body
 from testing.fake_openai import FakeOpenAI, running_fake_openai
 from testing.livekit import LiveKitServer, free_port
+from voicesession import clock
 from voicesession.assignment import Accepted, CallEnded, Greeting, Heartbeat, Preparation
 from voicesession.models import EndReason
 from voicesession.pod_tokens import Purpose, sign_pod_request
@@ -65,7 +66,7 @@ def count_threads(process: int, name: str) -> int:
 async def test_tokens_that_open_nothing(pod: AgentPod, unreachable: LiveKitServer) -> None:
     body = to_body(build_assignment(unreachable, "room-1"))
     mine, stranger = pod.key, Ed25519PrivateKey.generate()
-    past = datetime.now(UTC) - timedelta(minutes=5)
+    past = clock.now() - timedelta(minutes=5)
     claims = jwt.decode(sign_pod_request(mine, pod.uid, Purpose.ASSIGNMENT, body), options={"verify_signature": False})
     expired = jwt.encode({**claims, "iat": past, "exp": past + timedelta(seconds=30)}, mine, algorithm="EdDSA")
     unsigned = jwt.encode(claims, "", algorithm="none")

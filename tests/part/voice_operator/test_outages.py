@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from livekit import api
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.waiting import eventually
+from voicesession import clock
 from voicesession.models import EndReason
 from voicesession.names import voice_session_name
 from voicesession.tickets import new_ticket
@@ -177,7 +178,7 @@ async def test_a_started_room_whose_webhook_was_lost_gets_its_agent(
 
 
 async def test_a_room_of_an_old_ticket_is_closed(polling: OperatorCluster, livekit: LiveKitServer) -> None:
-    ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - timedelta(minutes=10)})
+    ticket = new_ticket("default").model_copy(update={"issued_at": clock.now() - timedelta(minutes=10)})
     room = await _start_room(livekit, ticket.model_dump_json(by_alias=True))
     await eventually(lambda: _room_is_gone(livekit, room.name))
     assert await polling.session(voice_session_name(room.sid)) is None

@@ -1,12 +1,13 @@
 """What is signed for customers and agents, and whose tokens are read."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 
 from rooms.tokens import Customer, Pass, RoomTokens
+from voicesession import clock
 from voicesession.models import EffectiveLimits
 from voicesession.tickets import new_ticket, parse_ticket
 
@@ -14,7 +15,7 @@ SECRET = "a-secret-for-tests-of-at-least-32-bytes"
 TOKENS = RoomTokens("key", SECRET)
 LIMITS = EffectiveLimits(join_timeout_seconds=40, reconnect_grace_seconds=20)
 TICKET = new_ticket("default")
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = clock.now().replace(microsecond=0)
 
 
 def read(token: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What follows from the events of an agent session."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch, describe_trouble
+from voicesession import clock
 from voicesession.assignment import Heartbeat, Turn, parse_pod_event
 from voicesession.models import EndReason
 
@@ -35,7 +35,7 @@ class Watched:
         self.facts = CallFacts()
         # Never begun: its rows wait.
         self.conversation = ConversationLog("postgresql://nowhere", START, on_superseded=lambda: None)
-        self.events = EventStream(lambda: Heartbeat(at=datetime.now(UTC)))
+        self.events = EventStream(lambda: Heartbeat(at=clock.now()))
         self.activities = 0
         self.endings: list[Ending] = []
         self.session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})

@@ -1,7 +1,7 @@
 """The poll of the rooms goes on, whatever one room or one answer is like."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +14,7 @@ from testing.operator_objects import make_profile
 from voice_operator.cache import Cache
 from voice_operator.room_poll import RoomPoll
 from voice_operator.settings import OperatorSettings
+from voicesession import clock
 from voicesession.admission import Refuse, RoomStart
 from voicesession.tickets import new_ticket
 
@@ -27,8 +28,8 @@ class Rooms:
         self.told: list[object] = []
         self.looked = asyncio.Event()
         self._stuck = stuck
-        ticket = new_ticket("default").model_copy(update={"issued_at": datetime.now(UTC) - ticket_age})
-        metadata, started = ticket.model_dump_json(by_alias=True), datetime.now(UTC) - timedelta(minutes=1)
+        ticket = new_ticket("default").model_copy(update={"issued_at": clock.now() - ticket_age})
+        metadata, started = ticket.model_dump_json(by_alias=True), clock.now() - timedelta(minutes=1)
         self._rooms = [RoomStart(name, f"sid-of-{name}", started, metadata) for name in names]
 
     async def list(self) -> list[RoomStart]:
