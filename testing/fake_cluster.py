@@ -11,16 +11,18 @@ from kube.client import ConflictError, KubernetesError, KubernetesUnavailableErr
 from voicesession import clock
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
-# A pool as most tests want it: one provider inside the cluster, one outside.
+# Pools as most tests want them: one provider inside the cluster and one outside, and beside it one for local mode.
 _LOCAL = {"baseUrl": "http://local-models:8000/v1", "model": "small"}
 _CLOUD = {"model": "large"}
+_LOCAL_PROVIDER = {"name": "local", "local": True, "stt": _LOCAL, "llm": _LOCAL, "tts": _LOCAL}
 POOL = {
     "image": "agent",
     "providers": [
-        {"name": "local", "local": True, "stt": _LOCAL, "llm": _LOCAL, "tts": _LOCAL},
+        _LOCAL_PROVIDER,
         {"name": "openai", "stt": _CLOUD, "llm": _CLOUD, "tts": _CLOUD},
     ],
 }
+LOCAL_POOL = {"image": "agent", "providers": [_LOCAL_PROVIDER]}
 
 
 class FakeCluster:
@@ -30,7 +32,7 @@ class FakeCluster:
     """
 
     def __init__(self) -> None:
-        """Begins with profile and pool `default`."""
+        """Begins with profile and pool `default`, and the pool `local` for its local mode."""
         self.away = False
         self.quota_is_used_up = False
         self.requests: Counter[str] = Counter()
@@ -38,7 +40,8 @@ class FakeCluster:
         self._objects: dict[str, dict[str, Raw]] = {VOICE_SESSIONS: {}, AGENT_POOLS: {}, AGENT_PROFILES: {}}
         self._watchers: list[tuple[str, asyncio.Queue[Raw]]] = []
         self.put(AGENT_POOLS, "default", POOL)
-        self.put(AGENT_PROFILES, "default", {"pool": "default"})
+        self.put(AGENT_POOLS, "local", LOCAL_POOL)
+        self.put(AGENT_PROFILES, "default", {"pool": "default", "localPool": "local"})
 
     @property
     def sessions(self) -> dict[str, Raw]:

@@ -11,9 +11,9 @@ from rooms.client import LiveKitUnavailableError
 from token_service.call_names import CallNames, choose_names
 from token_service.callers import Caller
 from token_service.problems import HttpProblem, refusals, unavailable
-from token_service.schemas import ConnectionDetails, ProfileChoice, Profiles, TokenRequest, TokenResponse
+from token_service.schemas import ConnectionDetails, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
-from token_service.wanted_call import WantedCall, decide_call, pick_pool, providers_of
+from token_service.wanted_call import WantedCall, decide_call, list_choices
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
 from voicesession.names import short_hash
@@ -110,9 +110,9 @@ def build_token_router(service: Service) -> APIRouter:
         "/profiles", responses=refusals(401, 503), dependencies=[Depends(authenticate)], summary="What can be asked for"
     )
     async def list_profiles() -> Profiles:
-        """Lists the public profiles, with what can be chosen of each."""
+        """Lists the public profiles whose calls would be served, with what can be chosen of each."""
         service.require_cache()
-        return Profiles(profiles=_list_choices(service))
+        return Profiles(profiles=list_choices(service.cache.profiles.by_name, service.cache.pools.by_name))
 
     return router
 
@@ -227,17 +227,3 @@ def _kubernetes_away(error: Exception) -> HttpProblem:
 def _used_up() -> HttpProblem:
     detail = "The call of this Idempotency-Key is over. Ask with a new key for a new call."
     return HttpProblem(409, "call-over", "This call is over", detail)
-
-
-def _list_choices(service: Service) -> list[ProfileChoice]:
-    pools = service.cache.pools.by_name
-    return [
-        ProfileChoice(
-            name=name,
-            displayName=profile.spec.display_name or name,
-            providers=[each.name for each in providers_of(pick_pool(profile, False, pools), False)],
-            localMode=bool(providers_of(pick_pool(profile, True, pools), True)),
-        )
-        for name, profile in sorted(service.cache.profiles.by_name.items())
-        if profile.spec.public
-    ]

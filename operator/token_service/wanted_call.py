@@ -1,4 +1,4 @@
-"""What a request for a call asks for: every field honoured, or refused with the reason. Pure."""
+"""What can be asked for, and what a request asks for: every field honoured, or refused with the reason. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,12 @@ from rooms.tokens import Customer
 from token_service.call_names import CallNames
 from token_service.callers import Caller
 from token_service.problems import HttpProblem
-from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, Variables
-from voicesession.models import AgentPool, AgentProfile, Provider
+from token_service.schemas import AgentDispatch, ProfileChoice, RoomConfig, TokenRequest, Variables
+from voicesession.conditions import Reason
+from voicesession.customer_words import NOT_SET_UP
+from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
 from voicesession.names import AGENT_IDENTITY
+from voicesession.serving import Problem, find_serving, list_providers
 from voicesession.tickets import CallTicket, new_ticket
 
 T = TypeVar("T")
@@ -70,7 +73,7 @@ def decide_call(
     profile = _find_profile(name, profiles, allow_hidden_profiles)
     provider = _agree("llm_provider", request.llm_provider, asked.pop("llm_provider", None))
     local_mode = _agree("is_local_mode", request.is_local_mode, _read_truth(asked.pop("is_local_mode", None))) or False
-    _check_provider(profile, provider, local_mode, pools)
+    _check_served(profile, provider, local_mode, pools)
     customer = Customer(
         room=_choose_room(request.room_name, caller, names, allow_caller_rooms),
         identity=_choose_identity(request.participant_identity, names),
@@ -82,15 +85,21 @@ def decide_call(
     return WantedCall(profile, customer, provider, local_mode, _merge_variables(asked, request.variables or {}))
 
 
-def pick_pool(profile: AgentProfile, local_mode: bool, pools: Mapping[str, AgentPool]) -> AgentPool | None:
-    """Returns the pool that serves this profile's calls, or None where it does not exist (yet)."""
-    spec = profile.spec
-    return pools.get((spec.local_pool or spec.pool) if local_mode else spec.pool)
+def list_choices(profiles: Mapping[str, AgentProfile], pools: Mapping[str, AgentPool]) -> list[ProfileChoice]:
+    """Returns the public profiles of which a call would be served, with what it may ask for."""
+    public = [profiles[name] for name in sorted(profiles) if profiles[name].spec.public]
+    return [choice for profile in public if (choice := _build_choice(profile, pools))]
 
 
-def providers_of(pool: AgentPool | None, local_mode: bool) -> list[Provider]:
-    """Returns the pool's providers that may serve such a call."""
-    return [each for each in (pool.spec.providers if pool else []) if each.local or not local_mode]
+def _build_choice(profile: AgentProfile, pools: Mapping[str, AgentPool]) -> ProfileChoice | None:
+    name = profile.metadata.name
+    providers = list_providers(profile, pools.get, local_mode=False)
+    local_mode = bool(list_providers(profile, pools.get, local_mode=True))
+    if not (providers or local_mode) and isinstance(find_serving(profile, VoiceSessionSpec(), pools.get), Problem):
+        return None
+    return ProfileChoice(
+        name=name, displayName=profile.spec.display_name or name, providers=providers, localMode=local_mode
+    )
 
 
 def _refuse_fixed(config: RoomConfig) -> None:
@@ -160,22 +169,24 @@ def _find_profile(name: str, profiles: Mapping[str, AgentProfile], allow_hidden:
     return profile
 
 
-def _check_provider(
+def _check_served(
     profile: AgentProfile, provider: str | None, local_mode: bool, pools: Mapping[str, AgentPool]
 ) -> None:
-    pool = pick_pool(profile, local_mode, pools)
-    if pool is None:
-        return  # the operator's condition says so, and the pool may be on its way
-    names = [each.name for each in providers_of(pool, local_mode)]
-    if local_mode and not names:
-        detail = f"Profile {profile.metadata.name!r} has no local models. Ask without is_local_mode."
+    spec = VoiceSessionSpec(llm_provider=provider, local_mode=local_mode)
+    problem = find_serving(profile, spec, pools.get)
+    if not isinstance(problem, Problem):
+        return
+    name, providers = profile.metadata.name, list_providers(profile, pools.get, local_mode=local_mode)
+    if local_mode and not providers:
+        detail = f"Profile {name!r} has no pods without a cloud key. Ask without is_local_mode, or for another profile."
         raise HttpProblem(422, "no-local-mode", "No local mode", detail)
-    if provider is not None and provider not in names:
+    if provider is not None and problem.reason is Reason.PROVIDER_MISSING:
         where = "in local mode " if local_mode else ""
-        detail = (
-            f"Provider {provider!r} is not one that profile {profile.metadata.name!r} has {where}({', '.join(names)})."
-        )
+        known = ", ".join(providers) or "none"
+        detail = f"Provider {provider!r} is not one that profile {name!r} has {where}({known})."
         raise HttpProblem(422, "unknown-provider", "Unknown provider", detail)
+    # What is missing is the platform's business: the profile's condition names it.
+    raise HttpProblem(422, "not-set-up", "Not set up", NOT_SET_UP)
 
 
 def _choose_room(asked: str | None, caller: Caller, names: CallNames, allowed: bool) -> str:

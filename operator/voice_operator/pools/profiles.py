@@ -6,8 +6,8 @@ from voice_operator.cache import Cache
 from voice_operator.pools.status_writer import StatusWriter
 from voicesession import clock
 from voicesession.conditions import ConditionType, Reason, with_condition
-from voicesession.models import AgentPool, AgentProfile, AgentProfileStatus
-from voicesession.serving import Problem, choose_provider, pool_for
+from voicesession.models import AgentPool, AgentProfile, AgentProfileStatus, VoiceSessionSpec
+from voicesession.serving import Problem, find_serving
 
 
 class ProfileReconciler:
@@ -44,11 +44,7 @@ class ProfileReconciler:
 def find_problem(profile: AgentProfile, pools: Mapping[str, AgentPool]) -> Problem | None:
     """Returns why calls of this profile cannot be served, or None. `pools`: by name."""
     for local_mode in (False, True) if profile.spec.local_pool else (False,):
-        name = pool_for(profile, local_mode)
-        pool = pools.get(name)
-        if pool is None:
-            return Problem(Reason.POOL_MISSING, f"There is no AgentPool {name!r}. Create it, or name another.")
-        provider = choose_provider(pool, profile, None, local_mode=local_mode)
-        if isinstance(provider, Problem):
-            return provider
+        found = find_serving(profile, VoiceSessionSpec(local_mode=local_mode), pools.get)
+        if isinstance(found, Problem):
+            return found
     return None

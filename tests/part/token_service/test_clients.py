@@ -45,7 +45,7 @@ def livekit() -> Iterator[LiveKitServer]:
 async def door(livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
     cluster = FakeCluster()
     cluster.put(AGENT_POOLS, "restaurants", POOL)
-    cluster.put(AGENT_PROFILES, "restaurant", {"pool": "restaurants"})
+    cluster.put(AGENT_PROFILES, "restaurant", {"pool": "restaurants", "localPool": "local"})
     async with running_front_door(cluster, livekit_url=livekit.url, livekit_public_url=livekit.url) as running:
         await until_synced(running)
         yield running

@@ -441,9 +441,8 @@ async def test_the_openapi_page_and_the_choices(door: FrontDoor, cluster: FakeCl
     answer = await door.call("GET", "/api/profiles")
     assert answer.body == {
         "profiles": [
-            {"name": "bare", "displayName": "bare", "providers": [], "localMode": False},
             {"name": "default", "displayName": "default", "providers": ["local", "openai"], "localMode": True},
-            {"name": "shop", "displayName": "Our shop", "providers": ["local", "openai"], "localMode": True},
+            {"name": "shop", "displayName": "Our shop", "providers": ["local", "openai"], "localMode": False},
         ]
     }
 

@@ -32,9 +32,9 @@ async def test_it_is_synced_when_all_three_kinds_were_listed_and_counts_them() -
     assert not cache.synced
     cluster.pools_are_there.set()
     await eventually(lambda: cache.synced)
-    assert set(cache.pools.by_name) == {"default"}
+    assert set(cache.pools.by_name) == {"default", "local"}
     counts = {plural: count_cached(plural) for plural in (VOICE_SESSIONS, AGENT_PROFILES, AGENT_POOLS)}
-    assert counts == {VOICE_SESSIONS: 2, AGENT_PROFILES: 1, AGENT_POOLS: 1}
+    assert counts == {VOICE_SESSIONS: 2, AGENT_PROFILES: 1, AGENT_POOLS: 2}
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
 

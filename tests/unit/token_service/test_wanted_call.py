@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from testing.fake_cluster import POOL
+from testing.fake_cluster import LOCAL_POOL, POOL
 from token_service.call_names import CallNames
 from token_service.callers import Caller
 from token_service.problems import HttpProblem
@@ -24,15 +24,16 @@ def profile(name: str, **spec: Any) -> AgentProfile:
 PROFILES = {
     each.metadata.name: each
     for each in (
-        profile("default"),
+        profile("default", localPool="local"),
         profile("shop", pool="cloud"),
         profile("hidden", public=False),
-        profile("mixed", pool="cloud", localPool="default"),
+        profile("mixed", pool="cloud", localPool="local"),
         profile("lost", pool="gone"),
     )
 }
 POOLS = {
     "default": AgentPool.model_validate({"metadata": {"name": "default"}, "spec": POOL}),
+    "local": AgentPool.model_validate({"metadata": {"name": "local"}, "spec": LOCAL_POOL}),
     "cloud": AgentPool.model_validate({"metadata": {}, "spec": {"image": "x", "providers": [{"name": "openai"}]}}),
 }
 
@@ -145,7 +146,7 @@ def test_protobuf_s_defaults_are_no_wishes() -> None:
         ({"profile": "hidden"}, "GET /api/profiles"),
         ({"llm_provider": "mars"}, "local, openai"),
         ({"llm_provider": "openai", "is_local_mode": True}, "(local)"),
-        ({"profile": "shop", "is_local_mode": True}, "no local models"),
+        ({"profile": "shop", "is_local_mode": True}, "without is_local_mode"),
         ({"profile": "shop", **agent(agent_name="default")}, "say it once"),
         ({"room_config": {"agents": [{}, {}]}}, "at most one"),
         ({"participant_identity": "agent"}, "the agent's"),
@@ -177,8 +178,10 @@ def test_local_mode_asks_the_profile_s_local_pool() -> None:
     assert refusal({"profile": "mixed", "llm_provider": "local"}).status == 422
 
 
-def test_a_pool_that_is_not_there_yet_is_the_operator_s_to_tell() -> None:
-    assert decide({"profile": "lost", "llm_provider": "openai"}).llm_provider == "openai"
+def test_a_call_that_is_not_set_up_is_refused_without_the_platform_s_names() -> None:
+    problem = refusal({"profile": "lost", "llm_provider": "openai"})
+    assert (problem.status, problem.kind, problem.retry_after) == (422, "not-set-up", None)
+    assert "gone" not in problem.detail
 
 
 def test_a_hidden_profile_is_for_backends() -> None:

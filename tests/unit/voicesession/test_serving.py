@@ -1,16 +1,25 @@
 """Who serves a call, and what is said where something is missing."""
 
+import itertools
 from typing import Any
 
 import pytest
+import yaml
 
+from testing.crds import ROOT
 from testing.operator_objects import CLOUD, LOCAL, MODELS, make_pool, make_profile
+from token_service.call_names import CallNames
+from token_service.callers import Caller
+from token_service.problems import HttpProblem
+from token_service.schemas import TokenRequest
+from token_service.wanted_call import decide_call, list_choices
 from voice_operator.pools.preparation import build_preparation
 from voicesession.conditions import Reason
 from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
-from voicesession.serving import Problem, Serving, resolve_serving
+from voicesession.serving import Problem, Serving, find_serving, resolve_serving
 
 TWO = [CLOUD, {"name": "second", **MODELS}]
+EXAMPLES = ROOT / "crds" / "examples"
 
 
 def resolve(
@@ -112,6 +121,74 @@ def test_what_is_missing_is_said_with_what_to_do(
     assert isinstance(problem, Problem)
     assert problem.reason is reason
     assert words in problem.message
+
+
+# The front door and the operator
+
+
+NEAR = make_pool("near", providers=[LOCAL])
+POOLS = {
+    "near": NEAR,
+    "mixed": make_pool("mixed", providers=[LOCAL, CLOUD]),
+    "far": make_pool("far", providers=TWO),
+    "code": make_pool("code", providers=[], code="acme.main:entrypoint"),
+}
+PROVIDERS = (None, "local", "cloud", "second", "mars")
+# What a call may ask for: provider and local mode.
+WISHES = tuple(itertools.product(PROVIDERS, (False, True)))
+
+
+def is_served(profile: AgentProfile, provider: str | None, local_mode: bool) -> bool:
+    spec = VoiceSessionSpec(llm_provider=provider, local_mode=local_mode)
+    return isinstance(resolve_serving(spec, {"default": profile}.get, POOLS.get), Serving)
+
+
+def is_accepted(profile: AgentProfile, provider: str | None, local_mode: bool) -> bool:
+    names = CallNames("room", "ada", "c" * 32)
+    request = TokenRequest(llm_provider=provider, is_local_mode=local_mode)
+    try:
+        decide_call(
+            *(request, Caller(), names, {"default": profile}, POOLS),
+            allow_caller_rooms=False,
+            allow_hidden_profiles=False,
+        )
+    except HttpProblem:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("default", PROVIDERS)
+@pytest.mark.parametrize("local_pool", [None, "near", "mixed", "gone"])
+@pytest.mark.parametrize("pool", [*POOLS, "gone"])
+def test_the_front_door_takes_and_offers_what_the_operator_serves(
+    pool: str, local_pool: str | None, default: str | None
+) -> None:
+    profile = make_profile(pool=pool, localPool=local_pool, provider=default)
+    served = {wish for wish in WISHES if is_served(profile, *wish)}
+    assert {wish for wish in WISHES if is_accepted(profile, *wish)} == served
+    choices = list_choices({"default": profile}, POOLS)
+    assert bool(choices) == bool(served)
+    for choice in choices:
+        assert set(choice.providers) == {provider for provider, local_mode in served if provider and not local_mode}
+        assert choice.localMode == ((None, True) in served)
+
+
+def test_local_mode_is_there_where_no_pod_of_the_pool_holds_a_cloud_key() -> None:
+    assert is_served(make_profile(pool="near"), None, True)
+    assert is_served(make_profile(pool="mixed", localPool="near"), None, True)
+    assert not is_served(make_profile(pool="mixed"), None, True)
+    assert not is_served(make_profile(pool="near", localPool="mixed"), "local", True)
+
+
+def test_the_examples_work_as_they_say() -> None:
+    read = [each for path in EXAMPLES.glob("*.yaml") for each in yaml.safe_load_all(path.read_text())]
+    pools = {each["metadata"]["name"]: AgentPool.model_validate(each) for each in read if each["kind"] == "AgentPool"}
+    (profile,) = (AgentProfile.model_validate(each) for each in read if each["kind"] == "AgentProfile")
+    (choice,) = list_choices({profile.metadata.name: profile}, pools)
+    assert (choice.providers, choice.localMode) == (["local", "openai", "openai-realtime"], True)
+    specs = [VoiceSessionSpec(llm_provider=provider) for provider in choice.providers]
+    for spec in [*specs, VoiceSessionSpec(local_mode=True)]:
+        assert isinstance(find_serving(profile, spec, pools.get), Serving)
 
 
 # Greetings
