@@ -108,6 +108,10 @@ class Customer:
         agent = self.room.remote_participants.get(AGENT_IDENTITY)
         return agent.attributes.get("lk.agent.state") if agent else None
 
+    def agent_said(self, text: str) -> bool:
+        """Tells whether the agent has said exactly this, as its transcription tells."""
+        return any(said.identity == AGENT_IDENTITY and said.text == text for said in self.heard.transcripts)
+
     async def connect(self, server_url: str, token: str) -> None:
         """Connects and publishes the microphone.
 
@@ -161,6 +165,10 @@ class Customer:
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
+
+    async def until_said(self, text: str, timeout: float = 20.0) -> None:
+        """Waits until the agent has said exactly this."""
+        await self.until(lambda: self.agent_said(text), timeout, f"the words {text!r}")
 
     async def until_audible(self, after: float, timeout: float, what: str) -> float:
         """Waits for the agent's first sound after a moment; returns when it came."""

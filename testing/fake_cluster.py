@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
+from testing.waiting import WAIT_SECONDS
 from voicesession import clock
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
@@ -78,6 +79,11 @@ class FakeCluster:
         for _, queue in self._watchers:
             queue.put_nowait({"type": "BROKEN"})
 
+    async def until_seen(self) -> None:
+        """Waits until every watcher has seen whatever has happened so far."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            await asyncio.gather(*(queue.join() for _, queue in self._watchers))
+
     async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
         """As `Cluster`."""
         self._answer("list")
@@ -96,9 +102,13 @@ class FakeCluster:
         watcher = (plural, queue)
         self._watchers.append(watcher)
         try:
-            while (event := await queue.get())["type"] != "BROKEN":
+            while True:
+                event = await queue.get()
+                if event["type"] == "BROKEN":
+                    queue.task_done()
+                    raise KubernetesUnavailableError("the watch broke")
                 yield event
-            raise KubernetesUnavailableError("the watch broke")
+                queue.task_done()  # whoever watches asks for the next
         finally:
             self._watchers.remove(watcher)
 

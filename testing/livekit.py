@@ -49,7 +49,7 @@ class LiveKitServer:
         return api.LiveKitAPI(f"http://{LOOPBACK}:{self.port}", KEY, SECRET)
 
     async def delete_rooms(self) -> None:
-        """Deletes all rooms, so that whoever looks next finds none."""
+        """Deletes all rooms."""
         async with self.client() as client:
             for room in (await client.room.list_rooms(api.ListRoomsRequest())).rooms:
                 await client.room.delete_room(api.DeleteRoomRequest(room=room.name))
@@ -77,9 +77,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 @contextmanager
-def running_livekit(
-    empty_timeout: int = 300, departure_timeout: int = 20, webhook_url: str | None = None
-) -> Iterator[LiveKitServer]:
+def running_livekit(webhook_url: str | None = None) -> Iterator[LiveKitServer]:
     """Starts a server (about 1 s), which tells `webhook_url` its events; ends it afterwards."""
     webhook = f'webhook: {{api_key: {KEY}, urls: ["{webhook_url}"]}}\n' if webhook_url else ""
     port = free_port()
@@ -90,7 +88,6 @@ def running_livekit(
             f'bind_addresses: ["{LOOPBACK}"]\n'
             f"rtc: {{tcp_port: {free_port()}, udp_port: {free_port(socket.SOCK_DGRAM)}, use_external_ip: false,"
             f" node_ip: {LOOPBACK}, enable_loopback_candidate: true}}\n"
-            f"room: {{empty_timeout: {empty_timeout}, departure_timeout: {departure_timeout}}}\n"
             f"keys: {{{KEY}: {SECRET}}}\n"
             f"{webhook}"
             f"logging: {{level: warn}}\n"

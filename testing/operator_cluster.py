@@ -190,13 +190,12 @@ async def operator_cluster(
             "livekit_api_secret": SecretStr(SECRET),
             "signing_key_file": folder / "signing.pem",
             "conversation_key_file": folder / "conversation.key",
-            # Rooms of other tests in the same LiveKit would look like starts whose webhook was lost.
-            "room_poll_seconds": 3600,
+            "room_poll_seconds": 3600,  # a test that wants it sooner says so
             **settings,
         }
     )
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(livekit.delete_rooms)
+        await livekit.delete_rooms()  # another test's would look like starts whose webhook was lost
         api = await KubernetesApi.connect(namespace, kubeconfig)
         stack.push_async_callback(api.close)
         await create_namespace(api, namespace)

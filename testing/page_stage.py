@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from livekit import api
 
+from testing.browser import TalkPage
 from testing.livekit import KEY, LOOPBACK, SECRET, LiveKitServer
 from token_service.app import build_headers
 from voicesession.names import new_participant_identity, new_room_name
@@ -22,6 +23,7 @@ from voicesession.names import new_participant_identity, new_room_name
 ROOT = Path(__file__).parents[1]
 BUILT_PAGE = ROOT / "web" / "dist"
 WAIT_SECONDS = 20.0
+GREETING = "Hello, how can I help you?"
 
 
 class AgentProcess:
@@ -83,7 +85,7 @@ AgentScript = Callable[[AgentProcess], Awaitable[None]]
 async def greet(agent: AgentProcess) -> None:
     """The usual beginning: says hello and listens."""
     await agent.tell("state", value="speaking")
-    await agent.tell("say", text="Hello, how can I help you?", seconds=1.2)
+    await agent.tell("say", text=GREETING, seconds=1.2)
     await agent.tell("state", value="listening")
 
 
@@ -129,6 +131,13 @@ class Stage:
             await self._agent_sent.wait_for(lambda: len(self.agents) >= count)
         await self.agents[count - 1].until("joined")
         return self.agents[count - 1]
+
+    async def until_talking(self, page: TalkPage, call: int = 1) -> AgentProcess:
+        """Waits until the agent of the page's nth call has greeted and listens."""
+        agent = await self.until_agent(call)
+        await page.until_line("agent", GREETING)
+        await page.until_look("listening", "hearing")
+        return agent
 
     async def send_agent(self, room: str, script: AgentScript = greet) -> AgentProcess:
         """Sends an agent into a room; returns when it is there and has said its first words."""

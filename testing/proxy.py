@@ -3,6 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
 
 
 class Proxy:
@@ -44,6 +48,18 @@ async def open_proxy(target_port: int) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         await proxy.cut()
+
+
+@contextlib.asynccontextmanager
+async def proxied_api_server(kubeconfig: Path, folder: Path) -> AsyncIterator[tuple[Proxy, Path]]:
+    """Opens a proxy before the API server of `kubeconfig`; yields it and a kubeconfig that leads through it."""
+    config = yaml.safe_load(kubeconfig.read_text())  # noqa: ASYNC240 - a small file of a test
+    cluster = config["clusters"][0]["cluster"]
+    async with open_proxy(urlsplit(cluster["server"]).port or 0) as proxy:
+        cluster["server"] = f"https://127.0.0.1:{proxy.port}"
+        path = folder / "proxied-kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        yield proxy, path
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -130,9 +130,9 @@ def build_settings(**fields: Any) -> TokenServiceSettings:
 
 @contextlib.asynccontextmanager
 async def running_front_door(
-    cluster: Cluster, transcripts: TranscriptSource | None = None, port: int = 0, **settings: Any
+    cluster: Cluster, transcripts: TranscriptSource | None = None, port: int = 0, wait: bool = True, **settings: Any
 ) -> AsyncIterator[FrontDoor]:
-    """Serves the application on loopback until the block ends."""
+    """Serves the application on loopback until the block ends; knows the cluster's objects, if it had to `wait`."""
     async with contextlib.AsyncExitStack() as stack:
         configured = build_settings(**settings)
         rooms = RoomClient(configured.livekit_url, KEY, SECRET)
@@ -142,6 +142,8 @@ async def running_front_door(
         service = Service(configured, cluster, cache, rooms, tokens, authenticator, transcripts)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
+        if wait:
+            await eventually(lambda: cache.synced)
         # With the protocol named, asyncio sends without delay.
         listener = socket.socket(proto=socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -153,11 +155,6 @@ async def running_front_door(
         yield FrontDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", service, http)
         server.should_exit = True
         await serving
-
-
-async def until_synced(door: FrontDoor) -> None:
-    """Waits until the service knows the cluster's objects."""
-    await eventually(lambda: door.service.cache.synced)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const fromPage = createRequire(new URL('../../web/package.json', import.meta.url));
+const fromPage = createRequire(new URL('../web/package.json', import.meta.url));
 const load = async (name) => {
   const loaded = await import(pathToFileURL(fromPage.resolve(name)).href);
   return loaded.default ?? loaded;

@@ -1,52 +1,18 @@
 """What goes wrong, in a real browser: the page says what happened and what to do, and works again afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
-from testing.livekit import LiveKitServer, free_port, running_livekit
-from testing.page_stage import AgentProcess, Refusal, Stage, opened_stage
+from testing.livekit import free_port, running_livekit
+from testing.page_stage import Refusal, Stage, opened_stage
 
 # The page waits 20 s for an agent; noticing that one has died takes it 3 s more.
 PATIENCE_MILLIS = 40_000
-
-
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    with running_livekit() as server:
-        yield server
-
-
-@pytest.fixture
-async def stage(livekit: LiveKitServer) -> AsyncIterator[Stage]:
-    async with opened_stage(livekit) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with chromium(write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 3.0])) as started:
-        yield started
-
-
-@pytest.fixture
-async def page(stage: Stage, browser: Browser) -> AsyncIterator[TalkPage]:
-    async with open_page(browser, stage.base_url) as opened:
-        yield opened
-
-
-async def until_talking(page: TalkPage, stage: Stage, call: int = 1) -> AgentProcess:
-    """Waits until the agent of the page's nth call has greeted and listens."""
-    agent = await stage.until_agent(call)
-    await page.until_line("agent", "Hello, how can I help you?")
-    await page.until_look("listening", "hearing")
-    return agent
 
 
 async def test_a_refused_microphone_takes_no_agent_and_leaves_typing(stage: Stage) -> None:
@@ -58,7 +24,7 @@ async def test_a_refused_microphone_takes_no_agent_and_leaves_typing(stage: Stag
         await page.picture("microphone-refused")
 
         await page.button("Go on without a microphone").click()
-        agent = await until_talking(page, stage)
+        agent = await stage.until_talking(page)
         await expect(page.button("Mute")).to_be_disabled()
         await page.tab.get_by_placeholder("Or type a message").fill("Are you there?")
         await page.tab.keyboard.press("Enter")
@@ -73,7 +39,7 @@ async def test_an_unreachable_service(stage: Stage, page: TalkPage) -> None:
     await page.picture("unreachable")
     await stage.listen()
     await page.button("Try again").click()
-    await until_talking(page, stage)
+    await stage.until_talking(page)
     await expect(page.notice).to_be_hidden()
 
 
@@ -93,7 +59,7 @@ async def test_a_full_profile_says_when_to_try_again(stage: Stage, page: TalkPag
     await page.picture("full")
     stage.refusal = None
     await page.button("Try again").click()
-    await until_talking(page, stage)
+    await stage.until_talking(page)
 
 
 REFUSALS = [
@@ -148,7 +114,7 @@ async def test_a_full_service_whose_room_the_browser_never_reached(stage: Stage,
 
 async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> None:
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await stage.keep_spare_ready()
     await agent.kill()
     await page.until_look("lost")
@@ -164,7 +130,7 @@ async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> N
 
 async def test_an_agent_replaced_at_once(stage: Stage, page: TalkPage) -> None:
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await agent.tell("mumble", text="I was about to")
     await page.until_line("agent", "I was about to")
     await stage.keep_spare_ready()
@@ -179,7 +145,7 @@ async def test_an_agent_replaced_at_once(stage: Stage, page: TalkPage) -> None:
 async def test_a_killed_agent_that_does_not_come_back(stage: Stage, page: TalkPage) -> None:
     stage.status = {"phase": "Failed", "reason": "AgentCrashed"}
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await agent.kill()
     await page.until_look("lost")
     words = await page.until_problem("agent-lost", PATIENCE_MILLIS)
@@ -187,13 +153,13 @@ async def test_a_killed_agent_that_does_not_come_back(stage: Stage, page: TalkPa
     assert ("agent", "Hello, how can I help you?") in await page.lines()
     await page.picture("agent-lost")
     await page.button("Start again").click()
-    await until_talking(page, stage, call=2)
+    await stage.until_talking(page, call=2)
 
 
 async def test_a_room_closed_because_its_agent_failed(stage: Stage, page: TalkPage) -> None:
     stage.status = {"phase": "Failed", "reason": "OutOfMemory"}
     await page.start()
-    await until_talking(page, stage)
+    await stage.until_talking(page)
     await stage.delete_room(stage.rooms[-1])
     await page.until_problem("agent-lost")
 
@@ -201,7 +167,7 @@ async def test_a_room_closed_because_its_agent_failed(stage: Stage, page: TalkPa
 async def test_an_agent_that_hangs_up(stage: Stage, page: TalkPage) -> None:
     stage.status = {"phase": "Ended", "endReason": "idle"}
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await agent.tell("leave")
     await page.until_look("leaving")
     await page.until_look("ended")
@@ -219,7 +185,7 @@ async def test_a_lost_connection_of_the_customer(tmp_path: Path) -> None:
             open_page(browser, stage.base_url) as page,
         ):
             await page.start()
-            await until_talking(page, stage)
+            await stage.until_talking(page)
             await asyncio.to_thread(stack.close)
             await page.until_look("reconnecting")
             await page.picture("reconnecting")

@@ -1,21 +1,12 @@
 """The page in a real browser, beside a real LiveKit and a scripted agent: every state it shows, one after the other."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
 from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
-from testing.livekit import LiveKitServer, running_livekit
+from testing.livekit import LiveKitServer
 from testing.page_stage import AgentProcess, opened_stage
-
-
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    with running_livekit() as server:
-        yield server
-
 
 WRITTEN_DOWN = [
     ("assistant", "Hello, this is Ada. How can I help?", False),

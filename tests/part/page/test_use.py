@@ -3,16 +3,12 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, expect
 
-from testing.browser import PHONE, TalkPage, build_murmur, chromium, open_page, write_wav
-from testing.livekit import LiveKitServer, running_livekit
-from testing.page_stage import ROOT, AgentProcess, Refusal, Stage, opened_stage
+from testing.browser import PHONE, TalkPage, open_page
+from testing.page_stage import ROOT, Refusal, Stage
 
 # Lets a test answer the browser's question for the microphone, and take microphones away.
 MICROPHONES = """
@@ -50,38 +46,6 @@ SILENCED = """
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    with running_livekit() as server:
-        yield server
-
-
-@pytest.fixture
-async def stage(livekit: LiveKitServer) -> AsyncIterator[Stage]:
-    async with opened_stage(livekit) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
-    async with chromium(write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 2.0])) as started:
-        yield started
-
-
-@pytest.fixture
-async def page(stage: Stage, browser: Browser) -> AsyncIterator[TalkPage]:
-    async with open_page(browser, stage.base_url) as opened:
-        yield opened
-
-
-async def until_talking(page: TalkPage, stage: Stage, call: int = 1) -> AgentProcess:
-    """Waits until the agent of the page's nth call has greeted and listens."""
-    agent = await stage.until_agent(call)
-    await page.until_line("agent", "Hello, how can I help you?")
-    await page.until_look("listening", "hearing")
-    return agent
-
-
 async def prepare(page: TalkPage, *scripts: str) -> None:
     """Loads the page again into a browser that was changed by these scripts."""
     for script in scripts:
@@ -100,7 +64,7 @@ async def test_start_and_end_again_and_again(stage: Stage, page: TalkPage) -> No
     for number, pause in enumerate((0, 1, 0), start=1):
         await stage.keep_spare()
         await page.start()
-        agent = await until_talking(page, stage, number)
+        agent = await stage.until_talking(page, number)
         await agent.until("heard", audible=True)
         await page.button("Hang up").click()
         await page.until_look("ended")
@@ -110,7 +74,7 @@ async def test_start_and_end_again_and_again(stage: Stage, page: TalkPage) -> No
 
 async def test_a_typed_message(stage: Stage, page: TalkPage) -> None:
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     box = page.tab.get_by_placeholder("Or type a message")
     await box.fill("Please call me Ada.")
     await page.button("Send the message").click()
@@ -137,7 +101,7 @@ async def test_a_message_that_nobody_would_read_is_kept(stage: Stage, page: Talk
 
 async def test_mute_is_heard_by_the_agent(stage: Stage, page: TalkPage) -> None:
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await agent.until("heard", audible=True)
     meter = page.tab.get_by_role("meter", name="Microphone level")
     await expect(meter).to_have_attribute("aria-valuenow", re.compile("[1-9]"))
@@ -160,7 +124,7 @@ async def test_who_mutes_before_the_microphone_is_open_is_not_heard(stage: Stage
     assert stage.token_requests == []
     await page.button("Mute").click()
     await page.tab.evaluate("window.allow()")
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await expect(page.headline).to_have_text("You are muted")
     await asyncio.sleep(4.0)  # the recording speaks every 3 s
     assert not [report for report in agent.reports if report.get("audible")]
@@ -171,7 +135,7 @@ async def test_who_mutes_before_the_microphone_is_open_is_not_heard(stage: Stage
 async def test_a_microphone_that_is_unplugged(stage: Stage, page: TalkPage) -> None:
     await prepare(page, MICROPHONES)
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await agent.until("heard", audible=True)
     # Another one takes over by itself, and its level is shown.
     await page.tab.evaluate("window.unplug()")
@@ -192,7 +156,7 @@ async def test_a_microphone_that_is_unplugged(stage: Stage, page: TalkPage) -> N
 async def test_another_microphone_that_does_not_start(stage: Stage, page: TalkPage) -> None:
     await prepare(page, MICROPHONES)
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     microphone, note = page.tab.locator("#microphone"), page.tab.locator("#words-note")
     before, *others = await microphone.locator("option").all_inner_texts()
     await page.tab.evaluate("window.failures = 1")
@@ -224,7 +188,7 @@ async def test_the_keyboard_is_enough(stage: Stage, page: TalkPage) -> None:
     await expect(page.button("Start talking")).to_be_visible()
     await press_until(page, "Tab", "start")
     await keyboard.press("Enter")
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     await press_until(page, "Tab", "mute")
     await keyboard.press("Space")
     await expect(page.headline).to_have_text("You are muted")
@@ -238,7 +202,7 @@ async def test_the_keyboard_is_enough(stage: Stage, page: TalkPage) -> None:
     await page.until_look("ended")
     await press_until(page, "Tab", "start")
     await keyboard.press("Enter")
-    await until_talking(page, stage, call=2)
+    await stage.until_talking(page, call=2)
 
 
 async def press_until(page: TalkPage, key: str, wanted: str) -> None:
@@ -262,7 +226,7 @@ async def test_what_is_chosen_is_asked_for(stage: Stage, browser: Browser) -> No
         await expect(page.headline).to_have_text("Talk with the bank")
         await provider.select_option("openai")
         await page.start()
-        await until_talking(page, stage)
+        await stage.until_talking(page)
         await page.button("Hang up").click()
         await page.tab.get_by_text("Change how you talk").click()
         await page.tab.get_by_role("switch").check()
@@ -287,14 +251,14 @@ async def test_a_page_without_choices_shows_none(stage: Stage, page: TalkPage) -
         await expect(page.tab.locator(field)).to_be_hidden()
     await expect(page.tab.get_by_role("switch")).to_be_hidden()
     await page.start()
-    await until_talking(page, stage)
+    await stage.until_talking(page)
     assert stage.token_requests[0]["room_config"]["agents"] == [{"agent_name": "default"}]
 
 
 async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: TalkPage) -> None:
     await prepare(page, MICROPHONES)
     await page.start()
-    agent = await until_talking(page, stage)
+    agent = await stage.until_talking(page)
     microphone = page.tab.locator("#microphone")
     options = await microphone.locator("option").all_inner_texts()
     assert len(options) > 1
@@ -322,7 +286,7 @@ async def test_nothing_is_wrong_by_the_rules_of_accessibility(stage: Stage, page
     await check_rules(page)
     stage.refusal = None
     await page.start()
-    await until_talking(page, stage)
+    await stage.until_talking(page)
     await check_rules(page)
     await page.button("Hang up").click()
     await expect(page.tab.locator("#words-note")).to_have_text("As it was written down")

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
+import secrets
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from local_cluster.binaries import KUBERNETES
 from testing.chart import find, render
 from testing.fake_cluster import POOL
 from testing.livekit import LiveKitServer, free_port, running_livekit
-from testing.proxy import Proxy, open_proxy
-from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from testing.proxy import Proxy, proxied_api_server
+from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
+from testing.waiting import eventually
 from voicesession import clock
 from voicesession.admission import AdmissionLimits, RoomStart, decide_admission
 from voicesession.models import VoiceSession
@@ -70,24 +72,21 @@ def rights() -> list[dict[str, Any]]:
 
 @pytest.fixture
 async def namespace(api_server: Path, rights: list[dict[str, Any]], tmp_path: Path) -> AsyncIterator[Namespace]:
-    name = f"door-{free_port()}"
-    admin = yaml.safe_load(api_server.read_text())  # noqa: ASYNC240 - a small file of a test
-    port = urlsplit(admin["clusters"][0]["cluster"]["server"]).port or 0
-    async with open_proxy(port) as proxy:
-        made = Namespace(api_server, name, tmp_path / "kubeconfig", proxy)
-        await made.kubectl("create", "namespace", name)
+    async with proxied_api_server(api_server, tmp_path) as (proxy, kubeconfig):
+        made = Namespace(api_server, f"door-{secrets.token_hex(4)}", kubeconfig, proxy)
+        await made.kubectl("create", "namespace", made.name)
         await made.kubectl("create", "serviceaccount", "door")
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "door"}}
         await made.kubectl("apply", "-f", "-", stdin={**role, "kind": "Role", "rules": rights})
-        await made.kubectl("create", "rolebinding", "door", "--role=door", f"--serviceaccount={name}:door")
+        await made.kubectl("create", "rolebinding", "door", "--role=door", f"--serviceaccount={made.name}:door")
         token = (await made.kubectl("create", "token", "door")).strip()
-        admin["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
-        admin["users"][0]["user"] = {"token": token}
-        made.kubeconfig.write_text(yaml.safe_dump(admin))
+        config = yaml.safe_load(kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": token}
+        kubeconfig.write_text(yaml.safe_dump(config))
         await made.put("AgentPool", "default", POOL)
         await made.put("AgentProfile", "default", {"pool": "default"})
         yield made
-        await made.kubectl("delete", "namespace", name, "--wait=false")
+        await made.kubectl("delete", "namespace", made.name, "--wait=false")
 
 
 @contextlib.asynccontextmanager
@@ -98,13 +97,12 @@ async def open_door(
     async with running_front_door(
         cluster, port=port, livekit_url=livekit.url, livekit_public_url=livekit.url, **settings
     ) as door:
-        await until_synced(door)
         yield door
     await cluster.close()
 
 
 @pytest.fixture
-async def door(namespace: Namespace) -> AsyncIterator[FrontDoor]:
+async def real_door(namespace: Namespace) -> AsyncIterator[FrontDoor]:
     """A front door with a LiveKit that sends its webhooks there."""
     port = free_port()
     with running_livekit(webhook_url=f"http://127.0.0.1:{port}/livekit/webhook") as livekit:
@@ -112,47 +110,42 @@ async def door(namespace: Namespace) -> AsyncIterator[FrontDoor]:
             yield running
 
 
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what it waits for knows no event
-            await asyncio.sleep(0.02)
-
-
 async def until_sessions(namespace: Namespace, count: int, seconds: float = 20) -> dict[str, VoiceSession]:
-    async with asyncio.timeout(seconds):
-        while len(found := await namespace.sessions()) < count:  # noqa: ASYNC110 - a test may poll
-            await asyncio.sleep(0.1)
-    return found
+    async def enough() -> dict[str, VoiceSession] | None:
+        found = await namespace.sessions()
+        return found if len(found) >= count else None
+
+    return await eventually(enough, seconds)
 
 
 async def test_a_customer_s_room_becomes_one_voice_session_that_its_token_can_see_and_end(
-    door: FrontDoor, namespace: Namespace
+    real_door: FrontDoor, namespace: Namespace
 ) -> None:
-    token = (await door.call("POST", "/api/token", {"variables": {"a": "1"}})).body["participant_token"]
+    token = (await real_door.call("POST", "/api/token", {"variables": {"a": "1"}})).body["participant_token"]
     assert await namespace.sessions() == {}
     room = rtc.Room()
-    await room.connect(door.service.settings.livekit_public_url, token)
+    await room.connect(real_door.service.settings.livekit_public_url, token)
     ((name, session),) = (await until_sessions(namespace, 1)).items()
     assert name == voice_session_name(await room.sid)
     assert session.spec.room == room.name
     assert session.spec.variables == {"a": "1"}
 
     path = f"/api/sessions/{room.name}"
-    answer = await door.call("GET", path, bearer=token)
+    answer = await real_door.call("GET", path, bearer=token)
     assert (answer.status, answer.body["phase"], answer.body["sessionId"]) == (200, "Pending", session.metadata.uid)
     for _ in range(2):
-        assert (await door.call("DELETE", path, bearer=token)).status == 204
+        assert (await real_door.call("DELETE", path, bearer=token)).status == 204
     assert (await namespace.sessions())[name].spec.end
     assert len(await namespace.sessions()) == 1
     await room.disconnect()
 
 
 async def test_the_largest_request_that_is_taken_is_one_that_the_api_server_takes(
-    door: FrontDoor, namespace: Namespace
+    real_door: FrontDoor, namespace: Namespace
 ) -> None:
     long_name = "p" * 63
     await namespace.put("AgentProfile", long_name, {"pool": "default"})
-    await until(lambda: long_name in door.service.cache.profiles.by_name)
+    await eventually(lambda: long_name in real_door.service.cache.profiles.by_name)
     body = {
         "profile": long_name,
         "llm_provider": "local",
@@ -160,32 +153,32 @@ async def test_the_largest_request_that_is_taken_is_one_that_the_api_server_take
         "participant_name": "n" * 256,
         "variables": {f"{number:064d}": "x" * 1024 for number in range(32)},
     }
-    answer = await door.call("POST", "/api/connection-details", body)
+    answer = await real_door.call("POST", "/api/connection-details", body)
     assert answer.status == 201, answer.body
     ((_, session),) = (await namespace.sessions()).items()
     assert len(session.spec.variables) == 32
     assert session.spec.profile == long_name
 
 
-async def test_unused_tokens_leave_nothing(door: FrontDoor, namespace: Namespace) -> None:
-    answers = [await door.call("POST", "/api/token") for _ in range(200)]
+async def test_unused_tokens_leave_nothing(real_door: FrontDoor, namespace: Namespace) -> None:
+    answers = [await real_door.call("POST", "/api/token") for _ in range(200)]
     assert {answer.status for answer in answers} == {201}
     assert await namespace.sessions() == {}
-    async with api.LiveKitAPI(door.service.settings.livekit_url, *_keys(door)) as client:
+    async with api.LiveKitAPI(real_door.service.settings.livekit_url, *_keys(real_door)) as client:
         assert not (await client.room.list_rooms(api.ListRoomsRequest())).rooms
 
 
 async def test_while_the_api_server_is_away_tokens_are_signed_nothing_is_half_made_and_started_rooms_are_not_lost(
-    door: FrontDoor, namespace: Namespace
+    real_door: FrontDoor, namespace: Namespace
 ) -> None:
     await namespace.proxy.cut()
-    token = (await door.call("POST", "/api/token")).body["participant_token"]
-    refused = await door.call("POST", "/api/connection-details")
+    token = (await real_door.call("POST", "/api/token")).body["participant_token"]
+    refused = await real_door.call("POST", "/api/connection-details")
     assert (refused.status, refused.body["type"]) == (503, "urn:problem-type:unavailable")
     assert int(refused.headers["retry-after"]) > 0
     room = rtc.Room()
-    await room.connect(door.service.settings.livekit_public_url, token)
-    async with api.LiveKitAPI(door.service.settings.livekit_url, *_keys(door)) as client:
+    await room.connect(real_door.service.settings.livekit_public_url, token)
+    async with api.LiveKitAPI(real_door.service.settings.livekit_url, *_keys(real_door)) as client:
         rooms = (await client.room.list_rooms(api.ListRoomsRequest())).rooms
     assert [each.name for each in rooms] == [room.name]
     await asyncio.sleep(1)
@@ -195,27 +188,27 @@ async def test_while_the_api_server_is_away_tokens_are_signed_nothing_is_half_ma
     await room.disconnect()
 
 
-async def test_what_changed_while_the_watch_was_broken_is_noticed(door: FrontDoor, namespace: Namespace) -> None:
+async def test_what_changed_while_the_watch_was_broken_is_noticed(real_door: FrontDoor, namespace: Namespace) -> None:
     await namespace.put("AgentProfile", "going", {"pool": "default"})
-    await until(lambda: "going" in door.service.cache.profiles.by_name)
+    await eventually(lambda: "going" in real_door.service.cache.profiles.by_name)
     await namespace.proxy.cut()
     await namespace.kubectl("delete", "agentprofile", "going")
     await namespace.put("AgentProfile", "coming", {"pool": "default"})
     await namespace.proxy.open()
-    await until(lambda: set(door.service.cache.profiles.by_name) == {"default", "coming"}, 60)
+    await eventually(lambda: set(real_door.service.cache.profiles.by_name) == {"default", "coming"}, 60)
 
 
 async def test_two_replicas_and_the_operator_s_poll_make_one_voice_session(
-    door: FrontDoor, namespace: Namespace
+    real_door: FrontDoor, namespace: Namespace
 ) -> None:
-    metadata = ticket_of((await door.call("POST", "/api/token")).body["participant_token"])
+    metadata = ticket_of((await real_door.call("POST", "/api/token")).body["participant_token"])
     event = room_event("room", "RM_one", metadata)
-    livekit = LiveKitServer(urlsplit(door.service.settings.livekit_url).port or 0)
+    livekit = LiveKitServer(urlsplit(real_door.service.settings.livekit_url).port or 0)
     async with open_door(namespace, livekit) as other:
-        answers = await asyncio.gather(*(each.webhook(event) for each in (door, other) * 10))
+        answers = await asyncio.gather(*(each.webhook(event) for each in (real_door, other) * 10))
         assert {answer.status for answer in answers} == {200}
         # The poll decides by the same function, from a cache that is as fresh.
-        await until(lambda: other.service.cache.sessions.by_name)
+        await eventually(lambda: other.service.cache.sessions.by_name)
         room = RoomStart("room", "RM_one", clock.now(), metadata)
         sessions, profiles = other.service.cache.sessions.by_name, other.service.cache.profiles.by_name
         decision = decide_admission(room, clock.now(), sessions.values(), profiles, AdmissionLimits())
@@ -223,10 +216,10 @@ async def test_two_replicas_and_the_operator_s_poll_make_one_voice_session(
     assert list(await namespace.sessions()) == [voice_session_name("RM_one")]
 
 
-async def test_a_call_made_by_one_replica_is_seen_by_all(door: FrontDoor, namespace: Namespace) -> None:
-    livekit = LiveKitServer(urlsplit(door.service.settings.livekit_url).port or 0)
+async def test_a_call_made_by_one_replica_is_seen_by_all(real_door: FrontDoor, namespace: Namespace) -> None:
+    livekit = LiveKitServer(urlsplit(real_door.service.settings.livekit_url).port or 0)
     async with open_door(namespace, livekit) as other:
-        details = (await door.call("POST", "/api/connection-details")).body
+        details = (await real_door.call("POST", "/api/connection-details")).body
         path, token = f"/api/sessions/{details['roomName']}", details["participantToken"]
         assert (await other.call("GET", path, bearer=token)).status == 200
         assert (await other.call("DELETE", path, bearer=token)).status == 204
@@ -234,22 +227,22 @@ async def test_a_call_made_by_one_replica_is_seen_by_all(door: FrontDoor, namesp
     assert session.spec.end
 
 
-async def test_replays_beyond_the_limits_start_nothing(door: FrontDoor, namespace: Namespace) -> None:
-    token = (await door.call("POST", "/api/token")).body["participant_token"]
+async def test_replays_beyond_the_limits_start_nothing(real_door: FrontDoor, namespace: Namespace) -> None:
+    token = (await real_door.call("POST", "/api/token")).body["participant_token"]
     room, metadata = read_token(token)["video"]["room"], ticket_of(token)
     for number in range(5):
-        assert (await door.webhook(room_event(room, f"RM_{number}", metadata))).status == 200
+        assert (await real_door.webhook(room_event(room, f"RM_{number}", metadata))).status == 200
     assert len(await namespace.sessions()) == 3
     aged = new_ticket("default", issued_at=clock.now() - timedelta(minutes=5))
     late = room_event("aged", "RM_aged", aged.model_dump_json(by_alias=True, exclude_none=True))
-    assert (await door.webhook(late)).status == 200
+    assert (await real_door.webhook(late)).status == 200
     stale = room_event("gone", "RM_gone", metadata, created_at=clock.now() - timedelta(minutes=1))
-    assert (await door.webhook(stale)).status == 200
-    assert (await door.webhook(room_event(room, "RM_9", metadata), secret="x" * 32)).status == 401
+    assert (await real_door.webhook(stale)).status == 200
+    assert (await real_door.webhook(room_event(room, "RM_9", metadata), secret="x" * 32)).status == 401
     assert len(await namespace.sessions()) == 3
 
 
-async def test_its_rights_are_enough_and_no_more(door: FrontDoor, namespace: Namespace) -> None:
+async def test_its_rights_are_enough_and_no_more(real_door: FrontDoor, namespace: Namespace) -> None:
     cluster = await KubernetesApi.connect(namespace.name, namespace.kubeconfig)
     elsewhere = await KubernetesApi.connect("default", namespace.kubeconfig)
     try:
@@ -259,7 +252,7 @@ async def test_its_rights_are_enough_and_no_more(door: FrontDoor, namespace: Nam
     finally:
         await cluster.close()
         await elsewhere.close()
-    assert door.service.cache.synced
+    assert real_door.service.cache.synced
 
 
 def _keys(door: FrontDoor) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from livekit.protocol.agent_dispatch import RoomAgentDispatch
 from livekit.protocol.room import RoomConfiguration
 
 from testing.fake_cluster import POOL, FakeCluster
-from testing.livekit import LiveKitServer, running_livekit
-from testing.token_service_app import FrontDoor, read_token, running_front_door, ticket_of, until_synced
+from testing.livekit import LiveKitServer
+from testing.token_service_app import FrontDoor, read_token, running_front_door, ticket_of
 from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, TokenResponse
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 from voicesession.tickets import parse_ticket
@@ -35,19 +35,12 @@ PUBLISHED_REQUEST = {
 OURS = {"profile", "llm_provider", "is_local_mode", "variables"}
 
 
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    with running_livekit() as server:
-        yield server
-
-
 @pytest.fixture
-async def door(livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
+async def restaurant_door(livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
     cluster = FakeCluster()
     cluster.put(AGENT_POOLS, "restaurants", POOL)
     cluster.put(AGENT_PROFILES, "restaurant", {"pool": "restaurants", "localPool": "local"})
     async with running_front_door(cluster, livekit_url=livekit.url, livekit_public_url=livekit.url) as running:
-        await until_synced(running)
         yield running
 
 
@@ -65,7 +58,7 @@ async def fetch_by_javascript(door: FrontDoor, *requests: dict[str, Any]) -> dic
     return answer
 
 
-async def test_livekit_s_javascript_client_gets_a_token_by_the_address_alone(door: FrontDoor) -> None:
+async def test_livekit_s_javascript_client_gets_a_token_by_the_address_alone(restaurant_door: FrontDoor) -> None:
     everything = {
         "participantName": "Ada",
         "participantIdentity": "ada-1",
@@ -74,9 +67,9 @@ async def test_livekit_s_javascript_client_gets_a_token_by_the_address_alone(doo
         "agentName": "restaurant",
         "agentMetadata": json.dumps({"llm_provider": "local", "is_local_mode": "true", "guests": "4"}),
     }
-    told = await fetch_by_javascript(door, {}, everything, {"roomName": "lobby"}, {"agentName": "nobody"})
+    told = await fetch_by_javascript(restaurant_door, {}, everything, {"roomName": "lobby"}, {"agentName": "nobody"})
     plain, full, named, unknown = told["answers"]
-    assert plain["serverUrl"] == door.service.settings.livekit_public_url
+    assert plain["serverUrl"] == restaurant_door.service.settings.livekit_public_url
     assert parse_ticket(ticket_of(plain["participantToken"])).profile == "default"
     claims = read_token(full["participantToken"])
     assert (claims["sub"], claims["name"], claims["metadata"]) == ("ada-1", "Ada", "anything")
@@ -91,8 +84,8 @@ async def test_livekit_s_javascript_client_gets_a_token_by_the_address_alone(doo
     assert "GET /api/profiles" in unknown["error"]
 
 
-async def test_every_published_field_is_known_here(door: FrontDoor) -> None:
-    published = (await fetch_by_javascript(door))["fields"]
+async def test_every_published_field_is_known_here(restaurant_door: FrontDoor) -> None:
+    published = (await fetch_by_javascript(restaurant_door))["fields"]
     assert set(published["TokenSourceRequest"]) == PUBLISHED_REQUEST
     assert set(TokenRequest.model_fields) == PUBLISHED_REQUEST | OURS
     assert set(TokenResponse.model_fields) == set(published["TokenSourceResponse"])
@@ -105,8 +98,8 @@ async def test_every_published_field_is_known_here(door: FrontDoor) -> None:
         assert fields == {field.name for field in ours.DESCRIPTOR.fields}
 
 
-async def test_livekit_s_python_client_connects_by_the_address_alone(door: FrontDoor) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{door.url}/api/token", json={}) as answer:
+async def test_livekit_s_python_client_connects_by_the_address_alone(restaurant_door: FrontDoor) -> None:
+    async with aiohttp.ClientSession() as http, http.post(f"{restaurant_door.url}/api/token", json={}) as answer:
         assert answer.status == 201
         details = await answer.json()
     room = rtc.Room()

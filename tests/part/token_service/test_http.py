@@ -1,12 +1,12 @@
 """What the front door promises its callers, against the real application on loopback."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -31,8 +31,8 @@ from testing.token_service_app import (
     running_front_door,
     sign_webhook,
     ticket_of,
-    until_synced,
 )
+from testing.waiting import eventually
 from voice_telemetry.logs import JsonFormatter
 from voicesession import clock
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
@@ -42,14 +42,8 @@ RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
 
 @pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
 async def door(cluster: FakeCluster) -> AsyncIterator[FrontDoor]:
     async with running_front_door(cluster) as running:
-        await until_synced(running)
         yield running
 
 
@@ -79,7 +73,6 @@ def log() -> Iterator[StringIO]:
 @pytest.fixture
 async def keyed_door(cluster: FakeCluster, keys: Path) -> AsyncIterator[FrontDoor]:
     async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, allow_caller_rooms=True) as running:
-        await until_synced(running)
         yield running
 
 
@@ -127,7 +120,7 @@ async def test_a_token_carries_the_ticket_and_the_room_s_time_outs_but_no_agents
 ) -> None:
     limits = {"joinTimeoutSeconds": 40, "reconnectGraceSeconds": 20}
     cluster.put(AGENT_PROFILES, "shop", {"pool": "default", "limits": limits})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     dispatch = {"agent_name": "shop", "metadata": '{"llm_provider": "local", "customer": "Ada"}'}
     body = {"room_config": {"agents": [dispatch], "max_participants": 3}, "participant_name": "Ada"}
     token = (await door.call("POST", "/api/token", body)).body["participant_token"]
@@ -179,13 +172,13 @@ async def test_tokens_are_signed_while_the_api_server_and_livekit_are_away(
 ) -> None:
     cluster.away = True
     cluster.break_watches()
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     assert (await door.call("POST", "/api/token")).status == 201
 
 
 async def test_before_the_cluster_is_known_callers_are_asked_to_wait(cluster: FakeCluster) -> None:
     cluster.away = True
-    async with running_front_door(cluster) as door:
+    async with running_front_door(cluster, wait=False) as door:
         for path in ("/api/token", "/api/connection-details"):
             check_problem(await door.call("POST", path), 503, "unavailable")
 
@@ -193,13 +186,13 @@ async def test_before_the_cluster_is_known_callers_are_asked_to_wait(cluster: Fa
 async def test_a_full_profile_says_when_to_try_again(door: FrontDoor, cluster: FakeCluster) -> None:
     cluster.put(AGENT_PROFILES, "default", {"pool": "default", "maxSessions": 1})
     cluster.put(VOICE_SESSIONS, "vs-1", {"profile": "default", "room": "other"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     for path in ("/api/token", "/api/connection-details"):
         answer = await door.call("POST", path)
         check_problem(answer, 429, "profile-full")
         assert int(answer.headers["retry-after"]) > 0
     cluster.put(VOICE_SESSIONS, "vs-1", {"profile": "default", "room": "other"}, {"phase": "Ended"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     assert (await door.call("POST", "/api/token")).status == 201
 
 
@@ -260,7 +253,6 @@ async def test_service_without_keys_says_so_loudly(cluster: FakeCluster, caplog:
 async def test_a_full_tenant_is_told_and_leaves_places_to_others(cluster: FakeCluster, keys: Path) -> None:
     cluster.put(VOICE_SESSIONS, "vs-1", {"profile": "default", "room": "other", "tenant": "acme"})
     async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, tenant_max_sessions=1) as door:
-        await until_synced(door)
         check_problem(await door.call("POST", "/api/token", {}, "acme-key"), 429, "tenant-full")
         token = (await door.call("POST", "/api/token", {}, "beta-key")).body["participant_token"]
         await door.webhook(room_event("room", "RM_1", ticket_of(token)))
@@ -346,9 +338,7 @@ async def test_a_body_that_breaks_off_asks_for_nothing(
     await writer.drain()
     with caplog.at_level(logging.INFO, "token_service.access"):
         writer.close()
-        async with asyncio.timeout(5):
-            while 0 not in [vars(each).get("status") for each in caplog.records]:  # noqa: ASYNC110 - a log knows no event
-                await asyncio.sleep(0.01)
+        await eventually(lambda: 0 in [vars(each).get("status") for each in caplog.records])
     assert not asked
 
 
@@ -381,7 +371,6 @@ async def test_the_log_knows_neither_tokens_nor_keys_nor_rooms_nor_what_was_aske
 
 async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) -> None:
     async with running_front_door(cluster, cors_allowed_origins="https://shop.example, https://b.example/") as door:
-        await until_synced(door)
 
         async def allowed(origin: str) -> str | None:
             headers = {
@@ -412,7 +401,6 @@ async def test_pages_of_listed_origins_can_read_of_our_mistakes(
         raise RuntimeError
 
     async with running_front_door(cluster, cors_allowed_origins="https://shop.example") as door:
-        await until_synced(door)
         monkeypatch.setattr(RoomTokens, "sign_customer", fail)
         answer = await door.call("POST", "/api/token", headers={"Origin": "https://shop.example"})
         check_problem(answer, 500, "internal")
@@ -430,7 +418,7 @@ async def test_the_openapi_page_and_the_choices(door: FrontDoor, cluster: FakeCl
     cluster.put(AGENT_PROFILES, "hidden", {"public": False})
     cluster.put(AGENT_PROFILES, "shop", {"pool": "default", "displayName": "Our shop"})
     cluster.put(AGENT_PROFILES, "bare", {"pool": "none"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     assert "swagger" in (await door.call("GET", "/docs")).body
     described = (await door.call("GET", "/openapi.json")).body
     assert described["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
@@ -451,7 +439,6 @@ async def test_the_page_is_served_beside_the_api(cluster: FakeCluster, tmp_path:
     (tmp_path / "index.html").write_text("<h1>talk</h1>")
     (tmp_path / "page.js").write_text("1")
     async with running_front_door(cluster, web_root=tmp_path) as door:
-        await until_synced(door)
         page = await door.call("GET", "/")
         assert page.body == "<h1>talk</h1>"
         assert "connect-src 'self' wss://livekit.example.com" in page.headers["content-security-policy"]
@@ -484,7 +471,6 @@ def transcripts() -> Transcripts:
 @pytest.fixture
 async def call_door(cluster: FakeCluster, transcripts: Transcripts) -> AsyncIterator[FrontDoor]:
     async with running_front_door(cluster, transcripts) as running:
-        await until_synced(running)
         yield running
 
 
@@ -495,7 +481,7 @@ async def start_call(door: FrontDoor, cluster: FakeCluster, **status: Any) -> tu
     room = claims["video"]["room"]
     spec = {"profile": "default", "room": room, "roomSid": "RM_1", "participantIdentity": claims["sub"]}
     cluster.put(VOICE_SESSIONS, f"vs-{room[-8:].lower()}", spec, status)
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     return token, room
 
 
@@ -565,7 +551,7 @@ async def test_a_token_that_was_not_used_has_no_call_and_a_refused_one_says_why(
     room = read_token(token)["video"]["room"]
     check_problem(await call_door.call("GET", f"/api/sessions/{room}", bearer=token), 404, "no-such-call")
     cluster.put(AGENT_PROFILES, "default", {"pool": "default", "maxSessions": 0})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     answer = await call_door.call("GET", f"/api/sessions/{room}", bearer=token)
     assert (answer.status, answer.body["phase"], answer.body["reason"]) == (200, "Failed", "profile-full")
     assert answer.body["retryAfterSeconds"] > 0
@@ -621,7 +607,7 @@ async def test_without_a_database_there_are_no_transcripts(door: FrontDoor, clus
 async def test_a_tenant_sees_its_own_calls_in_the_operator_s_words(keyed_door: FrontDoor, cluster: FakeCluster) -> None:
     spec = {"profile": "default", "room": "acme:lobby", "tenant": "acme"}
     cluster.put(VOICE_SESSIONS, "vs-1", spec, {"phase": "Failed", "reason": "AgentCrashed", "message": "pod x died"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     path = "/api/sessions/acme:lobby"
     answer = await keyed_door.call("GET", path, bearer="acme-key")
     assert (answer.body["message"], answer.body["phase"]) == ("pod x died", "Failed")
@@ -632,7 +618,7 @@ async def test_a_tenant_sees_its_own_calls_in_the_operator_s_words(keyed_door: F
 async def test_a_tenant_ends_its_own_call(keyed_door: FrontDoor, cluster: FakeCluster) -> None:
     spec = {"profile": "default", "room": "acme:lobby", "tenant": "acme"}
     cluster.put(VOICE_SESSIONS, "vs-1", spec, {"phase": "Active"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     for bearer, ended in (("beta-key", None), ("acme-key", True)):
         await keyed_door.call("DELETE", "/api/sessions/acme:lobby", bearer=bearer)
         assert cluster.sessions["vs-1"]["spec"].get("end") is ended
@@ -649,21 +635,16 @@ async def test_answers_carry_the_headers_that_browsers_need(door: FrontDoor) -> 
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_slow_body_is_not_waited_for(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_body_is_not_waited_for(door: FrontDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("token_service.middleware._BODY_SECONDS", 0.2)
-    async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(running_front_door(cluster))
-        await until_synced(door)
 
-        async def never_ending() -> AsyncIterator[bytes]:
-            yield b"{"
-            await asyncio.sleep(5)
+    async def never_ending() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
 
-        try:
-            answer = await door.call("POST", "/api/token", data=never_ending())
-            check_problem(answer, 408, "slow-body")
-        except aiohttp.ClientError:
-            pass  # the connection was closed before the client had read why
+    # The connection may be closed before the client has read why.
+    with contextlib.suppress(aiohttp.ClientError):
+        check_problem(await door.call("POST", "/api/token", data=never_ending()), 408, "slow-body")
 
 
 async def test_a_forged_webhook_is_refused(door: FrontDoor, cluster: FakeCluster) -> None:

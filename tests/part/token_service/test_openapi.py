@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings, strategies
 from hypothesis.errors import Unsatisfiable
@@ -25,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from testing.fake_cluster import FakeCluster
-from testing.livekit import SECRET, LiveKitServer, running_livekit
-from testing.token_service_app import room_event, running_front_door, sign_webhook, until_synced
+from testing.livekit import SECRET, LiveKitServer
+from testing.token_service_app import room_event, running_front_door, sign_webhook
 
 # As many well-formed as malformed ones; most for the two operations that take a body.
 EXAMPLES_WITH_BODY = 210
@@ -53,7 +52,6 @@ def serving(cluster: FakeCluster, livekit: LiveKitServer) -> Iterator[str]:
 
     async def serve() -> None:
         async with running_front_door(cluster, livekit_url=livekit.url, allow_caller_rooms=True) as door:
-            await until_synced(door)
             address.set_result(door.url)
             await ending.wait()
 
@@ -78,12 +76,6 @@ def check(case: Any, response: Any, seen: Seen) -> None:
     if response.status_code >= 400:
         problem = response.json()
         assert {"type", "title", "status", "detail", "instance", "requestId"} <= set(problem)
-
-
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    with running_livekit(empty_timeout=5) as server:
-        yield server
 
 
 def test_a_thousand_generated_requests(livekit: LiveKitServer) -> None:

@@ -1,12 +1,12 @@
 """The token service as the process that the chart starts."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from testing.livekit import KEY, SECRET, free_port
+from testing.waiting import eventually
 
 SETTINGS = {
     "LIVEKIT_URL": "ws://127.0.0.1:9",
@@ -40,7 +41,7 @@ class Process:
         return self.process.returncode or 0, errors.decode()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
     port, health_port = free_port(), free_port()
     paths = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -57,26 +58,26 @@ async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
             await process.wait()
 
 
-async def read(url: str, seconds: float = 60) -> tuple[int, str]:
-    """Returns status and text, as soon as anybody answers."""
-    async with asyncio.timeout(seconds), aiohttp.ClientSession() as http:
-        while True:
-            try:
-                async with http.get(url) as answer:
-                    return answer.status, await answer.text()
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.1)
+async def read(url: str) -> tuple[int, str]:
+    """Returns status and text."""
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return answer.status, await answer.text()
 
 
-async def until_ready(process: Process) -> None:
-    async with asyncio.timeout(60):
-        while (await read(f"{process.health}/readyz"))[0] != 200:  # noqa: ASYNC110 - a test may poll
-            await asyncio.sleep(0.1)
+async def until_answered(url: str, status: int, seconds: float = 60) -> None:
+    """Waits until somebody listens there, and answers with this status."""
+
+    async def answered() -> bool:
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            return (await read(url))[0] == status
+        return False
+
+    await eventually(answered, seconds, f"{status} from {url}")
 
 
 async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> None:
     async with started({**SETTINGS, "KUBECONFIG": str(api_server)}) as process:
-        await until_ready(process)
+        await until_answered(f"{process.health}/readyz", 200)
         assert (await read(f"{process.health}/healthz"))[0] == 200
         status, _ = await read(f"{process.door}/api/profiles")
         assert status == 200
@@ -85,9 +86,7 @@ async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> No
         assert f"voice_token_service_request_seconds_count{{{labels}}} 1.0" in metrics
         assert (await read(f"{process.door}/metrics"))[0] == 404
         process.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(3):
-            while (await read(f"{process.health}/readyz"))[0] != 503:  # noqa: ASYNC110 - a test may poll
-                await asyncio.sleep(0.1)
+        await until_answered(f"{process.health}/readyz", 503, 3)
         # Callers who have not heard of it yet are still served.
         assert (await read(f"{process.door}/api/profiles"))[0] == 200
         code, log = await process.end()
@@ -105,7 +104,7 @@ async def test_without_an_api_server_it_lives_but_is_not_ready(api_server: Path,
     server = next(line for line in text.splitlines() if "server:" in line)
     kubeconfig.write_text(text.replace(server, server[: server.index("https")] + "https://127.0.0.1:9"))
     async with started({**SETTINGS, "KUBECONFIG": str(kubeconfig)}) as process:
-        assert (await read(f"{process.health}/healthz"))[0] == 200
+        await until_answered(f"{process.health}/healthz", 200)
         assert (await read(f"{process.health}/readyz"))[0] == 503
         process.process.terminate()
         code, log = await process.end()

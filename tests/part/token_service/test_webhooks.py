@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +11,9 @@ from livekit import api, rtc
 
 from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
-from testing.livekit import LiveKitServer, free_port, running_livekit
-from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of, until_synced
+from testing.livekit import LiveKitServer, free_port, new_room, running_livekit
+from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
+from testing.waiting import eventually
 from voicesession import clock
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
@@ -33,24 +34,11 @@ def calling_livekit(door_port: int) -> Iterator[LiveKitServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    """A LiveKit that sends no webhooks."""
-    with running_livekit() as server:
-        yield server
-
-
 @pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
-
-
-@pytest.fixture
-async def door(cluster: FakeCluster, calling_livekit: LiveKitServer, door_port: int) -> AsyncIterator[FrontDoor]:
+async def called_door(cluster: FakeCluster, calling_livekit: LiveKitServer, door_port: int) -> AsyncIterator[FrontDoor]:
     """The front door that this LiveKit sends its webhooks to."""
     url = calling_livekit.url
     async with running_front_door(cluster, port=door_port, livekit_url=url, livekit_public_url=url) as running:
-        await until_synced(running)
         yield running
 
 
@@ -58,14 +46,7 @@ async def door(cluster: FakeCluster, calling_livekit: LiveKitServer, door_port: 
 async def quiet_door(cluster: FakeCluster, livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
     """A front door that gets only the webhooks that the test sends."""
     async with running_front_door(cluster, livekit_url=livekit.url, livekit_public_url=livekit.url) as running:
-        await until_synced(running)
         yield running
-
-
-async def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what it waits for knows no event
-            await asyncio.sleep(0.02)
 
 
 async def get_token(door: FrontDoor, **body: Any) -> str:
@@ -102,12 +83,12 @@ class Guest:
 
 
 async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_asked_for(
-    door: FrontDoor, cluster: FakeCluster
+    called_door: FrontDoor, cluster: FakeCluster
 ) -> None:
-    token = await get_token(door, llm_provider="local", variables={"customer": "Ada"})
+    token = await get_token(called_door, llm_provider="local", variables={"customer": "Ada"})
     guest = Guest()
-    await guest.room.connect(door.service.settings.livekit_public_url, token)
-    await until(lambda: cluster.sessions)
+    await guest.room.connect(called_door.service.settings.livekit_public_url, token)
+    await eventually(lambda: cluster.sessions)
     ((name, session),) = cluster.sessions.items()
     sid = await guest.room.sid
     assert name == voice_session_name(sid)
@@ -129,8 +110,6 @@ async def test_a_room_started_twice_told_by_three_replicas_is_one_voice_session(
         running_front_door(cluster, livekit_url=livekit.url) as second,
         running_front_door(cluster, livekit_url=livekit.url) as third,
     ):
-        for door in (second, third):
-            await until_synced(door)
         answers = await asyncio.gather(*(door.webhook(event) for door in (quiet_door, second, third) * 5))
     assert {answer.status for answer in answers} == {200}
     assert list(cluster.sessions) == [voice_session_name("RM_one")]
@@ -189,12 +168,12 @@ async def test_a_webhook_replayed_after_its_call_starts_nothing(quiet_door: Fron
     await quiet_door.webhook(event)
     (name,) = cluster.sessions
     cluster.put(VOICE_SESSIONS, name, cluster.sessions[name]["spec"], {"phase": "Ended"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     assert (await quiet_door.webhook(event)).status == 200
     assert list(cluster.sessions) == [name]
     # Long after, when the VoiceSession has been cleaned up, the event is old and LiveKit knows no such room.
     cluster.remove(VOICE_SESSIONS, name)
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     event["createdAt"] = str(int(event["createdAt"]) - 400)
     assert (await quiet_door.webhook(event)).status == 200
     assert not cluster.sessions
@@ -237,7 +216,6 @@ async def test_a_refreshed_token_restarts_the_room_but_gets_no_agent_beyond_its_
         max_ticket_age_seconds=10,
         token_lifetime_seconds=10,
     ) as door:
-        await until_synced(door)
         ticket = parse_ticket(ticket_of(await get_token(door)))
         aged = ticket.model_copy(update={"issued_at": ticket.issued_at - timedelta(seconds=11)})
         token = door.service.tokens.sign_customer(
@@ -245,22 +223,22 @@ async def test_a_refreshed_token_restarts_the_room_but_gets_no_agent_beyond_its_
         )
         guest = Guest()
         await guest.room.connect(calling_livekit.url, token)
-        await until(lambda: guest.gone)
+        await eventually(lambda: guest.gone)
         assert [message["reason"] for message in guest.messages] == ["ticket-expired"]
         assert not cluster.sessions
         assert "refreshed-room" not in await rooms_now(calling_livekit)
 
 
 async def test_a_customer_of_a_full_profile_is_told_and_the_room_is_closed(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
-    token = await get_token(door)
+    token = await get_token(called_door)
     cluster.put(AGENT_PROFILES, "default", {"pool": "default", "maxSessions": 1})
     cluster.put(VOICE_SESSIONS, "vs-other", {"profile": "default", "room": "other"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
-    await until(lambda: guest.gone)
+    await eventually(lambda: guest.gone)
     (message,) = guest.messages
     assert (message["type"], message["reason"], message["retryAfterSeconds"]) == ("refused", "profile-full", 15)
     assert set(cluster.sessions) == {"vs-other"}
@@ -268,13 +246,13 @@ async def test_a_customer_of_a_full_profile_is_told_and_the_room_is_closed(
 
 
 async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and_the_room_is_closed(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
-    token = await get_token(door)
+    token = await get_token(called_door)
     cluster.quota_is_used_up = True
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
-    await until(lambda: guest.gone)
+    await eventually(lambda: guest.gone)
     assert [(message["type"], message["reason"]) for message in guest.messages] == [("refused", "rejected")]
     assert not cluster.sessions
     assert room_of(token) not in await rooms_now(calling_livekit)
@@ -284,16 +262,16 @@ async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and
 
 
 async def test_a_room_that_starts_while_the_api_server_is_away_gets_its_agent_when_it_is_back(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
-    token = await get_token(door)
+    token = await get_token(called_door)
     cluster.away = True
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
-    await until(lambda: cluster.requests["create"] >= 2)
+    await eventually(lambda: cluster.requests["create"] >= 2)
     assert not cluster.sessions
     cluster.away = False
-    await until(lambda: cluster.sessions, 40)
+    await eventually(lambda: cluster.sessions, 40)
     ((_, session),) = cluster.sessions.items()
     assert session["spec"]["roomSid"] == await guest.room.sid
     await guest.room.disconnect()
@@ -314,7 +292,6 @@ async def test_livekit_is_asked_to_repeat_what_could_not_be_handled(
 
 async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluster: FakeCluster) -> None:
     async with running_front_door(cluster) as door:  # whose LiveKit is nowhere
-        await until_synced(door)
         metadata = ticket_of(await get_token(door))
         old = room_event("room", "RM_one", metadata, created_at=clock.now() - timedelta(seconds=60))
         assert (await door.webhook(old)).status == 503
@@ -325,10 +302,10 @@ async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluste
 
 
 async def test_connection_details_create_the_room_and_the_voice_session_with_private_variables(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
     body = {"variables": {"account": "4711"}, "llm_provider": "local", "is_local_mode": True}
-    answer = await door.call("POST", "/api/connection-details", body)
+    answer = await called_door.call("POST", "/api/connection-details", body)
     assert answer.status == 201
     assert set(answer.body) == {"serverUrl", "roomName", "participantName", "participantToken"}
     ((name, session),) = cluster.sessions.items()
@@ -352,25 +329,25 @@ async def test_connection_details_create_the_room_and_the_voice_session_with_pri
 
 
 async def test_a_leftover_token_of_a_call_that_is_over_starts_no_other(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voicesession.admission._CREATION_GRACE", timedelta(0))
-    details = (await door.call("POST", "/api/connection-details")).body
+    details = (await called_door.call("POST", "/api/connection-details")).body
     async with calling_livekit.client() as client:
         await client.room.delete_room(api.DeleteRoomRequest(room=details["roomName"]))
     ((name, session),) = cluster.sessions.items()
     cluster.put(VOICE_SESSIONS, name, session["spec"], {"phase": "Ended"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     guest = Guest()
     await guest.room.connect(details["serverUrl"], details["participantToken"])
-    await until(lambda: guest.gone)
+    await eventually(lambda: guest.gone)
     assert [message["reason"] for message in guest.messages] == ["call-gone"]
     assert list(cluster.sessions) == [name]
 
 
-async def test_the_same_key_opens_no_second_room(door: FrontDoor, cluster: FakeCluster) -> None:
+async def test_the_same_key_opens_no_second_room(called_door: FrontDoor, cluster: FakeCluster) -> None:
     async def ask() -> Any:
-        return await door.call("POST", "/api/connection-details", {}, headers={"Idempotency-Key": RANDOM_KEY})
+        return await called_door.call("POST", "/api/connection-details", {}, headers={"Idempotency-Key": RANDOM_KEY})
 
     answers = [await ask(), *(await asyncio.gather(*(ask() for _ in range(5))))]
     assert {answer.status for answer in answers} == {201}
@@ -378,17 +355,17 @@ async def test_the_same_key_opens_no_second_room(door: FrontDoor, cluster: FakeC
     assert len({answer.body["participantName"] for answer in answers}) == 1
     ((name, session),) = cluster.sessions.items()
     cluster.put(VOICE_SESSIONS, name, session["spec"], {"phase": "Ended"})
-    await asyncio.sleep(0.05)
+    await cluster.until_seen()
     over = await ask()
     assert (over.status, over.body["type"]) == (409, "urn:problem-type:call-over")
 
 
 async def test_at_the_same_time_the_same_key_opens_one_room(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
     headers = {"Idempotency-Key": RANDOM_KEY[::-1]}
     answers = await asyncio.gather(
-        *(door.call("POST", "/api/connection-details", {}, headers=headers) for _ in range(8))
+        *(called_door.call("POST", "/api/connection-details", {}, headers=headers) for _ in range(8))
     )
     assert {answer.status for answer in answers} == {201}
     ((_, session),) = cluster.sessions.items()
@@ -396,11 +373,11 @@ async def test_at_the_same_time_the_same_key_opens_one_room(
 
 
 async def test_nothing_is_left_half_created_when_the_api_server_is_away(
-    door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
     before = await rooms_now(calling_livekit)
     cluster.away = True
-    answer = await door.call("POST", "/api/connection-details")
+    answer = await called_door.call("POST", "/api/connection-details")
     assert (answer.status, answer.body["retryAfterSeconds"] > 0) == (503, True)
     cluster.away = False
     assert not cluster.sessions
@@ -409,7 +386,6 @@ async def test_nothing_is_left_half_created_when_the_api_server_is_away(
 
 async def test_nothing_is_created_when_livekit_is_away(cluster: FakeCluster) -> None:
     async with running_front_door(cluster) as door:  # whose LiveKit is nowhere
-        await until_synced(door)
         answer = await door.call("POST", "/api/connection-details")
         assert (answer.status, answer.body["retryAfterSeconds"] > 0) == (503, True)
         assert not cluster.sessions
@@ -417,14 +393,13 @@ async def test_nothing_is_created_when_livekit_is_away(cluster: FakeCluster) -> 
 
 async def test_a_caller_s_room_that_is_in_use_is_not_taken_over(cluster: FakeCluster, livekit: LiveKitServer) -> None:
     async with running_front_door(cluster, livekit_url=livekit.url, allow_caller_rooms=True) as door:
-        await until_synced(door)
-        body = {"room_name": "lobby"}
+        body = {"room_name": new_room()}
         first = await door.call("POST", "/api/connection-details", body)
-        assert first.body["roomName"] == "anyone:lobby"
+        assert first.body["roomName"] == f"anyone:{body['room_name']}"
         second = await door.call("POST", "/api/connection-details", body)
         assert (second.status, second.body["type"]) == (409, "urn:problem-type:room-in-use")
         assert len(cluster.sessions) == 1
-        assert "anyone:lobby" in await rooms_now(livekit)
+        assert first.body["roomName"] in await rooms_now(livekit)
 
 
 async def test_a_voice_session_carries_the_labels_that_admission_counts_by(

@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +13,8 @@ from livekit import api, rtc
 
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import Customer, joined_room
-from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation, running_fake_openai
-from testing.livekit import LiveKitServer, free_port, new_room, running_livekit
+from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
+from testing.livekit import LiveKitServer, free_port, new_room
 from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn
 from voicesession.models import (
@@ -30,35 +29,6 @@ from voicesession.models import (
 
 GREETING = "Hello there."
 GOODBYE = "Bye now."
-
-
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    """A LiveKit server."""
-    with running_livekit() as server:
-        yield server
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    """The models."""
-    async with running_fake_openai() as running:
-        yield running
-
-
-@pytest.fixture
-async def pod(fake: FakeOpenAI) -> AsyncIterator[AgentPod]:
-    """A waiting pod whose only provider is the fake."""
-    async with running_pod([build_provider(fake.base_url)]) as running:
-        yield running
-
-
-def agent_said(customer: Customer, text: str) -> bool:
-    return any(heard.identity == "agent" and heard.text == text for heard in customer.heard.transcripts)
-
-
-async def until_said(customer: Customer, text: str) -> None:
-    await customer.until(lambda: agent_said(customer, text), 20, f"the words {text!r}")
 
 
 async def until_audible(customer: Customer) -> None:
@@ -83,17 +53,17 @@ async def test_a_conversation(livekit: LiveKitServer, fake: FakeOpenAI, pod: Age
     assert 0 < joined.connect_millis <= joined.joined_millis
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
         await until_audible(customer)
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         assert fake.spoken == [GREETING, APOLOGY], "the greeting was synthesized anew"
         await customer.until(lambda: customer.agent_state == "listening", 10, "a listening agent")
         await customer.type("good morning")
-        await until_said(customer, "You said: good morning.")
+        await customer.until_said("You said: good morning.")
         await follower.wait_for(Turn)
         assert (follower.all_of(Turn)[-1].llm_first_token_millis or 0) > 0
         assert (follower.all_of(Turn)[-1].tts_first_byte_millis or 0) > 0
         await follower.until(lambda: bool(follower.all_of(Heartbeat)), 5, "a heartbeat")
         assert await pod.end() == 202
-        await until_said(customer, GOODBYE)
+        await customer.until_said(GOODBYE)
         ended = await until_ended(pod, follower, EndReason.ENDED_BY_REQUEST)
         assert {model["type"] for model in ended.usage["models"]} == {"llm_usage", "tts_usage"}
     system, *messages = fake.chats[0]["messages"]
@@ -111,9 +81,9 @@ async def test_a_personal_greeting_and_chosen_models(livekit: LiveKitServer, fak
     )
     await pod.assign(build_assignment(livekit, room, profile, variables={"name": "Ada"}))
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await until_said(customer, "Good day, Ada.")
+        await customer.until_said("Good day, Ada.")
         await customer.type("hello")
-        await until_said(customer, "You said: hello.")
+        await customer.until_said("You said: hello.")
     assert fake.chats[0]["model"] == "another-chat"
     assert fake.chats[0]["messages"][0]["content"] == "You serve Ada."
 
@@ -136,7 +106,7 @@ async def test_a_reloaded_page_keeps_its_call(livekit: LiveKitServer, pod: Agent
         await first.until(lambda: first.heard.disconnected is not None, 10, "the first page's eviction")
         await first.close()
         await second.type("still there?")
-        await until_said(second, "You said: still there?.")
+        await second.until_said("You said: still there?.")
         assert not follower.all_of(CallEnded)
     await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
 
@@ -167,7 +137,7 @@ async def test_a_customer_whose_name_is_not_known(livekit: LiveKitServer, pod: A
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room, participant_identity=None))
     async with joined_room(livekit.url, livekit.customer_token(room, "anyone")) as customer:
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
     await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
 
 
@@ -184,8 +154,8 @@ async def test_limits_end_with_a_goodbye(
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room, limits=limits))
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await until_said(customer, GREETING)
-        await until_said(customer, GOODBYE)
+        await customer.until_said(GREETING)
+        await customer.until_said(GOODBYE)
         await until_ended(pod, follower, reason)
 
 
@@ -202,11 +172,11 @@ async def test_a_second_agent_supersedes(livekit: LiveKitServer, pod: AgentPod) 
     name = new_room()
     follower = await pod.assign(build_assignment(livekit, name))
     async with joined_room(livekit.url, livekit.customer_token(name)) as customer:
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         successor = rtc.Room()
         await successor.connect(livekit.url, livekit.agent_token(name))
         await until_ended(pod, follower, EndReason.SUPERSEDED, 10)
-        assert not agent_said(customer, GOODBYE)
+        assert not customer.agent_said(GOODBYE)
         await successor.disconnect()
 
 
@@ -214,9 +184,9 @@ async def test_a_stopped_pod_says_goodbye(livekit: LiveKitServer, pod: AgentPod)
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room))
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         pod.signal(signal.SIGTERM)
-        await until_said(customer, GOODBYE)
+        await customer.until_said(GOODBYE)
         await until_ended(pod, follower, EndReason.SHUTDOWN)
 
 
@@ -265,7 +235,7 @@ async def test_the_right_key_is_read_from_its_file_at_the_call(livekit: LiveKitS
         (pod.folder / "keys" / "fake" / "api-key").write_text(RIGHT_KEY)
         await pod.assign(build_assignment(livekit, room))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
 
 
 async def test_a_chat_that_is_refused_is_apologized_for_in_the_agents_voice(
@@ -275,7 +245,7 @@ async def test_a_chat_that_is_refused_is_apologized_for_in_the_agents_voice(
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room))
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         customer.heard.frames.clear()
         await customer.type("are you there?")
         await apology_heard(customer)
@@ -290,7 +260,7 @@ async def test_a_chat_that_keeps_failing_ends_the_call(livekit: LiveKitServer, f
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room))
     async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         await customer.type("one")
         await customer.until(lambda: len(fake.chats) == 3, 20, "three tries")
         await asyncio.sleep(1)
@@ -309,7 +279,7 @@ async def test_a_realtime_model(livekit: LiveKitServer, fake: FakeOpenAI) -> Non
     async with running_pod([provider], keys={"fake": RIGHT_KEY}) as pod:
         follower = await pod.assign(build_assignment(livekit, room))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, RealtimeConversation.ANSWER)
+            await customer.until_said(RealtimeConversation.ANSWER)
             await until_audible(customer)
             greeting = next(event for event in fake.realtime_events if event["type"] == "response.create")
             assert GREETING in greeting["response"]["instructions"]
@@ -360,7 +330,7 @@ async def test_tools_of_an_mcp_server(livekit: LiveKitServer, fake: FakeOpenAI, 
         profile = AgentProfileSpec(greeting=GREETING, mcp_servers=servers)
         await pod.assign(build_assignment(livekit, room, profile))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
             await until_offered(customer, fake, "free_tables")
             await customer.type('please use free_tables with {"day": "Friday"}')
             await customer.until(
@@ -391,7 +361,7 @@ async def until_offered(customer: Customer, fake: FakeOpenAI, tool: str) -> None
     """Types until the model is offered the tool: servers are asked for theirs beside the greeting."""
     for attempt in range(20):
         await customer.type(f"ready {attempt}?")
-        await until_said(customer, f"You said: ready {attempt}?.")
+        await customer.until_said(f"You said: ready {attempt}?.")
         offered: list[dict[str, Any]] = fake.chats[-1].get("tools", [])
         if tool in {each["function"]["name"] for each in offered}:
             return

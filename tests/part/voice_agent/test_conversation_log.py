@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -12,29 +11,16 @@ from psycopg.pq import TransactionStatus
 from testing.agent_pod import Follower, build_assignment, build_provider, running_pod
 from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
-from testing.fake_openai import FakeOpenAI, running_fake_openai
-from testing.livekit import LiveKitServer, new_room, running_livekit
+from testing.fake_openai import FakeOpenAI
+from testing.livekit import LiveKitServer, new_room
 from testing.postgres import running_pgbouncer
+from testing.waiting import eventually
 from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
 from voicesession import clock
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
 from voicesession.models import EndReason
 
 GREETING = "Hello there."
-
-
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    """A LiveKit server."""
-    with running_livekit() as server:
-        yield server
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    """The models."""
-    async with running_fake_openai() as running:
-        yield running
 
 
 @pytest.fixture
@@ -49,18 +35,11 @@ def with_token(assignment: Assignment, conversations: ConversationsDatabase) -> 
     return assignment.model_copy(update={"write_token": token})
 
 
-async def until_said(customer: Customer, text: str) -> None:
-    def said() -> bool:
-        return any(heard.identity == "agent" and heard.text == text for heard in customer.heard.transcripts)
-
-    await customer.until(said, 20, f"the words {text!r}")
-
-
 async def converse(customer: Customer, *texts: str) -> None:
     """Types each text and waits for its answer."""
     for text in texts:
         await customer.type(text)
-        await until_said(customer, f"You said: {text}.")
+        await customer.until_said(f"You said: {text}.")
 
 
 async def until_written(follower: Follower) -> None:
@@ -102,7 +81,7 @@ async def test_a_call_is_written_through_pgbouncer(
         ) as pod:
             follower = await pod.assign(assignment)
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-                await until_said(customer, GREETING)
+                await customer.until_said(GREETING)
                 await converse(customer, "one", "two")
             ended = await follower.wait_for(CallEnded)
             assert await pod.exit_code() == 0
@@ -135,7 +114,7 @@ async def test_an_interrupted_answer_is_written_as_it_was_heard(
     async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
         follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
             customer.heard.frames.clear()
             await customer.type(long)
             await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
@@ -156,7 +135,7 @@ async def test_an_outage_in_the_middle_of_a_call(
     async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
         follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
             await until_written(follower)
             conversations.server.stop()
             try:
@@ -184,7 +163,7 @@ async def test_an_outage_at_the_end_of_a_call(
         async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
             follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-                await until_said(customer, GREETING)
+                await customer.until_said(GREETING)
                 await converse(customer, "one")
             await asyncio.sleep(3)
             assert not follower.all_of(CallEnded)
@@ -207,7 +186,7 @@ async def test_a_stopped_pod_does_not_wait_long_for_the_database(
         async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
             follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-                await until_said(customer, GREETING)
+                await customer.until_said(GREETING)
             await asyncio.sleep(1)
             pod.signal(signal.SIGTERM)
             ended = await follower.wait_for(CallEnded, 20)
@@ -228,7 +207,7 @@ async def test_a_successor_knows_what_was_said(
         joined_room(livekit.url, livekit.customer_token(room)) as customer,
     ):
         follower = await pod.assign(with_token(first, conversations))
-        await until_said(customer, GREETING)
+        await customer.until_said(GREETING)
         await converse(customer, "my name is Ada")
         await until_written(follower)
         pod.signal(signal.SIGKILL)
@@ -264,7 +243,7 @@ async def test_a_successor_answers_what_was_left_open(
     async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
         await pod.assign(with_token(assignment, conversations))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, "You said: are you there?.")
+            await customer.until_said("You said: are you there?.")
     assert GREETING not in fake.spoken
 
 
@@ -276,7 +255,7 @@ async def test_an_older_attempt_is_superseded(
     async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
         follower = await pod.assign(assignment)
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
             await until_written(follower)
             with psycopg.connect(url, autocommit=True) as connection:
                 token = conversation_write_token(conversations.key, assignment.session_id, 2)
@@ -300,7 +279,7 @@ async def test_a_wrong_token_writes_nothing_and_stops_no_call(
     async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
         follower = await pod.assign(build_assignment(livekit, room, write_token="0" * 64))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, GREETING)
+            await customer.until_said(GREETING)
             await converse(customer, "one")
         ended = await follower.wait_for(CallEnded)
     assert ended.reason is EndReason.PARTICIPANT_LEFT
@@ -333,12 +312,6 @@ async def test_a_refused_item_spoils_no_other(conversations: ConversationsDataba
     assert session_row(conversations)["end_reason"] == "idle"
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - a test may poll
-            await asyncio.sleep(0.02)
-
-
 def is_in_a_statement(log: ConversationLog) -> bool:
     return log._connection is not None and log._connection.info.transaction_status is TransactionStatus.ACTIVE
 
@@ -352,13 +325,13 @@ async def test_a_database_that_falls_silent_in_a_statement_holds_nobody_up(
         log = new_log(conversations, conversations.url("voice_agent", port))
         log.begin()
         log.append([row("a", "one")])
-        await until(lambda: not log.unwritten)
+        await eventually(lambda: not log.unwritten)
         with conversations.server.frozen():
             # What a cancelled statement costs in psycopg would be 10 s each.
             async with asyncio.timeout(5):
                 assert await log.load_history(timeout=1) == []
             log.append([row("b", "two")])
-            await until(lambda: is_in_a_statement(log))
+            await eventually(lambda: is_in_a_statement(log))
             async with asyncio.timeout(5):
                 assert not await log.finish(ConversationEnd("shutdown", clock.now(), {}), timeout=1)
         assert log.unwritten == 1

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import pytest
 from testing.agent_pod import REPOSITORY, AgentPod, build_assignment, build_provider, running_pod
 from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
-from testing.fake_openai import RIGHT_KEY, FakeOpenAI, running_fake_openai
-from testing.livekit import LiveKitServer, new_room, running_livekit
+from testing.fake_openai import RIGHT_KEY, FakeOpenAI
+from testing.livekit import LiveKitServer, new_room
 from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, Joined, RoomDeletionRequested, conversation_write_token
 from voicesession.models import EffectiveLimits, EndReason
@@ -23,27 +22,9 @@ EXAMPLES = REPOSITORY / "examples" / "agents"
 WELCOME = "Pizza line, good evening. What may I bring you?"
 
 
-@pytest.fixture(scope="module")
-def livekit() -> Iterator[LiveKitServer]:
-    """A LiveKit server."""
-    with running_livekit() as server:
-        yield server
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    """The models, which want a key."""
-    async with running_fake_openai() as running:
-        running.required_key = RIGHT_KEY
-        yield running
-
-
-def agent_heard(customer: Customer) -> list[str]:
-    return [heard.text for heard in customer.heard.transcripts if heard.identity == "agent"]
-
-
-async def until_said(customer: Customer, text: str) -> None:
-    await customer.until(lambda: any(text in said for said in agent_heard(customer)), 20, f"the words {text!r}")
+@pytest.fixture(autouse=True)
+def _models_want_a_key(fake: FakeOpenAI) -> None:
+    fake.required_key = RIGHT_KEY
 
 
 @pytest.mark.parametrize("code", ["pizza", "pizza:entrypoint", "pizza:OrderTaker"])
@@ -63,13 +44,13 @@ async def test_the_example_takes_an_order(
         follower = await pod.assign(assignment.model_copy(update={"write_token": token}))
         await follower.wait_for(Joined)
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, WELCOME)
+            await customer.until_said(WELCOME)
             await customer.type('please use add_pizza with {"pizza": "funghi"}')
-            await until_said(customer, "The tool says: One funghi.")
+            await customer.until_said("The tool says: One funghi. That makes 1 so far.")
             await customer.type("please use finish_order with {}")
-            await until_said(customer, "Where may I send it?")
+            await customer.until_said("Where may I send it?")
             await customer.type("please use hang_up with {}")
-            await until_said(customer, "Enjoy your meal. Goodbye.")
+            await customer.until_said("Enjoy your meal. Goodbye.")
             ended = await follower.wait_for(CallEnded)
         assert ended.reason is EndReason.ENDED_BY_REQUEST
         assert ended.message == "the order is complete"
@@ -103,8 +84,8 @@ async def test_limits_hold_for_own_code(livekit: LiveKitServer, fake: FakeOpenAI
     ) as pod:
         follower = await pod.assign(build_assignment(livekit, room, limits=limits))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, WELCOME)
-            await until_said(customer, "Bye now.")
+            await customer.until_said(WELCOME)
+            await customer.until_said("Bye now.")
             assert (await follower.wait_for(CallEnded)).reason is EndReason.IDLE
         assert "the call is over: idle" in pod.log
 
@@ -151,7 +132,7 @@ session.say(f"{participant.identity} {metadata['variables']['name']} {metadata['
     async with pod_context as pod:
         follower = await pod.assign(build_assignment(livekit, room, variables={"name": "Ada"}))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, f"customer Ada default {room}")
+            await customer.until_said(f"customer Ada default {room}")
         assert (await follower.wait_for(CallEnded)).reason is EndReason.PARTICIPANT_LEFT
         assert await pod.exit_code() == 0
         assert '"order": "4711"' in pod.log
@@ -218,7 +199,7 @@ session.shutdown()
     async with run_agent(tmp_path, fake, body) as pod:
         follower = await pod.assign(build_assignment(livekit, room))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await until_said(customer, "That is all.")
+            await customer.until_said("That is all.")
             ended = await follower.wait_for(CallEnded)
         assert ended.reason is EndReason.ENDED_BY_REQUEST
         assert ended.message == "the agent's code ended the conversation"

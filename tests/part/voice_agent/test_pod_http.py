@@ -1,9 +1,7 @@
 """An agent pod's process as the operator and the kubelet meet it: health, tokens, refusals, exits."""
 
-import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,21 +11,15 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod, to_body
-from testing.fake_openai import FakeOpenAI, running_fake_openai
+from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer, free_port
+from testing.waiting import eventually
 from voicesession import clock
 from voicesession.assignment import Accepted, CallEnded, Greeting, Heartbeat, Preparation
 from voicesession.models import EndReason
 from voicesession.pod_tokens import Purpose, sign_pod_request
 
 NOWHERE = "http://127.0.0.1:1/v1"
-
-
-@pytest.fixture
-async def pod() -> AsyncIterator[AgentPod]:
-    """A waiting pod with one provider."""
-    async with running_pod([build_provider(NOWHERE)]) as running:
-        yield running
 
 
 @pytest.fixture
@@ -142,28 +134,18 @@ async def test_a_pod_that_is_stopped_while_it_starts_exits_at_once(tmp_path: Pat
     body = "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(600)\n"
     (tmp_path / "acme.py").write_text(body)
     async with running_pod(wait=False, AGENT_CODE="acme", WORKING_FOLDER=str(tmp_path)) as pod:
-        async with asyncio.timeout(60):
-            while not (tmp_path / "importing").exists():  # noqa: ASYNC110 - a test may poll
-                await asyncio.sleep(0.05)
+        await eventually((tmp_path / "importing").exists, 60)
         pod.signal(signal.SIGTERM)
         # Its own answer, and not the signal's default, which the first process of a container does not have.
         assert await pod.exit_code() == 0
 
 
-async def test_greetings_are_prepared_while_the_pod_waits() -> None:
-    async with running_fake_openai() as fake, running_pod([build_provider(fake.base_url)]) as pod:
-        hello = Greeting(provider="fake", text="Hello there.")
-        assert await pod.prepare(Preparation(greetings=[hello])) == 202
-        await until_spoken(fake, 2)
-        assert fake.spoken[0] == "Hello there."
-        assert "sorry" in fake.spoken[1]
-
-
-async def until_spoken(fake: FakeOpenAI, count: int) -> None:
-    """Waits until so many texts have been synthesized."""
-    async with asyncio.timeout(10):
-        while len(fake.spoken) < count:  # noqa: ASYNC110 - the fake has no events
-            await asyncio.sleep(0.02)
+async def test_greetings_are_prepared_while_the_pod_waits(pod: AgentPod, fake: FakeOpenAI) -> None:
+    hello = Greeting(provider="fake", text="Hello there.")
+    assert await pod.prepare(Preparation(greetings=[hello])) == 202
+    await eventually(lambda: len(fake.spoken) >= 2)
+    assert fake.spoken[0] == "Hello there."
+    assert "sorry" in fake.spoken[1]
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,17 @@
 """The API server, LiveKit or a webhook is away for a while."""
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from livekit import api
 
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
+from testing.proxy import open_proxy, proxied_api_server
 from testing.waiting import eventually
 from voicesession import clock
 from voicesession.models import EndReason
@@ -22,70 +19,12 @@ from voicesession.names import voice_session_name
 from voicesession.tickets import new_ticket
 
 
-class Proxy:
-    """A TCP proxy on loopback that can be cut: then it refuses, and breaks what is open."""
-
-    def __init__(self, port: int) -> None:
-        self.port = 0
-        self._target = port
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def open(self) -> None:
-        """Listens, at the same port each time."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def cut(self) -> None:
-        """Refuses connections and breaks the open ones."""
-        if self._server:
-            self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers |= {writer, far_writer}
-        with contextlib.suppress(ConnectionError):
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        self._writers -= {writer, far_writer}
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-@asynccontextmanager
-async def _proxy_before(url: str) -> AsyncIterator[Proxy]:
-    proxy = Proxy(urlsplit(url).port or 0)
-    await proxy.open()
-    try:
-        yield proxy
-    finally:
-        await proxy.cut()
-
-
-@asynccontextmanager
-async def _api_server_behind_proxy(kubeconfig: Path, folder: Path) -> AsyncIterator[tuple[Proxy, Path]]:
-    config = yaml.safe_load(kubeconfig.read_text())  # noqa: ASYNC240 - a small file of a test
-    cluster = config["clusters"][0]["cluster"]
-    async with _proxy_before(cluster["server"]) as proxy:
-        cluster["server"] = f"https://127.0.0.1:{proxy.port}"
-        path = folder / "behind-proxy"
-        path.write_text(yaml.safe_dump(config))
-        yield proxy, path
-
-
 async def test_calls_survive_an_outage_of_the_api_server_and_are_booked_after_it(
     cluster: OperatorCluster, api_server: Path, tmp_path: Path
 ) -> None:
     await cluster.create_pool(warm={"min": 2})
     await cluster.create_profile()
-    async with _api_server_behind_proxy(api_server, tmp_path) as (proxy, kubeconfig):
+    async with proxied_api_server(api_server, tmp_path) as (proxy, kubeconfig):
         operator = cluster.start_operator(kubeconfig=kubeconfig)
         await cluster.wait_for_warm(2)
         await cluster.create_session("ends-meanwhile", room="room-1")
@@ -108,7 +47,7 @@ async def test_an_operator_that_starts_before_the_api_server_waits_for_it(
 ) -> None:
     await cluster.create_pool()
     await cluster.create_profile()
-    async with _api_server_behind_proxy(api_server, tmp_path) as (proxy, kubeconfig):
+    async with proxied_api_server(api_server, tmp_path) as (proxy, kubeconfig):
         await proxy.cut()
         operator = cluster.start_operator(kubeconfig=kubeconfig)
         await asyncio.sleep(1.5)
@@ -123,7 +62,7 @@ async def test_without_livekit_a_call_that_needs_a_room_says_so_and_gets_it_late
     api_server: Path, livekit: LiveKitServer, tmp_path: Path
 ) -> None:
     async with (
-        _proxy_before(f"http://127.0.0.1:{livekit.port}") as proxy,
+        open_proxy(livekit.port) as proxy,
         operator_cluster(api_server, livekit, tmp_path, livekit_url=f"http://127.0.0.1:{proxy.port}") as cluster,
     ):
         await cluster.create_pool()

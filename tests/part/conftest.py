@@ -1,0 +1,42 @@
+"""The real things beside our parts: an API server, a LiveKit and a Postgres, one of each for the whole run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local_cluster.apiserver import running_apiserver
+from testing.conversations import ConversationsDatabase
+from testing.crds import apply_crds
+from testing.livekit import LiveKitServer, running_livekit
+from testing.postgres import PostgresServer, running_postgres
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[Path]:
+    """The kubeconfig of an API server that has our CRDs; full rights. Take a namespace of your own in it."""
+    with running_apiserver() as kubeconfig:
+        apply_crds(kubeconfig)
+        yield kubeconfig
+
+
+@pytest.fixture(scope="session")
+def livekit() -> Iterator[LiveKitServer]:
+    """A LiveKit server that sends no webhooks; take rooms of your own in it."""
+    with running_livekit() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A Postgres. Whoever stops it starts it again; make a database of your own in it."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def conversations(postgres: PostgresServer, tmp_path: Path) -> ConversationsDatabase:
+    """A migrated database of conversations, this test's own."""
+    database = ConversationsDatabase(postgres, postgres.create_database(), tmp_path)
+    database.migrate()
+    return database

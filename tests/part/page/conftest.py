@@ -1,0 +1,32 @@
+"""The page in a browser, with agents who come when it calls."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser
+
+from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
+from testing.livekit import LiveKitServer
+from testing.page_stage import Stage, opened_stage
+
+
+@pytest.fixture
+async def stage(livekit: LiveKitServer) -> AsyncIterator[Stage]:
+    """Serves the page; an agent is about to be ready."""
+    async with opened_stage(livekit) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A browser whose microphone hears somebody every 3 s."""
+    async with chromium(write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 2.0])) as started:
+        yield started
+
+
+@pytest.fixture
+async def page(stage: Stage, browser: Browser) -> AsyncIterator[TalkPage]:
+    """The page, about to be used."""
+    async with open_page(browser, stage.base_url) as opened:
+        yield opened
