@@ -50,6 +50,7 @@ async def run(settings: AgentSettings) -> None:
     # Imported here, after the finder above is installed and errors can be told.
     from aiohttp import web  # noqa: PLC0415
 
+    from voice_agent import session_host  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
     from voice_agent.process import native_logs  # noqa: PLC0415
@@ -58,6 +59,7 @@ async def run(settings: AgentSettings) -> None:
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 
     native_logs.silence()
+    session_host.keep_shut()
     try:
         workshop = build_workshop(settings, hide)
     except CodeLoadError as error:

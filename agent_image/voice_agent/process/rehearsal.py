@@ -64,7 +64,7 @@ async def _rehearse_models() -> None:
             turn_handling={"turn_detection": "vad"},
             session_close_transcript_timeout=0,
         )
-        await session.start(Agent(instructions=""), room=rtc.Room(), session_host=False)
+        await session.start(Agent(instructions=""), room=rtc.Room())
         await session.aclose()
 
 

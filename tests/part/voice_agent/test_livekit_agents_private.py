@@ -15,9 +15,11 @@ import pytest
 from livekit import api, rtc
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
 from livekit.agents.llm import ChatContext
+from livekit.agents.voice.remote_session import SessionHost
 
 from testing.agent_pod import REPOSITORY
 from testing.livekit import running_livekit
+from voice_agent import session_host
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -100,6 +102,36 @@ async def test_the_primary_session_is_told_as_it_starts() -> None:
     await session.aclose()
     await second.aclose()
     await context.clean_up()
+
+
+async def start_in_a_room(**options: Any) -> AgentSession[None]:
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    await session.start(agent=Agent(instructions="x"), room=rtc.Room(), **options)
+    return session
+
+
+async def test_a_session_host_opens_unless_it_is_kept_shut(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(AgentSession, "start", AgentSession.start)  # to be put back
+    opened = await start_in_a_room()
+    assert isinstance(opened._session_host, SessionHost), "livekit-agents does it another way now"
+    await opened.aclose()
+    session_host.keep_shut()
+    for options in ({}, {"session_host": True}):
+        session = await start_in_a_room(**options)
+        assert session.agent_state == "listening"
+        assert session._session_host is None
+        await session.aclose()
+    assert caplog.text.count("session_host=True is not obeyed") == 1
+
+
+def test_a_session_that_cannot_be_kept_shut_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(self: object, agent: object) -> None: ...
+
+    monkeypatch.setattr(AgentSession, "start", start)
+    with pytest.raises(RuntimeError, match="no session_host="):
+        session_host.keep_shut()
 
 
 async def test_recorded_events_can_be_forgotten() -> None:
