@@ -84,6 +84,8 @@ async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> No
         status, metrics = await read(f"{process.health}/metrics")
         labels = 'method="GET",route="/api/profiles",status="200"'
         assert f"voice_token_service_request_seconds_count{{{labels}}} 1.0" in metrics
+        assert 'voice_token_service_kubernetes_requests_total{method="GET",status="200"}' in metrics
+        assert 'voice_token_service_cached_objects{kind="voicesessions"}' in metrics
         assert (await read(f"{process.door}/metrics"))[0] == 404
         process.process.send_signal(signal.SIGTERM)
         await until_answered(f"{process.health}/readyz", 503, 3)

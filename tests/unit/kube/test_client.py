@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from kube.client import (
     ConflictError,
@@ -23,36 +21,22 @@ from kube.client import (
     Raw,
     WatchExpiredError,
 )
+from testing.answering_api_server import Answer, answering_api_server, write_kubeconfig
 from voicesession.names import VOICE_SESSIONS
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextlib.asynccontextmanager
 async def before(answer: Answer, folder: Path, **more: Any) -> AsyncIterator[KubernetesApi]:
     """Connects a client to a server that answers each request so."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    async with TestServer(app) as server, connected(str(server.make_url("")), folder, **more) as api:
+    async with answering_api_server(answer, folder) as kubeconfig, connected(kubeconfig, **more) as api:
         yield api
 
 
 @contextlib.asynccontextmanager
-async def connected(url: str, folder: Path, **more: Any) -> AsyncIterator[KubernetesApi]:
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(yaml.safe_dump(build_kubeconfig(url)))
+async def connected(kubeconfig: Path, **more: Any) -> AsyncIterator[KubernetesApi]:
     api = await KubernetesApi.connect("here", kubeconfig, **more)
     yield api
     await api.close()
-
-
-def build_kubeconfig(url: str) -> Raw:
-    return {
-        "clusters": [{"name": "fake", "cluster": {"server": url}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "nobody"}}],
-        "current-context": "fake",
-    }
 
 
 def refuse(status: int) -> Answer:
@@ -125,7 +109,7 @@ async def test_no_answer_within_its_time_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
-    async with connected("http://127.0.0.1:9", tmp_path) as api:
+    async with connected(write_kubeconfig(tmp_path, "http://127.0.0.1:9")) as api:
         with pytest.raises(KubernetesUnavailableError, match="/voicesessions/call: ClientConnectorError"):
             await api.get_session("call")
 
