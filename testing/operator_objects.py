@@ -53,7 +53,11 @@ def make_session(
                 "deletion_timestamp": fields.get("deleted_at"),
             },
             "spec": {"room": "room", **spec},
-            "status": {"conditions": conditions or [], "phase": derive_phase(conditions or [], 1), **status},
+            "status": {
+                "conditions": conditions or [],
+                "phase": derive_phase(conditions or [], False),
+                **status,
+            },
         }
     )
 

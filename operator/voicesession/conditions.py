@@ -81,10 +81,11 @@ def with_condition(
     return [new if condition.type == kind else condition for condition in conditions]
 
 
-def derive_phase(conditions: Iterable[Condition], attempts: int, starting_slowly: bool = False) -> Phase:
+def derive_phase(conditions: Iterable[Condition], joined_before: bool, starting_slowly: bool = False) -> Phase:
     """Returns the phase that these conditions amount to.
 
-    `attempts`: pods bound so far; a second one that has not joined is a recovery.
+    `joined_before`: an agent has been in the room, so that another one's joining is a recovery. Where none has, nobody
+    has spoken with any, and a second pod starts as a first one does.
     `starting_slowly`: the agent has been joining for over a second, so that it deserves a phase of its own.
     """
     by_type = {condition.type: condition for condition in conditions}
@@ -94,7 +95,7 @@ def derive_phase(conditions: Iterable[Condition], attempts: int, starting_slowly
     joined = by_type.get(ConditionType.AGENT_JOINED)
     if joined is not None and joined.status == "True":
         return Phase.ACTIVE
-    if attempts > 1:
+    if joined_before:
         return Phase.RECOVERING
     bound = by_type.get(ConditionType.POD_BOUND)
     if bound is not None and bound.status == "True" and starting_slowly:

@@ -130,7 +130,7 @@ def _report(
     return session.status.model_copy(
         update={
             "conditions": conditions,
-            "phase": derive_phase(conditions, attempts, starting_slowly),
+            "phase": derive_phase(conditions, session.status.agent_joined_at is not None, starting_slowly),
             "reason": reason.value,
             "message": message[:_MAX_MESSAGE],
             "session_id": session.metadata.uid,
