@@ -66,7 +66,7 @@ def build_page() -> str:
     parts = [
         "# Environment variables\n",
         "Made from the settings classes by `make reference`; change those, not this page. A **bold** variable is "
-        "required. A part that finds one missing or wrong says which and does not start.\n",
+        "required. A part that finds one missing or wrong says which in one sentence and ends with exit code 2.\n",
     ]
     parts += [_build_part(title, words, settings) for title, (words, settings) in PARTS.items()]
     parts += [_build_list(title, variables) for title, variables in BESIDE_SETTINGS.items()]
