@@ -1,4 +1,4 @@
-"""A real JobContext for one call: the only file to touch what livekit-agents keeps private (1.8.9, contract-tested)."""
+"""A real JobContext for one call, of parts that livekit-agents keeps private (1.8.9, contract-tested)."""
 
 import asyncio
 import logging

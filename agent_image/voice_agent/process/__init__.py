@@ -1,1 +1,1 @@
-"""What makes the agent's process small, quick and quiet: nothing of a call."""
+"""The agent's process itself: what it imports, logs and does ahead, and how it ends. Nothing of a call."""
