@@ -1,7 +1,7 @@
 """A call as its customer hears it, with local models: answers, barge-in, the greeting, pauses, and stutter under load.
 
-Everything is taken from the audio that reaches the customer, recorded frame by frame (10 ms). The customer's sentences
-are cut to what is audible of them, so that speech ends where its sound does.
+Everything is taken from the audio that reaches the customer, recorded frame by frame (10 ms). Of the customer's
+sentences only what is audible is said.
 """
 
 import argparse
@@ -26,18 +26,16 @@ from benchmarks.release import is_waiting, run_against
 from benchmarks.report import Progress, percentile, print_result, print_table
 from testing.customer import (
     ANSWER_OVER_SECONDS,
-    AUDIBLE_RMS,
-    SAMPLE_RATE,
     Customer,
     CustomerError,
     HeardFrame,
     joined_room,
     reversed_until,
-    rms,
 )
 from testing.front_door import ask_for_connection
 from testing.progress import Step
 from testing.release import Release
+from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, audible_part
 from testing.speech import synthesize
 from testing.transcripts import words
 from voicesession.names import API_VERSION, POOL_LABEL
@@ -71,22 +69,13 @@ class Heard:
         return words(self.greeting)[:1] == words(self.greeting_as_heard)[:1]
 
 
-def audible_part(pcm: bytes) -> bytes:
-    """Returns samples without the silence before and after them."""
-    size = SAMPLE_RATE // 100 * 2
-    loud = [start for start in range(0, len(pcm), size) if rms(pcm[start : start + size]) >= AUDIBLE_RMS]
-    return pcm[loud[0] : loud[-1] + size]
-
-
 async def ask(customer: Customer, question: bytes, heard: Heard) -> None:
     """Asks once, and notes the milliseconds from the end of the question to the first audible answer."""
-    began = time.monotonic()
-    spoken = await customer.say(question)
-    first = await customer.answer(began)
-    if first < spoken:
+    seconds = await customer.ask(question)
+    if seconds < 0:
         heard.early += 1
     else:
-        heard.answers.append((first - spoken) * 1000)
+        heard.answers.append(seconds * 1000)
 
 
 async def interrupt(customer: Customer, story: bytes, interruption: bytes) -> float:

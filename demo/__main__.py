@@ -118,7 +118,7 @@ def show(conversation: Conversation, session_id: str) -> None:
     answers = ", ".join(f"{seconds:.2f}" for seconds in conversation.answer_seconds)
     print(f"connected after        {conversation.connect_seconds:.2f} s")
     print(f"agent in the room      {conversation.agent_seconds:.2f} s after the customer began to connect")
-    print(f"greeting heard         {conversation.greeting_seconds:.2f} s after that")
+    print(f"greeting heard         {conversation.greeting_seconds:.2f} s after the customer began to connect")
     print(f"end of speech → answer {answers} s")
     print(f"\nTalk to it yourself: http://localhost:{TOKEN_SERVICE_PORT}     (end it with `make demo-down`)")
 

@@ -40,10 +40,9 @@ async def converse(
         greeted = await customer.answer(customer.connect_began_at, patience)
         result.greeting_seconds = greeted - customer.connect_began_at
         for number, (sentence, pcm) in enumerate(speech.items(), start=1):
-            spoken = await customer.say(pcm)
-            first = await customer.answer(spoken, patience)
-            result.answer_seconds.append(first - spoken)
-            step.note(f"turn {number} of {len(speech)}: {sentence!r} answered after {first - spoken:.2f} s")
+            seconds = await customer.ask(pcm, patience)
+            result.answer_seconds.append(seconds)
+            step.note(f"turn {number} of {len(speech)}: {sentence!r} answered after {seconds:.2f} s")
         result.others_in_the_room = set(customer.room.remote_participants)
         result.customer_words = _words_of(customer, connection.identity)
         result.agent_words = [said.text for said in customer.heard.transcripts if said.identity != connection.identity]

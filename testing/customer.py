@@ -1,9 +1,7 @@
 """A scripted customer: speaks recorded sentences into a LiveKit room, and notes what the agent does and says."""
 
-import array
 import asyncio
 import contextlib
-import math
 import os
 import time
 from collections import deque
@@ -12,18 +10,13 @@ from dataclasses import dataclass, field
 
 from livekit import rtc
 
+from testing.sound import AUDIBLE_RMS, FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE, rms, silence_after
 from voicesession.names import AGENT_IDENTITY
 
 # Read by LiveKit's native library when it is first used. With more threads a customer on a busy machine may stay deaf
 # and mute: agent_image/voice_agent/__main__.py says why.
 os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 
-SAMPLE_RATE = 24_000
-FRAME_MILLIS = 10
-_FRAME_SAMPLES = SAMPLE_RATE * FRAME_MILLIS // 1000
-_FRAME_BYTES = _FRAME_SAMPLES * 2
-# Root mean square (of 32767) above which a frame counts as audible: comfort noise stays below 30, speech above 500.
-AUDIBLE_RMS = 150.0
 # Speech has pauses between words and sentences; only a longer silence is the end of an answer.
 ANSWER_OVER_SECONDS = 0.9
 
@@ -80,12 +73,6 @@ def reversed_until(frames: list[HeardFrame], moment: float) -> list[HeardFrame]:
     return frames[start:]
 
 
-def rms(pcm: bytes) -> float:
-    """Returns the root mean square of 16-bit little-endian mono samples."""
-    samples = array.array("h", pcm)
-    return math.sqrt(sum(sample * sample for sample in samples) / max(1, len(samples)))
-
-
 class Customer:
     """One participant with a microphone. Use `joined_room`."""
 
@@ -139,12 +126,26 @@ class Customer:
         await self.room.disconnect()
 
     async def say(self, pcm: bytes, timeout: float = 60.0) -> float:
-        """Speaks 24 kHz mono 16-bit samples in real time; returns when the last of them left (monotonic seconds)."""
+        """Speaks 24 kHz mono 16-bit samples in real time; returns when the last audible one left (monotonic seconds).
+
+        Speech ends where its sound does: recordings end in silence, and who waits for an answer waits through it.
+        """
         self._spoken.clear()
-        for start in range(0, len(pcm), _FRAME_BYTES):
-            self._speech.append(pcm[start : start + _FRAME_BYTES].ljust(_FRAME_BYTES, b"\0"))
+        for start in range(0, len(pcm), FRAME_BYTES):
+            self._speech.append(pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
         await asyncio.wait_for(self._spoken.wait(), timeout)
-        return self._spoken_at
+        return self._spoken_at - silence_after(pcm)
+
+    async def ask(self, pcm: bytes, timeout: float = 30.0) -> float:
+        """Speaks, and waits for the whole answer, which has `timeout` seconds to begin and as long to end.
+
+        Returns the seconds from the end of speech to the first audible answer; less than 0 where the agent did not
+        wait for the end.
+        """
+        began = time.monotonic()
+        spoken = await self.say(pcm)
+        await self.answer(spoken, timeout)
+        return (self.heard.audible_after(began) or spoken) - spoken
 
     async def type(self, text: str) -> None:
         """Sends a typed message as LiveKit's components do."""
@@ -237,11 +238,11 @@ class Customer:
             await stream.aclose()
 
     async def _microphone(self) -> None:
-        silence = bytes(_FRAME_BYTES)
+        silence = bytes(FRAME_BYTES)
         while True:
             speaking = bool(self._speech)
             pcm = self._speech.popleft() if speaking else silence
-            await self._source.capture_frame(rtc.AudioFrame(pcm, SAMPLE_RATE, 1, _FRAME_SAMPLES))
+            await self._source.capture_frame(rtc.AudioFrame(pcm, SAMPLE_RATE, 1, FRAME_SAMPLES))
             if speaking and not self._speech:
                 self._spoken_at = time.monotonic() + self._source.queued_duration
                 self._spoken.set()

@@ -23,9 +23,8 @@ from typing import Any
 
 from livekit import rtc
 
-from testing.customer import AUDIBLE_RMS, rms
+from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, rms
 
-SAMPLE_RATE = 24_000
 FRAME_SAMPLES = SAMPLE_RATE // 50
 STATE_ATTRIBUTE = "lk.agent.state"
 # Silence between two sounds of the customer that is still the same sound.

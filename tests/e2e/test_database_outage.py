@@ -49,17 +49,13 @@ async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(
 ) -> None:
     speech = [speak(sentence) for sentence in SENTENCES]
     connection = ask_for_connection(front_door)
-    answers = []
     async with joined_room(connection.server_url, connection.token) as customer:
         await customer.answer(customer.connect_began_at)
         with frozen_postgres(release):
             ends_at = asyncio.get_running_loop().time() + OUTAGE_SECONDS
-            for pcm in speech[:-1]:
-                spoken = await customer.say(pcm)
-                answers.append(await customer.answer(spoken) - spoken)
+            answers = [await customer.ask(pcm) for pcm in speech[:-1]]
             await asyncio.sleep(max(0.0, ends_at - asyncio.get_running_loop().time()))
-        spoken = await customer.say(speech[-1])
-        answers.append(await customer.answer(spoken) - spoken)
+        answers.append(await customer.ask(speech[-1]))
         heard = [said.text for said in customer.heard.transcripts]
     print("answers after", [round(seconds, 2) for seconds in answers], "s; the last one after the outage")
 

@@ -43,8 +43,7 @@ async def order_a_pizza(customer: Customer, speak: Callable[[str], bytes]) -> No
     """Asks for the menu, a pizza and the bill."""
     await customer.answer(customer.connect_began_at)
     for sentence in SENTENCES:
-        spoken = await customer.say(speak(sentence))
-        await customer.answer(spoken, timeout=45)
+        await customer.ask(speak(sentence), timeout=45)
 
 
 @pytest.mark.parametrize("code", ["pizza:entrypoint", "pizza:OrderTaker"])
