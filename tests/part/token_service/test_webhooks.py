@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from livekit import api, rtc
+from livekit import api
 
 from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
+from testing.guest import Guest
 from testing.livekit import LiveKitServer, free_port, new_room, running_livekit
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
 from testing.waiting import eventually
@@ -62,21 +63,6 @@ def room_of(token: str) -> str:
 async def rooms_now(livekit: LiveKitServer) -> set[str]:
     async with livekit.client() as client:
         return {room.name for room in (await client.room.list_rooms(api.ListRoomsRequest())).rooms}
-
-
-class Guest:
-    """A customer with LiveKit's Python client."""
-
-    def __init__(self) -> None:
-        self.room = rtc.Room()
-        self.messages: list[dict[str, Any]] = []
-        self.gone: list[int] = []
-        self.room.on("data_received", self._on_data)
-        self.room.on("disconnected", self.gone.append)
-
-    def _on_data(self, packet: rtc.DataPacket) -> None:
-        if packet.topic == "voice-agent":
-            self.messages.append(json.loads(packet.data))
 
 
 # One room, one VoiceSession
@@ -223,8 +209,8 @@ async def test_a_refreshed_token_restarts_the_room_but_gets_no_agent_beyond_its_
         )
         guest = Guest()
         await guest.room.connect(calling_livekit.url, token)
-        await eventually(lambda: guest.gone)
-        assert [message["reason"] for message in guest.messages] == ["ticket-expired"]
+        await guest.until_gone()
+        assert [message["reason"] for message in guest.heard] == ["ticket-expired"]
         assert not cluster.sessions
         assert "refreshed-room" not in await rooms_now(calling_livekit)
 
@@ -238,8 +224,8 @@ async def test_a_customer_of_a_full_profile_is_told_and_the_room_is_closed(
     await cluster.until_seen()
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
-    await eventually(lambda: guest.gone)
-    (message,) = guest.messages
+    await guest.until_gone()
+    (message,) = guest.heard
     assert (message["type"], message["reason"], message["retryAfterSeconds"]) == ("refused", "profile-full", 15)
     assert set(cluster.sessions) == {"vs-other"}
     assert room_of(token) not in await rooms_now(calling_livekit)
@@ -252,8 +238,8 @@ async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and
     cluster.quota_is_used_up = True
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
-    await eventually(lambda: guest.gone)
-    assert [(message["type"], message["reason"]) for message in guest.messages] == [("refused", "rejected")]
+    await guest.until_gone()
+    assert [(message["type"], message["reason"]) for message in guest.heard] == [("refused", "rejected")]
     assert not cluster.sessions
     assert room_of(token) not in await rooms_now(calling_livekit)
 
@@ -340,8 +326,8 @@ async def test_a_leftover_token_of_a_call_that_is_over_starts_no_other(
     await cluster.until_seen()
     guest = Guest()
     await guest.room.connect(details["serverUrl"], details["participantToken"])
-    await eventually(lambda: guest.gone)
-    assert [message["reason"] for message in guest.messages] == ["call-gone"]
+    await guest.until_gone()
+    assert [message["reason"] for message in guest.heard] == ["call-gone"]
     assert list(cluster.sessions) == [name]
 
 

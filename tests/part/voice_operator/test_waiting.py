@@ -1,17 +1,16 @@
 """Calls that find no pod ready, or may not begin: who waits for how long, and what they are told."""
 
 import asyncio
-import json
-import secrets
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from livekit import api, rtc
+from livekit import api
 
 from kube.client import InvalidError
+from testing.guest import guest_in
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.stub_pod import Exit
@@ -30,30 +29,6 @@ async def impatient(api_server: Path, livekit: LiveKitServer, tmp_path: Path) ->
     """A cluster whose operator gives up a call without a pod after 2.5 s."""
     async with operator_cluster(api_server, livekit, tmp_path, no_pod_timeout_seconds=PATIENCE) as made:
         yield made
-
-
-class Customer:
-    """Somebody in a room who hears what the operator sends there."""
-
-    def __init__(self, livekit: LiveKitServer) -> None:
-        self.room_name = f"room-{secrets.token_hex(4)}"
-        self.heard: list[dict[str, Any]] = []
-        self.sent_away = asyncio.Event()
-        self._livekit = livekit
-        self._room = rtc.Room()
-        self._room.on("data_received", self._hear)
-        self._room.on("disconnected", lambda *_: self.sent_away.set())
-
-    async def __aenter__(self) -> "Customer":
-        await self._room.connect(self._livekit.url, self._livekit.customer_token(self.room_name))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._room.disconnect()
-
-    def _hear(self, packet: rtc.DataPacket) -> None:
-        assert packet.topic == "voice-agent"
-        self.heard.append(json.loads(packet.data))
 
 
 def _joined_at(session: VoiceSession) -> datetime:
@@ -130,20 +105,20 @@ async def test_a_customer_without_a_pod_is_told_and_the_room_is_closed(
     impatient.kubelet.script.ready_after = 60
     impatient.kubelet.pod_script.ready = False
     impatient.start_operator()
-    async with Customer(livekit) as customer:
-        await impatient.create_session("call", room=customer.room_name)
+    async with guest_in(livekit) as customer:
+        await impatient.create_session("call", room=customer.room.name)
         waiting = await impatient.wait_for_phase("call", "Pending")
         assert waiting.status.reason == "WaitingForPod"
         failed = await impatient.wait_for_phase("call", "Failed")
         assert failed.status.reason == "NoCapacity"
         assert "'default'" in (failed.status.message or "")
-        await asyncio.wait_for(customer.sent_away.wait(), 5)
+        await customer.until_gone()
     (heard,) = customer.heard
     assert heard["type"] == "no-capacity"
     assert heard["reason"] == "NoCapacity"
     assert heard["retryAfterSeconds"] == retry_after(Reason.NO_CAPACITY)
     assert "'default'" not in heard["message"]  # which pool lacks pods is not the customer's business
-    assert await _rooms(livekit, customer.room_name) == 0
+    assert await _rooms(livekit, customer.room.name) == 0
 
 
 @pytest.mark.parametrize(
@@ -217,10 +192,10 @@ async def test_a_call_whose_claim_the_api_server_always_refuses_fails_in_its_wor
     impatient.start_operator()
     (pod,) = await impatient.wait_for_warm(1)
     await _forbid_claims(impatient, pod["metadata"]["name"])
-    async with Customer(livekit) as customer:
-        await impatient.create_session("call", room=customer.room_name)
+    async with guest_in(livekit) as customer:
+        await impatient.create_session("call", room=customer.room.name)
         failed = await impatient.wait_for_phase("call", "Failed")
-        await asyncio.wait_for(customer.sent_away.wait(), 5)
+        await customer.until_gone()
     assert failed.status.reason == "AssignmentFailed"
     assert "no claims on Sundays" in (failed.status.message or "")
     assert [heard["reason"] for heard in customer.heard] == ["AssignmentFailed"]
@@ -266,11 +241,11 @@ async def test_a_call_beyond_its_profiles_limit_is_refused_and_told(
     await cluster.wait_for_warm(2)
     await cluster.create_session("first", room="room-first")
     first = await cluster.wait_for_phase("first", "Active")
-    async with Customer(livekit) as customer:
-        await cluster.create_session("second", room=customer.room_name)
+    async with guest_in(livekit) as customer:
+        await cluster.create_session("second", room=customer.room.name)
         refused = await cluster.wait_for_phase("second", "Failed")
         assert refused.status.reason == "LimitReached"
-        await asyncio.wait_for(customer.sent_away.wait(), 5)
+        await customer.until_gone()
     assert [heard["type"] for heard in customer.heard] == ["refused"]
 
     await cluster.stub_of(first).finish(EndReason.PARTICIPANT_LEFT)
@@ -336,10 +311,10 @@ async def test_a_customer_of_a_profile_that_does_not_exist_is_not_told_to_wait(
     cluster: OperatorCluster, livekit: LiveKitServer
 ) -> None:
     cluster.start_operator()
-    async with Customer(livekit) as customer:
-        await cluster.create_session("call", room=customer.room_name, profile="nobody")
+    async with guest_in(livekit) as customer:
+        await cluster.create_session("call", room=customer.room.name, profile="nobody")
         await cluster.wait_for_phase("call", "Failed")
-        await asyncio.wait_for(customer.sent_away.wait(), 5)
+        await customer.until_gone()
     (heard,) = customer.heard
     assert (heard["type"], heard["reason"]) == ("refused", "ProfileMissing")
     assert "nobody" not in heard["message"]
