@@ -99,6 +99,11 @@ class AgentPod:
         """What it has written to its standard error so far."""
         return self._whole_log if self._whole_log is not None else (self.folder / "log").read_text()
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines of its log so far, without what its code prints."""
+        return [json.loads(line) for line in self.log.split("\n")[:-1] if line.startswith("{")]
+
     def termination(self) -> TerminationMessage:
         """What it left for Kubernetes."""
         return TerminationMessage.model_validate_json((self.folder / "termination").read_bytes())

@@ -9,7 +9,7 @@ import signal
 from voice_agent.process import lean_imports
 from voice_agent.process.termination import CODE_IMPORT_FAILED, leave, write_termination_message
 from voice_agent.settings import AgentSettings, read_settings
-from voice_telemetry.logs import hide, hide_secrets, set_process_fields
+from voice_telemetry.logs import hide, set_process_fields
 from voice_telemetry.start import start
 from voicesession.assignment import Assignment
 
@@ -63,7 +63,7 @@ async def run(settings: AgentSettings) -> None:
     try:
         workshop = build_workshop(settings, hide)
     except CodeLoadError as error:
-        write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, hide_secrets(str(error)))
+        write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
         leave(1)
     pod = Pod(workshop, leave, note_assignment)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)

@@ -34,7 +34,7 @@ async def tell_customer(room: rtc.Room, reason: str, message: str) -> None:
         async with asyncio.timeout(2):
             await room.local_participant.publish_data(body, reliable=True, topic=DATA_TOPIC)
     except (PublishDataError, TimeoutError) as error:
-        _log.warning("the customer could not be told what went wrong: %s", type(error).__name__)
+        _log.warning("the customer could not be told what went wrong", extra={"error": error})
 
 
 async def speak(room: rtc.Room, pcm: bytes) -> None:

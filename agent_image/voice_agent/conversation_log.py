@@ -27,6 +27,8 @@ _LONGEST_PAUSE = 3.0
 _MOST_WAITING = 20_000
 _BATCH = 200
 
+# What our own functions raise; their words are ours.
+_OUR_STATES = "VA"
 _WRONG_TOKEN = "VA001"  # noqa: S105
 _OLDER_ATTEMPT = "VA002"
 _ENDED = "VA003"
@@ -118,7 +120,7 @@ class ConversationLog:
             async with asyncio.timeout(timeout):
                 return await asyncio.shield(self._reading)
         except (psycopg.Error, OSError, TimeoutError) as error:
-            _log.error("the conversation so far could not be loaded: %s", _describe(error))
+            _log.error("the conversation so far could not be loaded", extra={"reason": _describe(error)})
             return []
         finally:
             self._reading.cancel()
@@ -133,7 +135,7 @@ class ConversationLog:
             await asyncio.wait({self._task}, timeout=min(left, 0.5))
         await self.aclose()
         if self.unwritten:
-            _log.error("items of the conversation that could not be written: %d", self.unwritten)
+            _log.error("items of the conversation could not be written", extra={"items": self.unwritten})
         return self._done and not self.unwritten
 
     def hurry(self, timeout: float) -> None:
@@ -170,12 +172,15 @@ class ConversationLog:
                     await self._write_waiting()
                 failures = 0
             except _GivenUpError as error:
-                _log.error("the conversation is not written any more: %s", error)
+                _log.error("the conversation is not written any more", extra={"error": error})
                 return
             except (psycopg.Error, OSError, TimeoutError) as error:
                 failures += 1
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-                _log.warning("the database cannot be written (%s); %d items wait", _describe(error), len(self._waiting))
+                _log.warning(
+                    "the database cannot be written",
+                    extra={"reason": _describe(error), "items": len(self._waiting)},
+                )
                 await self._disconnect()
                 await asyncio.sleep(pause)
                 self._wanted.set()
@@ -210,7 +215,7 @@ class ConversationLog:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(rows) == 1:
                 self._lost += 1
-                _log.error("an item was refused by the database and is lost: %s", _describe(error))
+                _log.error("an item was refused by the database and is lost", extra={"reason": _describe(error)})
                 return
             for row in rows:
                 await self._append(connection, [row])
@@ -251,9 +256,11 @@ class ConversationLog:
 
 
 def _describe(error: Exception) -> str:
-    """Returns what went wrong without what was to be written: details of Postgres's errors quote rows."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return f"{error.sqlstate}: {error.diag.message_primary}"
+    """Returns what went wrong without what was to be written: Postgres's texts may quote a value."""
+    if isinstance(error, psycopg.Error) and error.sqlstate:
+        # Beside our functions' words only those about connections and the like quote nothing.
+        is_safe = error.sqlstate.startswith(_OUR_STATES) or isinstance(error, psycopg.OperationalError)
+        return f"{error.sqlstate}: {error.diag.message_primary if is_safe else type(error).__name__}"
     if isinstance(error, psycopg.OperationalError):
         return str(error).splitlines()[0]
     return type(error).__name__

@@ -127,7 +127,7 @@ class CallContext(JobContext):
         done, late = await asyncio.wait(tasks, timeout=timeout)
         for task in late:
             task.cancel()
-            _log.warning("a shutdown callback took longer than %.0f s and was cancelled", timeout)
+            _log.warning("a shutdown callback took too long and was cancelled", extra={"seconds": timeout})
         for task in done:
             if not task.cancelled() and (error := task.exception()):
                 _log.error("a shutdown callback failed", exc_info=error)

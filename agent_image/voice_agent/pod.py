@@ -11,6 +11,7 @@ from voice_agent.event_stream import EventStream
 from voice_agent.process.termination import write_termination_message
 from voice_agent.provider_models import ProviderError
 from voice_agent.workshop import Workshop
+from voice_telemetry.logs import hide_secrets
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Greeting, Preparation
 from voicesession.models import EndReason
@@ -103,6 +104,7 @@ class Pod:
         provider = self._workshop.shelf.provider(assignment.provider)
         self._workshop.spoken.stop()
         self._on_assigned(assignment)
+        _log.info("the call is taken")
         self._call = Call(assignment, provider, self._workshop)
         self._key = assignment.key()
         self._call.events.emit(Accepted(at=clock.now()))
@@ -123,10 +125,9 @@ class Pod:
 
     async def _report(self, call: Call, ending: Ending) -> None:
         self._ended = True
-        self._write_message(ending.reason.value, ending.message)
-        call.events.emit(
-            CallEnded(at=clock.now(), reason=ending.reason, message=ending.message, usage=dict(ending.usage))
-        )
+        message = hide_secrets(ending.message)
+        self._write_message(ending.reason.value, message)
+        call.events.emit(CallEnded(at=clock.now(), reason=ending.reason, message=message, usage=dict(ending.usage)))
         call.events.close()
         await call.events.wait_until_read(_LAST_LINE_SECONDS)
 

@@ -175,7 +175,8 @@ async def add_mcp_tools(agent: Agent, servers: Sequence[McpServer]) -> None:
                 await toolset.setup()
                 await agent.update_tools([*agent.tools, toolset])
         except Exception as error:
-            _log.error("the tools of MCP server %r are missing in this call: %s", server.name, type(error).__name__)
+            words = {"server": server.name, "error": error}
+            _log.error("the tools of an MCP server are missing", extra=words)
 
 
 def _import_mcp() -> Any:

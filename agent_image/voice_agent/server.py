@@ -116,7 +116,8 @@ async def _answer_refusals(
     try:
         return await handler(request)
     except Refusal as refusal:
-        _log.warning("refused %s %s with %d: %s", request.method, request.path, refusal.status, refusal.detail)
+        words = {"method": request.method, "path": request.path, "status": refusal.status, "detail": refusal.detail}
+        _log.warning("request refused", extra=words)
         problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
         return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
 

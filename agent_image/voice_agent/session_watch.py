@@ -95,7 +95,7 @@ class SessionWatch:
         if getattr(event.error, "recoverable", False) and not is_hopeless:
             return
         self.trouble = describe_trouble(event, self.provider)
-        _log.error("%s", self.trouble)
+        _log.error("a model failed", extra={"detail": self.trouble})
         if is_hopeless:
             self.on_end(Ending(EndReason.ERROR, self.trouble))
 

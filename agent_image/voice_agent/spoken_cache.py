@@ -55,7 +55,7 @@ class SpokenCache:
                     pcm = await self._synthesize(text)
             except Exception as error:
                 # Whatever a provider does wrong, the call can still speak live.
-                _log.warning("provider %r could not prepare a greeting: %s", text.provider, type(error).__name__)
+                _log.warning("a greeting could not be prepared", extra={"provider": text.provider, "error": error})
                 continue
             if sum(map(len, self._spoken.values())) + len(pcm) <= LARGEST_BYTES:
                 self._spoken[text] = pcm

@@ -39,7 +39,7 @@ _LIBRARIES = frozenset(
         "uvicorn",
     }
 )
-_WHERE_THEY_QUOTE = re.compile(r": |\n")
+_WHERE_THEY_QUOTE = re.compile(r": |\n|[(\[{<]")
 _LIBRARY_PATH = re.compile(r"/(?:site|dist)-packages/(\w+)")
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _LONGEST_TEXT = 2000
@@ -80,7 +80,7 @@ class JsonFormatter(logging.Formatter):
                 fields.setdefault(name, value)
 
         def to_text(value: object) -> str:
-            return tell(value)[:_LONGEST_TEXT] if isinstance(value, BaseException) else str(value)
+            return tell(_innermost(value))[:_LONGEST_TEXT] if isinstance(value, BaseException) else str(value)
 
         return hide_secrets(json.dumps(fields, default=to_text, ensure_ascii=False))
 
@@ -157,11 +157,14 @@ def _extra_of(record: logging.LogRecord) -> dict[str, object]:
 
 def _error_of(record: logging.LogRecord) -> dict[str, object]:
     error = record.exc_info[1] if record.exc_info else None
-    if error is None:
-        return {}
-    while isinstance(error, BaseExceptionGroup):  # what a task group raises says nothing itself
+    return {"error": error, "at": _frames(_innermost(error).__traceback__)} if error else {}
+
+
+def _innermost(error: BaseException) -> BaseException:
+    # What a task group raises says nothing itself.
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return {"error": error, "at": _frames(error.__traceback__)}
+    return error
 
 
 def _tell_whole_error(error: BaseException) -> str:

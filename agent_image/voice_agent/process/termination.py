@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from voice_telemetry.logs import hide_secrets
 from voicesession.assignment import TerminationMessage
 
 CODE_IMPORT_FAILED = "CodeImportFailed"
@@ -18,11 +19,12 @@ _log = logging.getLogger(__name__)
 
 def write_termination_message(file: Path, reason: str, message: str = "") -> None:
     """Leaves why the pod ended where the kubelet looks for it."""
-    text = TerminationMessage(reason=reason, message=message[:_LONGEST_MESSAGE]).model_dump_json(by_alias=True)
+    message = hide_secrets(message)[:_LONGEST_MESSAGE]
+    text = TerminationMessage(reason=reason, message=message).model_dump_json(by_alias=True)
     try:
         file.write_bytes(text.encode()[:_LARGEST_BYTES])
     except OSError as error:
-        _log.error("the termination message could not be written to %s: %s", file, error)
+        _log.error("the termination message could not be written", extra={"file": file, "reason": error.strerror})
 
 
 def leave(code: int) -> NoReturn:

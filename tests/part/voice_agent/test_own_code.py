@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -214,7 +215,9 @@ async def test_code_that_fails_is_apologized_for(
             ended = await follower.wait_for(CallEnded)
         assert ended.reason is EndReason.ERROR
         assert ended.message == "the agent's code failed: LookupError"
-        assert "no such order" in pod.log
+        told = next(line for line in pod.lines if line["message"] == "the agent's code failed")
+        assert told["error"] == "LookupError"
+        assert re.search(r"/acme.py:\d+ entrypoint$", told["at"][-1])
 
 
 async def test_code_that_never_joins(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
