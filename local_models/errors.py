@@ -1,7 +1,6 @@
 """Refusals and failures in OpenAI's error form."""
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -50,11 +49,6 @@ def from_validation_error(error: ValidationError) -> ApiError:
     return ApiError(400, f"{param or 'body'}: {first['msg']}", param=param, code="invalid_value")
 
 
-def describe_failure(error: BaseException) -> str:
-    """Returns the kind of an exception and where it happened. Its own text may hold words of a conversation."""
-    return f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
-
-
 def to_api_error(error: Exception) -> ApiError:
     """Returns any exception of a handler as what the client is told."""
     match error:
@@ -78,5 +72,5 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except Exception as error:
         known = to_api_error(error)
         if known.status == 500:
-            logger.error("%s failed: %s", request.path, describe_failure(error))  # noqa: TRY400
+            logger.exception("request failed", extra={"path": request.path})
         return build_error_response(known)

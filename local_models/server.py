@@ -83,7 +83,8 @@ class LocalModels:
             logger.exception("the models could not be loaded")
         else:
             self._state = "ready"
-            logger.info("ready after %.1f s: %s", time.perf_counter() - began, ", ".join(self._settings.services))
+            seconds = round(time.perf_counter() - began, 1)
+            logger.info("ready", extra={"seconds": seconds, "services": self._settings.services})
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -93,9 +94,15 @@ class LocalModels:
         path = resource.canonical if resource is not None else "unknown"
         self._metrics.requests.labels(path, str(response.status)).inc()
         if path.startswith("/v1/"):
-            # The path, the status and the time: never a word of what was said.
-            elapsed = (time.perf_counter() - began) * 1000
-            logger.info("%s %s %d %.0f ms", request.method, path, response.status, elapsed)
+            logger.info(
+                "request answered",
+                extra={
+                    "method": request.method,
+                    "route": path,
+                    "status": response.status,
+                    "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+                },
+            )
         return response
 
     @web.middleware

@@ -82,7 +82,10 @@ def wait_for_database(engine: Engine, seconds: float) -> Connection:
                     f"no connection to {where} within {seconds:.0f} s: {reason}. Check that it runs, that a "
                     "NetworkPolicy lets this pod reach it, and the user and password in DATABASE_URL"
                 ) from error
-            logger.info("waiting for the database (%.0f of %.0f s): %s", waited, seconds, reason)
+            logger.info(
+                "waiting for the database",
+                extra={"waitedSeconds": round(waited), "timeoutSeconds": seconds, "reason": reason},
+            )
             time.sleep(RETRY_SECONDS)
 
 
