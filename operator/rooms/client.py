@@ -19,6 +19,7 @@ from voicesession.tickets import CallTicket
 
 T = TypeVar("T")
 
+_NOT_FOUND = api.ServerErrorCode.NOT_FOUND
 _TIMEOUT_SECONDS = 5.0
 # A customer who has just arrived hears nothing before their data channel is open.
 _OPENING_SECONDS = 0.3
@@ -27,7 +28,14 @@ _DELIVERY_SECONDS = 0.3
 
 
 class LiveKitUnavailableError(Exception):
-    """LiveKit did not answer, or refused: whether the request took effect is unknown. The message says which."""
+    """LiveKit did not answer, or refused: whether the request took effect is unknown. The message says which.
+
+    `code`: LiveKit's word for the error; None where it did not answer.
+    """
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RoomClient:
@@ -69,8 +77,9 @@ class RoomClient:
             return
         try:
             await _ask("deleting a room", self._api.room.delete_room(api.DeleteRoomRequest(room=name)))
-        except _RoomMissingError:
-            return
+        except LiveKitUnavailableError as error:
+            if error.code != _NOT_FOUND:
+                raise
 
     async def tell(self, name: str, message: Mapping[str, object]) -> None:
         """Sends a data message to a room's participants, if there are any; waits until it can have reached them."""
@@ -79,11 +88,11 @@ class RoomClient:
         )
         try:
             await _ask("sending a message to a room", self._api.room.send_data(request))
-        except LiveKitUnavailableError:
+        except LiveKitUnavailableError as error:
             # Of a room that it lacks, LiveKit says not that, but that no server of its own answers.
-            if await self.find(name) is None:
-                return
-            raise
+            if error.code is None or await self.find(name):
+                raise
+            return
         await asyncio.sleep(_DELIVERY_SECONDS)
 
     async def turn_away(self, room: RoomStart, refusal: Refuse, *, just_arrived: bool) -> None:
@@ -101,13 +110,11 @@ class RoomClient:
         request = api.ListParticipantsRequest(room=name)
         try:
             answer = await _ask("listing participants", self._api.room.list_participants(request))
-        except _RoomMissingError:
+        except LiveKitUnavailableError as error:
+            if error.code != _NOT_FOUND:
+                raise
             return False
         return any(participant.identity == AGENT_IDENTITY for participant in answer.participants)
-
-
-class _RoomMissingError(LiveKitUnavailableError):
-    """LiveKit has no such room."""
 
 
 def read_room(room: Room) -> RoomStart:
@@ -120,7 +127,6 @@ async def _ask(what: str, request: Awaitable[T]) -> T:
     try:
         return await request
     except api.ServerError as error:
-        kind = _RoomMissingError if error.code == api.ServerErrorCode.NOT_FOUND else LiveKitUnavailableError
-        raise kind(f"{what}: {error}") from error
+        raise LiveKitUnavailableError(f"{what}: {error}", error.code) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise LiveKitUnavailableError(f"{what}: {type(error).__name__}: {error}") from error

@@ -24,7 +24,7 @@ from voicesession.admission import (
 
 log = logging.getLogger(__name__)
 
-# The webhook is faster when it comes at all; and LiveKit tells the start of a room in whole seconds.
+# The webhook is faster when it comes at all; and an older LiveKit tells the start of a room in whole seconds.
 _WEBHOOK_GRACE = timedelta(seconds=3)
 # So many rooms in one poll that cannot be settled are no trouble of theirs but LiveKit's.
 _FAILURES_TO_GIVE_UP = 3
