@@ -68,8 +68,8 @@ class Routing:
 
     def pod_became_ready(self, pod: AgentPod) -> None:
         """A pod can take a call: the first in line may have it; else it can prepare."""
-        for call in self._ready.head_of_line(pod.pool):
-            self._queue.add(Key(Kind.CALL, call.uid))
+        for waiter in self._ready.head_of_line(pod.pool):
+            self._queue.add(Key(Kind.CALL, waiter.uid))
         self._queue.add_after(Key(Kind.PREPARATION, pod.pool), _PREPARATION_SECONDS)
 
     def pool_changed(self, before: AgentPool | None, after: AgentPool | None) -> None:

@@ -23,8 +23,7 @@ class Call:
     name: str = ""  # of its VoiceSession; empty until that was seen
     profile: str = ""
     admitted: bool = False
-    waiting_for: str | None = None  # name of the pool in whose line it stands
-    turn: int | None = None  # its place in that line; see waiting_line.py
+    turn: int | None = None  # in the line of its pool
     waited: bool = False
     claiming: bool = False
     claims: int = 0

@@ -52,6 +52,7 @@ from voice_operator.pods.link import PodLink
 from voice_operator.pods.link_view import LinkState
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
+from voice_operator.pools.waiting_line import Waiter
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voicesession import clock
@@ -192,16 +193,20 @@ class Reconciler:
         )
 
     def _join_line(self, call: Call, pool: str) -> bool:
-        available = self._ready.join_line(pool, call)
+        if self._ready.line_of(call.uid) != pool:
+            self._ready.leave_line(call.uid)
+            call.turn = self._ready.join_line(pool, Waiter(call.uid, call.profile, call.arrival, call.turn)).turn
+        available = self._ready.has_pod_for(call.uid)
         if not available and not call.waited:
             call.waited = True
             self._queue.add(Key(Kind.POOL, pool))  # one more pod is wanted
         return available
 
     def _leave_line(self, call: Call) -> None:
-        if call.waiting_for:
-            self._queue.add(Key(Kind.POOL, call.waiting_for))  # one less
-            self._ready.leave_line(call)
+        pool = self._ready.line_of(call.uid)
+        if pool:
+            self._queue.add(Key(Kind.POOL, pool))  # one less
+            self._ready.leave_line(call.uid)
 
     def find_session(self, uid: str) -> VoiceSession | None:
         """Returns the VoiceSession of this uid, or None."""
@@ -260,7 +265,11 @@ class Reconciler:
 
     def _find_trouble(self, call: Call, serving: Serving | Problem | None, now: datetime) -> Trouble | None:
         """Returns why the pool of a call that has waited for a while does not come up."""
-        if call.waiting_for is None or not isinstance(serving, Serving) or now < call.arrived_at + WORTH_TELLING:
+        if (
+            self._ready.line_of(call.uid) is None
+            or not isinstance(serving, Serving)
+            or now < call.arrived_at + WORTH_TELLING
+        ):
             return None
         return self._troubles.get(serving.pool.metadata.name)
 
@@ -328,7 +337,7 @@ class Reconciler:
     async def _claim(self, call: Call, session: VoiceSession, view: CallView, attempt: int) -> None:
         assert isinstance(view.serving, Serving)  # noqa: S101 - a claim is decided for a serving pool only
         pool = view.serving.pool
-        pod = self._ready.reserve_for(call, pool.metadata.name, self._templates.hash_of(pool))
+        pod = self._ready.reserve_for(call.uid, pool.metadata.name, self._templates.hash_of(pool))
         if pod is None:
             return
         call.claiming = True

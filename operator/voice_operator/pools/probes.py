@@ -46,8 +46,8 @@ class Probes:
             while time.monotonic() < deadline and self._is_worth_asking(pod):
                 if await self._pods.is_ready(pod):
                     self._ready.answered(pod)
-                    for call in self._ready.head_of_line(pod.pool):
-                        self._queue.add(Key(Kind.CALL, call.uid))
+                    for waiter in self._ready.head_of_line(pod.pool):
+                        self._queue.add(Key(Kind.CALL, waiter.uid))
                     return
                 await asyncio.sleep(PROBE_INTERVAL_SECONDS)
         finally:

@@ -3,9 +3,8 @@
 import time
 
 from voice_operator.cache import Cache
-from voice_operator.calls.memory import Call
 from voice_operator.pods.agent_pod import AgentPod
-from voice_operator.pools.waiting_line import WaitingLine
+from voice_operator.pools.waiting_line import Waiter, WaitingLine
 
 # The pods of a node that is lost look ready until Kubernetes says otherwise, which takes it 40 s.
 SUSPICION_SECONDS = 60.0
@@ -24,7 +23,8 @@ class ReadyPods:
         self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
         self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
         self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
-        self._lines: dict[str, WaitingLine] = {}
+        self._lines: dict[str, WaitingLine] = {}  # by pool
+        self._waits_in: dict[str, str] = {}  # pool by call
         self._suspected_until: dict[str, float] = {}  # by node
 
     # Pods
@@ -57,8 +57,8 @@ class ReadyPods:
         """Returns the pool's ready pods, the one that has been ready the longest first."""
         return list(self._shelves.get(pool, {}).values())
 
-    def reserve_for(self, call: Call, pool: str, template: str) -> AgentPod | None:
-        """Takes a pod off the shelf for this call, which waits no more.
+    def reserve_for(self, uid: str, pool: str, template: str) -> AgentPod | None:
+        """Takes a pod of this pool off the shelf for a call of its line, which waits no more.
 
         One of a node that is not suspected, and of those an up-to-date one, if there are such.
         """
@@ -69,8 +69,8 @@ class ReadyPods:
         up_to_date = (pod for pod in shelf.values() if pod.template == template and not self._is_suspected(pod))
         pod = next(up_to_date, None) or next(trusted, None) or next(iter(shelf.values()))
         self.reserve(pod)
-        self._lines[pool].serve(call)
-        call.waiting_for = None
+        self._lines[pool].serve(uid)
+        del self._waits_in[uid]
         return pod
 
     def suspect(self, node: str) -> None:
@@ -95,29 +95,36 @@ class ReadyPods:
         if held and held.uid == pod.uid:
             self.update(None, held)
 
-    # Calls
+    # Calls, by the uid of their VoiceSession
 
-    def join_line(self, pool: str, call: Call) -> bool:
-        """Has a call wait for a pod of this pool, and tells whether there is one for it already."""
-        if call.waiting_for != pool:
-            self.leave_line(call)
-            call.waiting_for = pool
-            self._lines.setdefault(pool, WaitingLine()).join(call)
-        line = self._lines[pool]
-        ready = len(self._shelves.get(pool, ()))
-        return ready >= len(line) or call in line.first(ready)
+    def join_line(self, pool: str, waiter: Waiter) -> Waiter:
+        """Has a call that stands in no line wait for a pod of this pool; returns it with its turn."""
+        self._waits_in[waiter.uid] = pool
+        return self._lines.setdefault(pool, WaitingLine()).join(waiter)
 
-    def leave_line(self, call: Call) -> None:
+    def leave_line(self, uid: str) -> None:
         """Has a call wait no more."""
-        if call.waiting_for is not None:
-            self._lines[call.waiting_for].leave(call)
-            call.waiting_for = None
+        pool = self._waits_in.pop(uid, None)
+        if pool is not None:
+            self._lines[pool].leave(uid)
+
+    def line_of(self, uid: str) -> str | None:
+        """Returns the pool in whose line this call stands, or None."""
+        return self._waits_in.get(uid)
+
+    def has_pod_for(self, uid: str) -> bool:
+        """Tells whether there is a pod for this call already, with all that stand before it in its line served."""
+        pool = self._waits_in.get(uid)
+        if pool is None:
+            return False
+        line, ready = self._lines[pool], len(self._shelves.get(pool, ()))
+        return ready >= len(line) or any(waiter.uid == uid for waiter in line.first(ready))
 
     def count_waiting(self, pool: str) -> int:
         """Returns how many calls wait for a pod of this pool."""
         return len(self._lines.get(pool, ()))
 
-    def head_of_line(self, pool: str) -> list[Call]:
+    def head_of_line(self, pool: str) -> list[Waiter]:
         """Returns the waiting calls for which there are ready pods."""
         line = self._lines.get(pool)
         return line.first(len(self._shelves.get(pool, ()))) if line else []

@@ -1,8 +1,17 @@
 """In which order waiting calls get pods: of arrival, and fair among profiles. Pure but for its own memory."""
 
 import heapq
+from dataclasses import dataclass, replace
 
-from voice_operator.calls.memory import Call
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """A call that waits for a pod. `uid`: its VoiceSession's; `arrival`: its number among all calls."""
+
+    uid: str
+    profile: str
+    arrival: int
+    turn: int | None = None  # given by the line, and kept by a call that has to wait again
 
 
 class WaitingLine:
@@ -14,30 +23,33 @@ class WaitingLine:
     """
 
     def __init__(self) -> None:
-        self._calls: dict[str, Call] = {}
+        self._waiters: dict[str, Waiter] = {}
         self._serving = 0
         self._next_turns: dict[str, int] = {}  # by profile
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._waiters)
 
-    def join(self, call: Call) -> None:
-        """Has a call wait; one that has a turn already keeps it."""
-        if call.turn is None:
-            call.turn = max(self._serving, self._next_turns.get(call.profile, 0))
-            self._next_turns[call.profile] = call.turn + 1
-        self._calls[call.uid] = call
+    def join(self, waiter: Waiter) -> Waiter:
+        """Has a call wait; returns it with its turn. One that has a turn already keeps it."""
+        if waiter.turn is None:
+            turn = max(self._serving, self._next_turns.get(waiter.profile, 0))
+            self._next_turns[waiter.profile] = turn + 1
+            waiter = replace(waiter, turn=turn)
+        self._waiters[waiter.uid] = waiter
+        return waiter
 
-    def serve(self, call: Call) -> None:
+    def serve(self, uid: str) -> None:
         """Lets a call go that gets its pod."""
-        self._serving = max(self._serving, call.turn or 0)
-        self.leave(call)
+        waiter = self._waiters.pop(uid, None)
+        if waiter:
+            self._serving = max(self._serving, waiter.turn or 0)
 
-    def leave(self, call: Call) -> None:
-        """Lets a call go, with or without a pod."""
-        self._calls.pop(call.uid, None)
+    def leave(self, uid: str) -> None:
+        """Lets a call go without a pod."""
+        self._waiters.pop(uid, None)
 
-    def first(self, count: int) -> list[Call]:
+    def first(self, count: int) -> list[Waiter]:
         """Returns the next so many calls, in their order."""
         # A long line has few pods, mostly none, and is looked at by each of its calls.
-        return heapq.nsmallest(count, self._calls.values(), key=lambda call: (call.turn or 0, call.arrival))
+        return heapq.nsmallest(count, self._waiters.values(), key=lambda waiter: (waiter.turn or 0, waiter.arrival))

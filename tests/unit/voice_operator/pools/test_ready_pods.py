@@ -1,0 +1,123 @@
+"""The shelf of ready pods and the lines before it: which call gets which pod."""
+
+from testing.operator_objects import NOW
+from voice_operator.cache import Cache
+from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.pools.waiting_line import Waiter
+
+
+def join(shelf: ReadyPods, uid: str, arrival: int = 0, pool: str = "default") -> None:
+    shelf.join_line(pool, Waiter(uid, "default", arrival))
+
+
+def put_pod(
+    shelf: ReadyPods,
+    cache: Cache,
+    name: str,
+    *,
+    ready: bool = True,
+    template: str = "now",
+    version: str = "1",
+    node: str = "node",
+) -> None:
+    labels = {
+        "voiceagents.dev/pool": "default",
+        "voiceagents.dev/state": "warm",
+        "voiceagents.dev/template": template,
+    }
+    metadata = {
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": version,
+        "creationTimestamp": NOW.isoformat(),
+        "labels": labels,
+    }
+    condition = {"type": "Ready", "status": "True" if ready else "False"}
+    cache.pods.on_change = shelf.update
+    status = {"podIP": "10.0.0.1", "conditions": [condition]}
+    cache.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
+
+
+def take(shelf: ReadyPods, count: int) -> list[str | None]:
+    """Has so many calls take a pod; returns which they got."""
+    taken = []
+    for number in range(count):
+        join(shelf, f"call-{number}", number)
+        pod = shelf.reserve_for(f"call-{number}", "default", "now")
+        taken.append(pod.name if pod else None)
+    return taken
+
+
+def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "outdated", template="old")
+    put_pod(shelf, cache, "first")
+    put_pod(shelf, cache, "second")
+    assert take(shelf, 4) == ["first", "second", "outdated", None]
+
+
+def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "cut-off", node="lost")
+    put_pod(shelf, cache, "outdated", template="old")
+    shelf.suspect("lost")
+    assert take(shelf, 2) == ["outdated", "cut-off"]
+
+
+def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one")
+    put_pod(shelf, cache, "starting", ready=False)
+    join(shelf, "first", 0)
+    join(shelf, "second", 1)
+    assert (shelf.has_pod_for("first"), shelf.has_pod_for("second")) == (True, False)
+    starting = cache.pods.get("starting")
+    assert starting
+    shelf.answered(starting)
+    assert shelf.has_pod_for("second")
+    assert shelf.count_waiting("default") == 2
+    assert [waiter.uid for waiter in shelf.head_of_line("default")] == ["first", "second"]
+
+
+def test_a_call_stands_in_one_line_until_it_leaves_or_gets_its_pod() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one")
+    assert shelf.line_of("call") is None
+    assert not shelf.has_pod_for("call")  # however many pods are ready
+    join(shelf, "call")
+    assert shelf.line_of("call") == "default"
+    shelf.leave_line("call")
+    assert (shelf.line_of("call"), shelf.count_waiting("default")) == (None, 0)
+    join(shelf, "call")
+    assert shelf.reserve_for("call", "default", "now")
+    assert (shelf.line_of("call"), shelf.count_waiting("default")) == (None, 0)
+
+
+def test_what_a_pod_answered_counts_until_its_kubelet_has_its_own_word() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one", ready=False)
+    starting = cache.pods.get("one")
+    assert starting
+    shelf.answered(starting)
+    assert [each.name for each in shelf.list_ready("default")] == ["one"]
+    put_pod(shelf, cache, "one", version="2")
+    put_pod(shelf, cache, "one", ready=False, version="3")
+    assert shelf.list_ready("default") == []
+
+
+def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "one")
+    join(shelf, "first")
+    pod = shelf.reserve_for("first", "default", "now")
+    assert pod is not None
+    assert shelf.list_ready("default") == []
+    assert shelf.count_waiting("default") == 0
+    shelf.release(pod)
+    assert [each.name for each in shelf.list_ready("default")] == ["one"]
