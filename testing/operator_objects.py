@@ -6,7 +6,16 @@ from typing import Any
 from voice_operator.pods.agent_pod import AgentPod
 from voicesession.conditions import ConditionType, Reason, derive_phase, with_condition
 from voicesession.models import AgentPool, AgentProfile, Condition, VoiceSession
-from voicesession.names import CLAIMED, WARM
+from voicesession.names import (
+    ATTEMPT_ANNOTATION,
+    CLAIMED,
+    CLAIMED_AT_ANNOTATION,
+    POOL_LABEL,
+    SESSION_LABEL,
+    STATE_LABEL,
+    TEMPLATE_LABEL,
+    WARM,
+)
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 UID = "11111111-1111-1111-1111-111111111111"
@@ -101,3 +110,42 @@ def make_claimed_pod(name: str = "pod-a", **fields: Any) -> AgentPod:
     """Returns the pod that has the call."""
     claimed = {"state": CLAIMED, "session": UID, "attempt": 1, "claimed_at": ago(0.1), "owner_name": "call"}
     return make_pod(name, **{**claimed, **fields})
+
+
+def make_raw_pod(
+    name: str = "pod-a",
+    *,
+    version: int = 1,
+    call: str | None = None,
+    attempt: int = 1,
+    ready: bool = True,
+    template: str = "now",
+    node: str = "node-1",
+    exit_code: int | None = None,
+    **metadata: Any,
+) -> dict[str, Any]:
+    """Returns a Pod as the API server shows it: waiting, or that of the VoiceSession whose uid `call` is."""
+    labels = {POOL_LABEL: "default", STATE_LABEL: CLAIMED if call else WARM, TEMPLATE_LABEL: template}
+    annotations = {ATTEMPT_ANNOTATION: "0"}
+    if call:
+        labels[SESSION_LABEL] = call
+        annotations = {ATTEMPT_ANNOTATION: str(attempt), CLAIMED_AT_ANNOTATION: ago(0.1).isoformat()}
+    ended = {"terminated": {"exitCode": exit_code}} if exit_code is not None else {}
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "uid": f"uid-of-{name}",
+            "resourceVersion": str(version),
+            "creationTimestamp": ago(100).isoformat(),
+            "labels": labels,
+            "annotations": annotations,
+            **metadata,
+        },
+        "spec": {"nodeName": node},
+        "status": {
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [{"state": ended}],
+        },
+    }

@@ -67,6 +67,10 @@ class Store(Generic[T]):
         """Returns how many objects this index has under `key`."""
         return len(self._indexes[index].get(key, ()))
 
+    def is_gone(self, uid: str) -> bool:
+        """Tells whether the object of this uid was seen to go; of those that went, the last 10,000 are known."""
+        return uid in self._gone
+
     def put(self, raw: Mapping[str, Any]) -> None:
         """Takes in an object, unless it is older than what is held, or is known to be gone."""
         metadata = raw["metadata"]

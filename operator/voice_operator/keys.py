@@ -11,7 +11,7 @@ class Kind(StrEnum):
     POOL = "pool"  # by the AgentPool's name
     PREPARATION = "preparation"  # greetings for the idle pods of the AgentPool of this name
     PROFILE = "profile"  # by the AgentProfile's name
-    BOOKS = "books"  # by the VoiceSession's uid: a conversation that its agent could not close
+    CLOSING = "closing"  # by the VoiceSession's uid: a conversation that its agent could not close
 
 
 class Key(NamedTuple):

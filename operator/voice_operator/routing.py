@@ -44,9 +44,6 @@ class Routing:
         if session is None:
             return
         uid = session.metadata.uid
-        call = self._calls.get(uid)
-        if after is None and call:
-            call.known_deleted = True
         self._queue.add(Key(Kind.CALL, uid))
         if session.spec.room:
             for other in self._cache.sessions.by("live-room", session.spec.room):
@@ -95,9 +92,9 @@ class Routing:
         self._look_at_waiting_calls()
 
     def _look_at_waiting_calls(self) -> None:
-        for call in self._calls:
-            if call.link is None:
-                self._queue.add(Key(Kind.CALL, call.uid))
+        for memory in self._calls:
+            if memory.last_pod is None:
+                self._queue.add(Key(Kind.CALL, memory.uid))
 
 
 def _age(session: VoiceSession) -> str:

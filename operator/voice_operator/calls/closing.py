@@ -10,7 +10,7 @@ from voicesession.models import EndReason
 log = logging.getLogger(__name__)
 
 
-class Books:
+class Closing:
     """What is still to be closed; each is retried by the queue until the database has it."""
 
     def __init__(self, closer: ConversationCloser | None, queue: WorkQueue[Key]) -> None:
@@ -23,9 +23,9 @@ class Books:
         """Has the conversation of this VoiceSession closed, beside everything else."""
         if self._closer:
             self._open[uid] = reason
-            self._queue.add(Key(Kind.BOOKS, uid))
+            self._queue.add(Key(Kind.CLOSING, uid))
 
-    async def reconcile_books(self, uid: str) -> None:
+    async def reconcile_closing(self, uid: str) -> None:
         """Closes one conversation.
 
         Raises:

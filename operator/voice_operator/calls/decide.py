@@ -4,9 +4,7 @@ One decision is one step. The reconciler takes it, looks again and decides again
 wait; so each step has to be safe to repeat, and an operator that dies between two steps is continued by the next one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from voice_operator.calls.status import (
     report_finished,
@@ -15,11 +13,35 @@ from voice_operator.calls.status import (
     report_starting,
     report_waiting,
 )
-from voice_operator.pods.agent_pod import AgentPod, Trouble
+from voice_operator.calls.steps import (
+    AskEnd,
+    AskForPod,
+    AskLiveKit,
+    Begin,
+    CallView,
+    Claim,
+    CloseConversation,
+    CloseRoom,
+    ConfirmGone,
+    Connect,
+    Dismiss,
+    Expire,
+    Finish,
+    Forget,
+    JoinLine,
+    LeaveLine,
+    MakeRoom,
+    ReadBack,
+    ReadPods,
+    Rest,
+    Step,
+    WriteStatus,
+)
+from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
-from voicesession.admission import AdmissionLimits, is_finished
+from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
-from voicesession.models import EffectiveLimits, EndReason, StartType, VoiceSession, VoiceSessionStatus
+from voicesession.models import EffectiveLimits, EndReason, Phase, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem, Serving
 
 # A VoiceSession may be applied just before its profile or pool.
@@ -39,286 +61,101 @@ CLAIM_AGAIN = timedelta(seconds=1)
 MAX_CLAIMS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class CallView:
-    """Everything that a decision about one call depends on."""
-
-    uid: str
-    now: datetime
-    arrived_at: datetime
-    room_made_at: datetime | None = None
-    session: VoiceSession | None = None
-    known_deleted: bool = False  # the API server said that the VoiceSession is gone
-    serving: Serving | Problem | None = None
-    pods: Sequence[AgentPod] = ()  # all that carry its uid
-    last_pod: AgentPod | None = None  # the one it had, even if it is gone
-    link: LinkView | None = None
-    rival: str | None = None  # the VoiceSession that has the right to the same room
-    admitted: bool = False
-    limit: Problem | None = None  # why it may not begin now
-    room: str = ""  # the room's name, whether it exists or not
-    room_is_ours: bool = False  # the operator is to make it
-    room_closed: bool = False
-    livekit_error: str | None = None
-    doubtful_claim: str | None = None  # name of a pod that was perhaps claimed
-    claim_refusal: str | None = None  # what the API server said to the last claim of a pod that was free
-    claim_refused_at: datetime | None = None
-    pod_available: bool = False
-    waited: bool = False  # no pod was ready when it was due for one
-    trouble: Trouble | None = None  # why its pool's pods do not start
-    claims: int = 0  # pods that it had
-    accepted: bool = False  # one of them accepted the call
-    pods_read: bool = False  # afresh, since its agent seemed to be gone
-    agent_absent: bool = False  # LiveKit sees no agent in the room
-    asked_livekit_at: datetime | None = None
-    end_asked_at: datetime | None = None
-    no_pod_timeout: timedelta = timedelta(seconds=15)
-    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
-
-    @property
-    def waiting_since(self) -> datetime:
-        """Returns when it began to wait for a pod."""
-        return max(self.arrived_at, self.room_made_at or self.arrived_at)
-
-    @property
-    def gives_up_at(self) -> datetime:
-        """Returns when it has waited for a pod for as long as a customer does."""
-        return self.waiting_since + self.no_pod_timeout
-
-    @property
-    def start_type(self) -> StartType:
-        """Returns whether its pod waited for it, or it for its pod."""
-        return StartType.COLD if self.waited else StartType.WARM
-
-
-# The steps. Each is a value; the reconciler has one method for each.
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """Nothing to do before `until`, unless something happens."""
-
-    until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteStatus:
-    """Tell how it stands."""
-
-    status: VoiceSessionStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Close the books. `died`: the agent ended without closing its conversation's."""
-
-    status: VoiceSessionStatus
-    refusal: Problem | None = None  # what the customer in the room is told
-    died: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """The call counts from now on; limits bind it no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class MakeRoom:
-    """Create the call's room in LiveKit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Claim a ready pod of the serving pool."""
-
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadBack:
-    """Read the pod whose claim had no answer: nothing else may be claimed before that is known."""
-
-    pod_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPods:
-    """Read all pods of the call: the cache may lack one that another operator claimed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Give the call to its pod, or go on following it: to the pod both are the same."""
-
-    pod: AgentPod
-
-
-@dataclass(frozen=True, slots=True)
-class AskLiveKit:
-    """Ask whether the agent is still in the room."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskEnd:
-    """Ask the pod to end the call."""
-
-    pod: AgentPod
-    reason: EndReason
-
-
-@dataclass(frozen=True, slots=True)
-class Dismiss:
-    """End and delete pods that the call must not, or does not, need any more."""
-
-    pods: tuple[AgentPod, ...]
-    reason: EndReason
-    lost: bool = False  # they were claimed and never accepted
-
-
-@dataclass(frozen=True, slots=True)
-class CloseRoom:
-    """Delete the room."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmGone:
-    """Ask the API server whether the VoiceSession that owns these pods is really gone."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """Delete the finished VoiceSession."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """Nothing is left of it."""
-
-
-Step = (
-    Rest
-    | WriteStatus
-    | Finish
-    | Admit
-    | MakeRoom
-    | Claim
-    | ReadBack
-    | ReadPods
-    | Connect
-    | AskLiveKit
-    | AskEnd
-    | Dismiss
-    | CloseRoom
-    | ConfirmGone
-    | Expire
-    | Forget
-)
-
-
 def decide_call(view: CallView) -> Step:
     """Returns the next step for this call."""
-    session = view.session
-    if session is None:
+    if view.line is not None and view.line != _due_line(view):
+        return LeaveLine(view.line)
+    if view.session is None:
         return _decide_gone(view)
-    if is_finished(session):
-        return _decide_finished(view, session)
-    pod = choose_pod(view.pods, ended=_ended_pod(view))
+    if is_finished(view.session):
+        return _decide_finished(view, view.session)
+    return _decide_in_progress(view, view.session)
+
+
+def _due_line(view: CallView) -> str | None:
+    """Returns the pool in whose line the call may stand, or None."""
+    if isinstance(view.serving, Problem) or (view.session and is_finished(view.session)):
+        return None
+    return None if any(pod.live for pod in view.pods) else view.serving.pool.metadata.name
+
+
+def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
+    pod = view.pod
     surplus = tuple(other for other in view.pods if other.live and pod and other.uid != pod.uid)
     if surplus:
         return Dismiss(surplus, EndReason.SUPERSEDED)
-    if view.doubtful_claim:
-        return ReadBack(view.doubtful_claim)
+    if view.memory.unanswered_claim:
+        return ReadBack(view.memory.unanswered_claim)
     if pod is None:
         return _decide_unbound(view, session)
     return _decide_bound(view, session, pod)
-
-
-def choose_pod(pods: Sequence[AgentPod], ended: str | None = None) -> AgentPod | None:
-    """Returns the one pod that has the call: of the highest attempt, then of the oldest claim.
-
-    One that is over has it only if there is no other. `ended`: uid of a pod that said so before its kubelet did.
-    """
-    epoch = datetime.min.replace(tzinfo=UTC)
-
-    def rank(pod: AgentPod) -> tuple[bool, int, bool, datetime, str]:
-        is_over = pod.exit is not None or pod.uid == ended
-        return (is_over, -pod.attempt, pod.deleting, pod.claimed_at or epoch, pod.uid)
-
-    return min(pods, key=rank, default=None)
-
-
-def _ended_pod(view: CallView) -> str | None:
-    return view.link.pod_uid if view.link and view.link.ended else None
-
-
-def room_rank(session: VoiceSession, *, bound: bool) -> tuple[bool, datetime, str]:
-    """Returns by what calls for the same room are ordered; the least has it.
-
-    Who has a pod stays; else the oldest. Creation times are whole seconds, so the uid may have to decide.
-    """
-    metadata = session.metadata
-    return (not bound, metadata.creation_timestamp or datetime.max.replace(tzinfo=UTC), metadata.uid)
 
 
 # Without a pod
 
 
 def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR0911 - an ordered list of questions
-    if view.accepted or _has_joined(session):
-        return _finish_dead(view, session, view.last_pod)
+    memory, serving = view.memory, view.serving
+    if memory.accepted or _has_joined(session):
+        return _finish_dead(view, session, memory.last_pod)
     if _is_end_wanted(session):
         return _finish_wanted(view, session)
     if view.rival:
-        return _finish_rival(view, session)
-    if isinstance(view.serving, Problem):
-        return _decide_problem(view, session, view.serving)
-    if not view.admitted:
-        return _refuse(view, session, view.limit) if view.limit else Admit()
-    if view.claims >= MAX_CLAIMS:
+        return _finish_rival(view, session, view.rival)
+    if isinstance(serving, Problem):
+        return _decide_problem(view, session, serving)
+    if not memory.begun:
+        return _refuse(view, session, view.limit) if view.limit else Begin()
+    if memory.claims >= MAX_CLAIMS:
         return _refuse(view, session, _assignment_problem(view))
-    if view.room_is_ours and view.room_made_at is None:
-        return _decide_room(view, session)
+    if session.spec.room is None and memory.room_made_at is None:
+        return _decide_room(view, session, serving)
+    if view.line is None:
+        return JoinLine(serving.pool.metadata.name)
     if view.pod_available:
-        return _decide_claim(view, session)
-    return _decide_waiting(view, session)
+        return _decide_claim(view, session, serving)
+    return _decide_waiting(view, session, view.line)
 
 
 def _decide_problem(view: CallView, session: VoiceSession, problem: Problem) -> Step:
-    patience = view.arrived_at + REFERENCE_GRACE
+    patience = view.memory.arrived_at + REFERENCE_GRACE
     if view.now >= patience:
         return _refuse(view, session, problem)
     return _tell(session, report_waiting(session, problem.reason, problem.message, view.now), patience)
 
 
-def _decide_room(view: CallView, session: VoiceSession) -> Step:
-    if view.livekit_error is None:
-        return MakeRoom()
-    message = f"LiveKit does not answer, so there is no room yet: {view.livekit_error}"
-    if view.now >= view.arrived_at + LIVEKIT_PATIENCE:
+def _decide_room(view: CallView, session: VoiceSession, serving: Serving) -> Step:
+    again = MakeRoom(session, serving.limits)
+    if view.memory.livekit_error is None:
+        return again
+    message = f"LiveKit does not answer, so there is no room yet: {view.memory.livekit_error}"
+    if view.now >= view.memory.arrived_at + LIVEKIT_PATIENCE:
         return _refuse(view, session, Problem(Reason.LIVEKIT_UNAVAILABLE, message))
     told = find_condition(session.status.conditions, ConditionType.AGENT_JOINED)
     if told is None or told.reason != Reason.LIVEKIT_UNAVAILABLE:
-        return WriteStatus(report_livekit_unavailable(session, message, view.now))
-    return MakeRoom()
+        return WriteStatus(session, report_livekit_unavailable(session, message, view.now))
+    return again
 
 
-def _decide_claim(view: CallView, session: VoiceSession) -> Step:
-    if view.claim_refused_at is None:
-        return Claim(attempt=view.claims + 1)
+def _decide_claim(view: CallView, session: VoiceSession, serving: Serving) -> Step:
+    claim = Claim(session, serving, attempt=view.memory.claims + 1)
+    refusal = view.memory.claim_refusal
+    if refusal is None:
+        return claim
     if view.now >= view.gives_up_at:
-        message = f"No pod could be claimed. The API server says: {view.claim_refusal}"
+        message = f"No pod could be claimed. The API server says: {refusal.message}"
         return _refuse(view, session, Problem(Reason.ASSIGNMENT_FAILED, message))
-    again = view.claim_refused_at + CLAIM_AGAIN
-    return Claim(attempt=view.claims + 1) if view.now >= again else Rest(min(again, view.gives_up_at))
+    again = refusal.at + CLAIM_AGAIN
+    return claim if view.now >= again else Rest(min(again, view.gives_up_at))
 
 
-def _decide_waiting(view: CallView, session: VoiceSession) -> Step:
+def _decide_waiting(view: CallView, session: VoiceSession, pool: str) -> Step:
+    if not view.memory.waited:
+        return AskForPod(pool)
     deadline = view.gives_up_at
     if view.now >= deadline:
-        return _refuse(view, session, _no_pod_problem(view))
-    tell_at = view.waiting_since + WORTH_TELLING
+        return _refuse(view, session, _no_pod_problem(view, pool))
+    tell_at = view.memory.waiting_since + WORTH_TELLING
     if view.now < tell_at:
         return Rest(min(tell_at, deadline))
     if view.trouble:
@@ -328,20 +165,20 @@ def _decide_waiting(view: CallView, session: VoiceSession) -> Step:
     return _tell(session, report, deadline)
 
 
-def _no_pod_problem(view: CallView) -> Problem:
-    seconds = round((view.now - view.waiting_since).total_seconds())
+def _no_pod_problem(view: CallView, pool: str) -> Problem:
+    seconds = round((view.now - view.memory.waiting_since).total_seconds())
     if view.trouble:
         return Problem(view.trouble.reason, f"No pod within {seconds} s: {view.trouble.message}")
-    pool = view.serving.pool.metadata.name if isinstance(view.serving, Serving) else "?"
     advice = "Raise its `warm.min` or `warm.buffer`, or give the cluster more room."
     return Problem(Reason.NO_CAPACITY, f"AgentPool {pool!r} had no pod within {seconds} s. {advice}")
 
 
 def _assignment_problem(view: CallView) -> Problem:
     detail = view.link.detail if view.link else ""
+    claims = view.memory.claims
     return Problem(
         Reason.ASSIGNMENT_FAILED,
-        f"{view.claims} pods were claimed and none accepted the call. {detail} Look at the pool's pods and their logs.",
+        f"{claims} pods were claimed and none accepted the call. {detail} Look at the pool's pods and their logs.",
     )
 
 
@@ -355,9 +192,9 @@ def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
     if link and link.ended:
         return _finish_ended(view, session, pod, link.ended.reason, link.ended.message)
     if pod.exit:
-        return _decide_exited(view, session, pod)
+        return _decide_exited(view, session, pod, pod.exit)
     if view.rival:
-        return _finish_rival(view, session)
+        return _finish_rival(view, session, view.rival)
     if _is_end_wanted(session):
         return _decide_end(view, session, pod)
     if link is None:
@@ -372,24 +209,24 @@ def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
 
 
 def _decide_connect(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
+    if isinstance(view.serving, Serving):
+        return Connect(session, pod, view.serving)
     # A call in progress goes on without its profile or pool; one that is still to be given to its pod cannot.
-    if isinstance(view.serving, Problem) and not _has_joined(session):
-        return _refuse(view, session, view.serving)
-    return Connect(pod)
+    return Connect(session, pod, None) if _has_joined(session) else _refuse(view, session, view.serving)
 
 
-def _decide_exited(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
-    assert pod.exit is not None  # noqa: S101 - the caller looked
-    termination = pod.exit.termination
+def _decide_exited(view: CallView, session: VoiceSession, pod: AgentPod, exit_: PodExit) -> Step:
+    termination = exit_.termination
     if termination and termination.reason in set(EndReason):
         return _finish_ended(view, session, pod, EndReason(termination.reason), termination.message)
     return _dismiss_or_finish(view, session, pod)
 
 
 def _decide_end(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
-    if view.end_asked_at is None:
+    asked_at = view.memory.end_asked_at
+    if asked_at is None:
         return AskEnd(pod, EndReason.ENDED_BY_REQUEST)
-    patience = view.end_asked_at + END_PATIENCE
+    patience = asked_at + END_PATIENCE
     return Rest(patience) if view.now < patience else _finish_wanted(view, session)
 
 
@@ -402,27 +239,28 @@ def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: Lin
 
 def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
     """A pod that is silent, or that refuses us (our key is not what it was), may be in its call all right."""
-    if not _was_accepted(view, session) or view.agent_absent:
+    if not _was_accepted(view, session) or view.memory.agent_absent:
         return _dismiss_or_finish(view, session, pod)
-    ask_at = view.asked_livekit_at + ASK_LIVEKIT_EVERY if view.asked_livekit_at else link.since
+    asked_at = view.memory.asked_livekit_at
+    ask_at = asked_at + ASK_LIVEKIT_EVERY if asked_at else link.since
     return AskLiveKit() if view.now >= ask_at else Rest(ask_at)
 
 
 def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
-    if link.deletion_requested and not view.room_closed:
+    if link.deletion_requested and not view.memory.room_closed:
         return CloseRoom()
     if _has_joined(session):
         return Rest()
-    bound_at = pod.claimed_at or view.arrived_at
+    bound_at = pod.claimed_at or view.memory.arrived_at
     if link.joined:
-        return WriteStatus(_joined_status(view, session, pod, link))
+        return WriteStatus(session, _joined_status(view, session, pod, link))
     if view.now >= bound_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
         return _refuse(view, session, problem, died=link.accepted)
     if view.now < bound_at + WORTH_TELLING:
         return Rest(bound_at + WORTH_TELLING)
-    provider = _provider_of(view)
-    status = report_starting(session, pod, view.room, view.start_type, provider, view.now)
+    memory, provider = view.memory, _provider_of(view)
+    status = report_starting(session, pod, memory.room, memory.start_type, provider, view.now)
     return _tell(session, status, bound_at + JOIN_TIMEOUT)
 
 
@@ -431,11 +269,11 @@ def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: L
     return report_joined(
         session,
         pod,
-        view.room,
+        view.memory.room,
         link.joined.room_sid if link.joined else None,
-        view.start_type,
+        view.memory.start_type,
         _provider_of(view),
-        max(0, round((joined_at - view.arrived_at) / timedelta(milliseconds=1))),
+        max(0, round((joined_at - view.memory.arrived_at) / timedelta(milliseconds=1))),
         joined_at,
     )
 
@@ -443,7 +281,7 @@ def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: L
 def _dismiss_or_finish(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
     """The pod cannot serve the call any more: another one may, as long as none has accepted it.
 
-    A recovery (another pod for a call that was accepted) would be decided here, from `view.claims`.
+    A recovery (another pod for a call that was accepted) would be decided here, from `memory.claims`.
     """
     if _was_accepted(view, session):
         return _finish_dead(view, session, pod)
@@ -459,18 +297,18 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     reason = {EndReason.ERROR: Reason.AGENT_ERROR, EndReason.SUPERSEDED: Reason.SUPERSEDED}.get(
         end_reason, Reason.CALL_ENDED
     )
-    if end_reason is EndReason.SUPERSEDED and not view.pods_read:
+    if end_reason is EndReason.SUPERSEDED and not view.memory.pods_read:
         return ReadPods()
     text = message or f"The call ended: {end_reason.value}."
-    return Finish(report_finished(session, reason, text, end_reason, view.now, pod, view.room))
+    return Finish(session, report_finished(session, reason, text, end_reason, view.now, pod, view.memory.room))
 
 
 def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
-    if not view.pods_read:
+    if not view.memory.pods_read:
         return ReadPods()
     reason, message = judge_death(pod, view.link)
-    status = report_finished(session, reason, message, EndReason.ERROR, view.now, pod, view.room)
-    return Finish(status, died=True)
+    status = report_finished(session, reason, message, EndReason.ERROR, view.now, pod, view.memory.room)
+    return Finish(session, status, died=True)
 
 
 def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, str]:
@@ -490,35 +328,41 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
 
 
 def _finish_wanted(view: CallView, session: VoiceSession) -> Step:
-    message = "The call was ended by `spec.end`."
+    memory, message = view.memory, "The call was ended by `spec.end`."
     end_reason = EndReason.ENDED_BY_REQUEST
-    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.now, view.last_pod, view.room)
-    return Finish(status, died=view.accepted)
+    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.now, memory.last_pod, memory.room)
+    return Finish(session, status, died=memory.accepted)
 
 
-def _finish_rival(view: CallView, session: VoiceSession) -> Step:
-    message = f"VoiceSession {view.rival} has room {view.room!r}. End it first, or name another room."
-    status = report_finished(session, Reason.ROOM_TAKEN, message, None, view.now, view.last_pod, view.room)
-    return Finish(status)
+def _finish_rival(view: CallView, session: VoiceSession, rival: str) -> Step:
+    memory = view.memory
+    message = f"VoiceSession {rival} has room {memory.room!r}. End it first, or name another room."
+    status = report_finished(session, Reason.ROOM_TAKEN, message, None, view.now, memory.last_pod, memory.room)
+    return Finish(session, status)
 
 
 def _refuse(view: CallView, session: VoiceSession, problem: Problem, *, died: bool = False) -> Step:
-    status = report_finished(session, problem.reason, problem.message, None, view.now, view.last_pod, view.room)
-    return Finish(status, refusal=problem, died=died)
+    pod, room = view.memory.last_pod, view.memory.room
+    status = report_finished(session, problem.reason, problem.message, None, view.now, pod, room)
+    return Finish(session, status, refusal=problem, died=died)
 
 
 def _decide_finished(view: CallView, session: VoiceSession) -> Step:
+    status, memory = session.status, view.memory
+    if status.phase is Phase.FAILED and status.attempts and not memory.conversation_settled:
+        # Another process finished it, and may have died before it closed the conversation; twice changes nothing.
+        return CloseConversation(status.end_reason or EndReason.ERROR)
     live = tuple(pod for pod in view.pods if not pod.deleting)
     if live:
-        return Dismiss(live, session.status.end_reason or EndReason.SUPERSEDED)
-    ended_at = session.status.ended_at or view.now
+        return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
+    ended_at = status.ended_at or view.now
     expires_at = ended_at + _kept(view, session)
     # Not a room that another call has, nor for ever: a closed-down LiveKit must not keep VoiceSessions.
-    if not view.room_closed and not view.rival and view.now < expires_at:
+    if not memory.room_closed and not view.rival and view.now < expires_at:
         return CloseRoom()
     if session.metadata.deletion_timestamp:
         return Rest()
-    return Expire() if view.now >= expires_at else Rest(expires_at)
+    return Expire(session) if view.now >= expires_at else Rest(expires_at)
 
 
 def _decide_gone(view: CallView) -> Step:
@@ -527,14 +371,14 @@ def _decide_gone(view: CallView) -> Step:
         return ConfirmGone(live[0].owner_name or "")
     if live:
         return Dismiss(live, EndReason.ENDED_BY_REQUEST)
-    return Forget() if view.room_closed or view.rival else CloseRoom()
+    return Forget() if view.memory.room_closed or view.rival else CloseRoom()
 
 
 # Small questions
 
 
 def _tell(session: VoiceSession, status: VoiceSessionStatus, until: datetime) -> Step:
-    return Rest(until) if _says_the_same(session.status, status) else WriteStatus(status)
+    return Rest(until) if _says_the_same(session.status, status) else WriteStatus(session, status)
 
 
 def _says_the_same(before: VoiceSessionStatus, after: VoiceSessionStatus) -> bool:
@@ -547,7 +391,7 @@ def _has_joined(session: VoiceSession) -> bool:
 
 
 def _was_accepted(view: CallView, session: VoiceSession) -> bool:
-    return view.accepted or _has_joined(session) or bool(view.link and view.link.accepted)
+    return view.memory.accepted or _has_joined(session) or bool(view.link and view.link.accepted)
 
 
 def _is_end_wanted(session: VoiceSession) -> bool:
@@ -562,4 +406,4 @@ def _kept(view: CallView, session: VoiceSession) -> timedelta:
     """Returns how long the finished VoiceSession is kept; without its profile, as the API's defaults say."""
     limits = view.serving.limits if isinstance(view.serving, Serving) else EffectiveLimits()
     ttl = limits.narrowed_by(session.spec.limits).ttl_seconds_after_finished
-    return view.admission.kept_after_finish(session, ttl)
+    return view.terms.admission.kept_after_finish(session, ttl)

@@ -2,81 +2,138 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from voice_operator.pods.agent_pod import AgentPod
-from voice_operator.pods.link import PodLink
-from voicesession.models import VoiceSession
+from voice_operator.pods.link_view import LinkView
+from voicesession.admission import is_finished
+from voicesession.conditions import ConditionType, find_condition
+from voicesession.models import StartType, VoiceSession
 
 # A VoiceSession first seen this soon after its creation was created now; its own time has whole seconds only.
 _FRESH = timedelta(seconds=3)
 
 
-@dataclass
-class Call:
-    """One call."""
+@dataclass(frozen=True, slots=True)
+class ClaimRefusal:
+    """What the API server said to the claim of a pod that was free."""
+
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CallMemory:
+    """One call. It travels in the call's view, and an act returns it changed; see `Calls`."""
 
     uid: str
-    arrival: int
+    arrival: int  # its number among all calls
     arrived_at: datetime
     name: str = ""  # of its VoiceSession; empty until that was seen
     profile: str = ""
-    admitted: bool = False
-    turn: int | None = None  # in the line of its pool
-    waited: bool = False
-    claiming: bool = False
-    claims: int = 0
-    doubtful_claim: str | None = None
-    claim_refusal: str | None = None  # the API server's words
-    claim_refused_at: datetime | None = None
-    claimed_here: str | None = None  # uid of the pod that this process claimed, not yet connected to
-    link: PodLink | None = None
-    last_pod: AgentPod | None = None
-    lost_pods: set[str] = field(default_factory=set)  # uids of those that were dismissed before they accepted it
-    accepted: bool = False
-    room: str = ""  # empty: nobody knows it; the room poll closes what is left over
+    begun: bool = False  # it counts, and limits bind it no more
+    conversation_settled: bool = False  # its agent has closed it, or we have had it closed
+
+    # Its way to a pod
+    turn: int | None = None  # in the line of its pool, kept for another wait
+    waited: bool = False  # no pod was ready when it was due for one
+    unanswered_claim: str | None = None  # name of the pod; here from before the claim is sent
+    claim_refusal: ClaimRefusal | None = None  # the last, unless a claim has succeeded since
+    claims: int = 0  # pods that it had
+    claimed_here: str | None = None  # uid of the last pod that this process claimed
+    lost_pods: frozenset[str] = frozenset()  # uids of those that were given up before they accepted it
+
+    # Its pod and agent
+    last_pod: AgentPod | None = None  # the one it had, even if it is gone
+    accepted: bool = False  # one of them accepted the call
+    pods_read: bool = False  # afresh, since its agent seemed to be gone
+    agent_absent: bool = False  # LiveKit sees no agent in the room
+    asked_livekit_at: datetime | None = None
+    end_asked_at: datetime | None = None
+
+    # Its room
+    room: str = ""  # the room's name, whether it exists or not; empty: nobody knows it, and the room poll closes it
     room_sid: str | None = None
     room_made_at: datetime | None = None
     room_closed: bool = False
-    livekit_error: str | None = None
-    pods_read: bool = False
-    agent_absent: bool = False
-    asked_livekit_at: datetime | None = None
-    end_asked_at: datetime | None = None
-    known_deleted: bool = False
+    livekit_error: str | None = None  # why there is no room yet
 
-    def is_linked_to(self, pod: AgentPod) -> bool:
-        """Tells whether events of this pod are followed."""
-        return self.link is not None and self.link.pod.uid == pod.uid
+    @property
+    def waiting_since(self) -> datetime:
+        """Returns when it began to wait for a pod."""
+        return max(self.arrived_at, self.room_made_at or self.arrived_at)
+
+    @property
+    def start_type(self) -> StartType:
+        """Returns whether its pod waited for it, or it for its pod."""
+        return StartType.COLD if self.waited else StartType.WARM
+
+
+def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bool) -> CallMemory:
+    """Returns what follows from the objects alone, of a call that another process may have begun.
+
+    `room`: the name of the room that it has, or will have.
+    """
+    bound = find_condition(session.status.conditions, ConditionType.POD_BOUND)
+    created_at = session.metadata.creation_timestamp
+    return replace(
+        memory,
+        name=session.metadata.name,
+        profile=session.spec.profile,
+        arrived_at=created_at if created_at and memory.arrived_at - created_at >= _FRESH else memory.arrived_at,
+        begun=has_pods or (bound is not None and bound.status == "True"),
+        claims=session.status.attempts or 0,
+        room=room,
+        room_sid=session.status.room_sid or session.spec.room_sid,
+        room_closed=is_finished(session),
+    )
+
+
+def learn(memory: CallMemory, pod: AgentPod | None, link: LinkView | None) -> CallMemory:
+    """Returns the memory with what the call's pod, and its events, add to it."""
+    last_pod = pod or memory.last_pod
+    claims = max(memory.claims, pod.attempt) if pod else memory.claims
+    accepted = memory.accepted or (link is not None and link.accepted)
+    joined = link.joined if link else None
+    room_sid = memory.room_sid or (joined.room_sid if joined else None)
+    if last_pod is memory.last_pod and (claims, accepted, room_sid) == (
+        memory.claims,
+        memory.accepted,
+        memory.room_sid,
+    ):
+        return memory
+    return replace(memory, last_pod=last_pod, claims=claims, accepted=accepted, room_sid=room_sid)
 
 
 class Calls:
-    """All calls by the uid of their VoiceSession."""
+    """The memories of all calls, by the uid of their VoiceSession.
+
+    Only the reconciliation of a call changes its memory. It is kept after each look and each act; an act that may fail
+    half-way keeps what must survive that before it sends anything.
+    """
 
     def __init__(self) -> None:
-        self._calls: dict[str, Call] = {}
+        self._memories: dict[str, CallMemory] = {}
         self._arrivals = itertools.count()
 
-    def __iter__(self) -> Iterator[Call]:
-        return iter(list(self._calls.values()))
+    def __iter__(self) -> Iterator[CallMemory]:
+        return iter(list(self._memories.values()))
 
-    def get(self, uid: str) -> Call | None:
-        """Returns the call, or None where nothing is known of it yet."""
-        return self._calls.get(uid)
+    def get(self, uid: str) -> CallMemory | None:
+        """Returns what is known of a call, or None."""
+        return self._memories.get(uid)
 
-    def meet(self, uid: str, session: VoiceSession | None, now: datetime) -> Call:
-        """Returns the call, which from now on is known."""
-        call = self._calls.get(uid)
-        if call is None:
-            call = self._calls[uid] = Call(uid, next(self._arrivals), _arrival(session, now))
-        return call
+    def meet(self, uid: str, now: datetime) -> CallMemory:
+        """Returns what is known of a call, which from now on is one of those that arrived."""
+        memory = self._memories.get(uid)
+        return memory or self.keep(CallMemory(uid, next(self._arrivals), now))
+
+    def keep(self, memory: CallMemory) -> CallMemory:
+        """Takes in, and returns, what is known of a call now."""
+        self._memories[memory.uid] = memory
+        return memory
 
     def forget(self, uid: str) -> None:
         """Drops what is known of a call."""
-        self._calls.pop(uid, None)
-
-
-def _arrival(session: VoiceSession | None, now: datetime) -> datetime:
-    created = session.metadata.creation_timestamp if session else None
-    return now if created is None or now - created < _FRESH else created
+        self._memories.pop(uid, None)

@@ -12,7 +12,7 @@ from testing.hooked_api import is_claim
 from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Script
 from testing.waiting import eventually
-from voice_operator.calls.assignment import build_claim
+from voice_operator.calls.claim import build_claim
 from voice_operator.pods.agent_pod import read_pod
 from voice_operator.pools.pod_template import build_agent_pod
 from voicesession.models import AgentPool, EndReason, VoiceSession

@@ -1,7 +1,7 @@
-"""What a claim writes, and what an agent is given."""
+"""What an agent is given."""
 
-from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_session
-from voice_operator.calls.assignment import build_assignment, build_claim, own_room_name
+from testing.operator_objects import NOW, UID, make_pool, make_profile, make_session
+from voice_operator.calls.assignment import build_assignment, own_room_name
 from voice_operator.events import build_event
 from voicesession.assignment import Assignment, conversation_write_token
 from voicesession.models import EffectiveLimits
@@ -10,37 +10,6 @@ from voicesession.serving import Serving
 
 KEY = b"k" * 32
 SECRET = "s" * 32
-
-
-def test_the_claim_tests_what_makes_a_pod_claimable_and_nothing_that_the_kubelet_moves() -> None:
-    assert build_claim(make_pod(), make_session(), 2, NOW) == [
-        {"op": "test", "path": "/metadata/uid", "value": "uid-of-pod-a"},
-        {"op": "test", "path": "/metadata/deletionTimestamp", "value": None},
-        {"op": "test", "path": "/metadata/labels/voiceagents.dev~1state", "value": "warm"},
-        {"op": "replace", "path": "/metadata/labels/voiceagents.dev~1state", "value": "claimed"},
-        {"op": "add", "path": "/metadata/labels/voiceagents.dev~1session", "value": UID},
-        {"op": "add", "path": "/metadata/annotations/voiceagents.dev~1attempt", "value": "2"},
-        {
-            "op": "add",
-            "path": "/metadata/annotations/voiceagents.dev~1claimed-at",
-            "value": "2026-01-01T12:00:00+00:00",
-        },
-        {
-            "op": "replace",
-            "path": "/metadata/ownerReferences",
-            "value": [
-                {
-                    "apiVersion": "voiceagents.dev/v1alpha1",
-                    "kind": "VoiceSession",
-                    "name": "call",
-                    "uid": UID,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
-        },
-        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
-    ]
 
 
 def test_the_operators_own_room_has_the_same_unguessable_name_each_time() -> None:

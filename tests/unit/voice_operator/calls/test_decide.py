@@ -1,6 +1,6 @@
 """The next step for a call, for everything that may be known of it."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +17,17 @@ from testing.operator_objects import (
     make_profile,
     make_session,
 )
-from voice_operator.calls.decide import (
-    Admit,
+from voice_operator.calls.decide import decide_call
+from voice_operator.calls.memory import CallMemory, ClaimRefusal
+from voice_operator.calls.steps import (
+    NO_SESSION,
     AskEnd,
+    AskForPod,
     AskLiveKit,
+    Begin,
     CallView,
     Claim,
+    CloseConversation,
     CloseRoom,
     ConfirmGone,
     Connect,
@@ -30,14 +35,15 @@ from voice_operator.calls.decide import (
     Expire,
     Finish,
     Forget,
+    JoinLine,
+    LeaveLine,
     MakeRoom,
     ReadBack,
     ReadPods,
     Rest,
     Step,
+    Terms,
     WriteStatus,
-    decide_call,
-    room_rank,
 )
 from voice_operator.pods.agent_pod import PodExit, Trouble
 from voice_operator.pods.link_view import LinkState, LinkView
@@ -53,35 +59,38 @@ PROBLEM = Problem(Reason.POOL_MISSING, "There is no AgentPool 'default'. Create 
 POD = make_claimed_pod()
 
 
-def view(**fields: Any) -> CallView:
-    """A call that arrived just now, was admitted, and has no pod."""
-    known = {
-        "uid": UID,
-        "now": NOW,
-        "arrived_at": NOW,
-        "session": make_session(),
-        "serving": SERVING,
-        "admitted": True,
-        "room": "room",
-    }
-    return CallView(**{"pods_read": True, **known, **fields})
+SESSION = make_session()
+ROOMLESS = make_session(room=None)  # whose room the operator makes
+MEMORY = {field.name for field in fields(CallMemory)}
 
 
-def bound(**fields: Any) -> CallView:
-    """The same with a pod, whose events are followed."""
-    return view(**{"pods": [POD], "last_pod": POD, "claims": 1, "link": link(), **fields})
+def view(**known: Any) -> CallView:
+    """A call that arrived just now, counts, and has no pod. `known`: fields of the view, and of the memory in it."""
+    known = {"arrived_at": NOW, "name": "call", "begun": True, "room": "room", "pods_read": True, **known}
+    memory = CallMemory(UID, 0, **{name: known.pop(name) for name in MEMORY & known.keys()})
+    return CallView(**{"now": NOW, "memory": memory, "session": SESSION, "serving": SERVING, **known})
 
 
-def active(**fields: Any) -> CallView:
+def in_line(**known: Any) -> CallView:
+    """The same in the line of its pool, which was asked for one more pod."""
+    return view(**{"line": "default", "waited": True, **known})
+
+
+def bound(**known: Any) -> CallView:
+    """A call with a pod, whose events are followed."""
+    return view(**{"pods": [POD], "last_pod": POD, "claims": 1, "link": link(), **known})
+
+
+def active(**known: Any) -> CallView:
     """The same with its agent in the room."""
-    session = make_session(conditions=joined_conditions(), status_phase="Active", status_attempts=1)
-    return bound(**{"session": session, "link": link(accepted=True, joined=JOINED), **fields})
+    return bound(**{"session": ACTIVE, "link": link(accepted=True, joined=JOINED), **known})
 
 
-def link(state: LinkState = LinkState.FOLLOWING, since: float = 0.0, **fields: Any) -> LinkView:
-    return LinkView(POD.uid, state, ago(since), **fields)
+def link(state: LinkState = LinkState.FOLLOWING, since: float = 0.0, **told: Any) -> LinkView:
+    return LinkView(POD.uid, state, ago(since), **told)
 
 
+ACTIVE = make_session(conditions=joined_conditions(), status_phase="Active", status_attempts=1)
 JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_1")
 
 
@@ -102,66 +111,76 @@ def finish(step: Step) -> Finish:
 # Without a pod
 
 
-def test_a_new_call_is_admitted_before_anything_else() -> None:
-    assert decide_call(view(admitted=False)) == Admit()
+def claim(attempt: int = 1) -> Claim:
+    return Claim(SESSION, SERVING, attempt)
 
 
-def test_an_admitted_call_claims_a_ready_pod() -> None:
-    assert decide_call(view(pod_available=True)) == Claim(attempt=1)
+def test_a_new_call_begins_before_anything_else() -> None:
+    assert decide_call(view(begun=False)) == Begin()
+
+
+def test_a_call_that_began_stands_in_line_and_claims_a_ready_pod() -> None:
+    assert decide_call(view()) == JoinLine("default")
+    assert decide_call(in_line(waited=False, pod_available=True)) == claim()
+
+
+def test_a_call_that_finds_no_pod_ready_asks_for_one_once() -> None:
+    assert decide_call(in_line(waited=False)) == AskForPod("default")
+    assert isinstance(decide_call(in_line()), Rest)
 
 
 def test_each_claim_is_another_attempt() -> None:
-    assert decide_call(view(pod_available=True, claims=2)) == Claim(attempt=3)
+    assert decide_call(in_line(pod_available=True, claims=2)) == claim(attempt=3)
 
 
 def test_a_call_beyond_a_limit_is_refused_and_its_customer_told() -> None:
     problem = Problem(Reason.LIMIT_REACHED, "AgentProfile 'default' has its 2 calls.")
-    step = finish(decide_call(view(admitted=False, limit=problem, pod_available=True)))
+    step = finish(decide_call(view(begun=False, limit=problem)))
     assert step.status.phase is Phase.FAILED
     assert step.status.reason == "LimitReached"
     assert step.refusal == problem
 
 
-def test_a_limit_does_not_bind_a_call_that_was_admitted() -> None:
+def test_a_limit_does_not_bind_a_call_that_began() -> None:
     problem = Problem(Reason.LIMIT_REACHED, "full")
-    assert decide_call(view(limit=problem, pod_available=True)) == Claim(attempt=1)
+    assert decide_call(in_line(limit=problem, pod_available=True)) == claim()
 
 
 def test_a_room_is_made_before_a_pod_is_claimed() -> None:
-    assert decide_call(view(room_is_ours=True, pod_available=True)) == MakeRoom()
-    assert decide_call(view(room_is_ours=True, room_made_at=NOW, pod_available=True)) == Claim(attempt=1)
+    assert decide_call(view(session=ROOMLESS)) == MakeRoom(ROOMLESS, SERVING.limits)
+    assert decide_call(view(session=ROOMLESS, room_made_at=NOW)) == JoinLine("default")
 
 
 def test_without_livekit_it_is_said_once_then_tried_again() -> None:
-    first = decide_call(view(room_is_ours=True, livekit_error="no answer"))
+    first = decide_call(view(session=ROOMLESS, livekit_error="no answer"))
     assert isinstance(first, WriteStatus)
     assert first.status.reason == "LiveKitUnavailable"
     assert "no answer" in (first.status.message or "")
-    told = make_session(conditions=first.status.conditions)
-    assert decide_call(view(room_is_ours=True, livekit_error="no answer", session=told)) == MakeRoom()
+    told = make_session(room=None, conditions=first.status.conditions)
+    assert decide_call(view(session=told, livekit_error="no answer")) == MakeRoom(told, SERVING.limits)
 
 
 def test_livekits_absence_has_an_end() -> None:
-    step = finish(decide_call(view(room_is_ours=True, livekit_error="no answer", arrived_at=ago(121))))
+    step = finish(decide_call(view(session=ROOMLESS, livekit_error="no answer", arrived_at=ago(121))))
     assert step.status.reason == "LiveKitUnavailable"
 
 
 @pytest.mark.parametrize("waited", [0.0, 0.9])
 def test_a_short_wait_is_not_worth_a_write(waited: float) -> None:
-    assert decide_call(view(arrived_at=ago(waited))) == Rest(ago(waited - 1))
+    assert decide_call(in_line(arrived_at=ago(waited))) == Rest(ago(waited - 1))
 
 
 def test_a_longer_wait_is_told_once() -> None:
-    step = decide_call(view(arrived_at=ago(1.1)))
+    step = decide_call(in_line(arrived_at=ago(1.1)))
     assert isinstance(step, WriteStatus)
     assert (step.status.phase, step.status.reason) == (Phase.PENDING, "WaitingForPod")
     told = make_session().model_copy(update={"status": step.status})
-    assert decide_call(view(arrived_at=ago(2), session=told)) == Rest(ago(2 - 15))
+    assert decide_call(in_line(arrived_at=ago(2), session=told)) == Rest(ago(2 - 15))
 
 
 def test_the_reason_why_pods_do_not_start_is_told() -> None:
     trouble = Trouble(Reason.UNSCHEDULABLE, "0/3 nodes are available")
-    step = decide_call(view(arrived_at=ago(1.1), trouble=trouble))
+    step = decide_call(in_line(arrived_at=ago(1.1), trouble=trouble))
     assert isinstance(step, WriteStatus)
     assert (step.status.reason, step.status.message) == ("Unschedulable", "0/3 nodes are available")
 
@@ -171,46 +190,49 @@ def test_the_reason_why_pods_do_not_start_is_told() -> None:
     [(None, "NoCapacity"), (Trouble(Reason.IMAGE_PULL_FAILED, "no such image"), "ImagePullFailed")],
 )
 def test_the_wait_for_a_pod_has_an_end_and_the_customer_is_told(trouble: Trouble | None, reason: str) -> None:
-    step = finish(decide_call(view(arrived_at=ago(15), trouble=trouble)))
+    step = finish(decide_call(in_line(arrived_at=ago(15), trouble=trouble)))
     assert (step.status.phase, step.status.reason) == (Phase.FAILED, reason)
     assert step.refusal
     assert not step.died
 
 
 def test_the_wait_begins_when_the_room_is_there() -> None:
-    step = decide_call(view(arrived_at=ago(60), room_is_ours=True, room_made_at=ago(0.5)))
+    step = decide_call(in_line(arrived_at=ago(60), session=ROOMLESS, room_made_at=ago(0.5)))
     assert isinstance(step, Rest)
 
 
 def test_a_ready_pod_is_claimed_even_after_the_deadline() -> None:
-    assert decide_call(view(arrived_at=ago(100), pod_available=True)) == Claim(attempt=1)
+    assert decide_call(in_line(arrived_at=ago(100), pod_available=True)) == claim()
 
 
 def test_a_claim_that_the_api_server_refused_is_tried_again_and_then_given_up() -> None:
-    refused = {"pod_available": True, "claim_refusal": "no rights", "arrived_at": ago(10)}
-    assert decide_call(view(**refused, claim_refused_at=ago(0.2))) == Rest(NOW + timedelta(seconds=0.8))
-    assert decide_call(view(**refused, claim_refused_at=ago(1))) == Claim(attempt=1)
-    step = finish(decide_call(view(**{**refused, "arrived_at": ago(15)}, claim_refused_at=ago(0.2))))
+    def refused(since: float, waiting: float = 10) -> CallView:
+        refusal = ClaimRefusal("no rights", ago(since))
+        return in_line(pod_available=True, claim_refusal=refusal, arrived_at=ago(waiting))
+
+    assert decide_call(refused(0.2)) == Rest(NOW + timedelta(seconds=0.8))
+    assert decide_call(refused(1)) == claim()
+    step = finish(decide_call(refused(0.2, waiting=15)))
     assert step.status.reason == "AssignmentFailed"
     assert "no rights" in (step.status.message or "")
     assert step.refusal is not None
 
 
 def test_nothing_else_is_claimed_while_a_claims_outcome_is_unknown() -> None:
-    assert decide_call(view(doubtful_claim="pod-a", pod_available=True)) == ReadBack("pod-a")
+    assert decide_call(view(unanswered_claim="pod-a")) == ReadBack("pod-a")
 
 
 def test_what_is_missing_is_told_and_waited_for_a_little() -> None:
-    step = decide_call(view(serving=PROBLEM, admitted=False))
+    step = decide_call(view(serving=PROBLEM, begun=False))
     assert isinstance(step, WriteStatus)
     assert (step.status.phase, step.status.reason) == (Phase.PENDING, "PoolMissing")
     told = make_session().model_copy(update={"status": step.status})
-    assert decide_call(view(serving=PROBLEM, admitted=False, session=told)) == Rest(ago(-5))
+    assert decide_call(view(serving=PROBLEM, begun=False, session=told)) == Rest(ago(-5))
     assert finish(decide_call(view(serving=PROBLEM, arrived_at=ago(5)))).status.reason == "PoolMissing"
 
 
 def test_the_younger_call_for_a_room_fails_and_the_room_stays() -> None:
-    step = finish(decide_call(view(rival="older", admitted=False)))
+    step = finish(decide_call(view(rival="older", begun=False)))
     assert step.status.reason == "RoomTaken"
     assert "older" in (step.status.message or "")
     assert step.refusal is None
@@ -220,41 +242,45 @@ def test_the_younger_call_for_a_room_fails_and_the_room_stays() -> None:
 
 @pytest.mark.parametrize("session", [make_session(end=True), make_session(deleted_at=NOW)])
 def test_a_call_that_is_ended_before_it_began_ends_at_once(session: Any) -> None:
-    step = finish(decide_call(view(session=session, pod_available=True)))
+    step = finish(decide_call(in_line(session=session, pod_available=True)))
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.ENDED_BY_REQUEST)
     assert not step.died
 
 
 def test_pods_that_do_not_accept_are_not_tried_for_ever() -> None:
-    step = finish(decide_call(view(claims=3, pod_available=True, link=link(detail="It answered 409."))))
+    step = finish(decide_call(view(claims=3, link=link(detail="It answered 409."))))
     assert step.status.reason == "AssignmentFailed"
     assert "It answered 409." in (step.status.message or "")
 
 
-def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_the_least_uid() -> None:
-    bound = make_session("bound", uid="9")
-    old = make_session("old", uid="8").model_copy(
-        update={"metadata": make_session(uid="8").metadata.model_copy(update={"creation_timestamp": ago(1)})}
-    )
-    first, second = make_session("first", uid="1"), make_session("second", uid="2")
-    ranked = sorted([(room_rank(each, bound=each is bound), each.metadata.uid) for each in (second, first, old, bound)])
-    assert [uid for _, uid in ranked] == ["9", "8", "1", "2"]
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"serving": PROBLEM},
+        {"serving": Serving(make_profile(), make_pool("another"), "cloud", EffectiveLimits())},
+        {"pods": [POD]},
+        {"session": make_session(conditions=finished_conditions(), status_ended_at=NOW)},
+        {"session": None, "serving": NO_SESSION},
+    ],
+)
+def test_a_call_that_is_not_due_for_a_pod_of_its_line_leaves_that_first(known: dict[str, Any]) -> None:
+    assert decide_call(in_line(**known)) == LeaveLine("default")
 
 
 # With a pod
 
 
 def test_a_claimed_pod_is_given_its_call() -> None:
-    assert decide_call(bound(link=None)) == Connect(POD)
+    assert decide_call(bound(link=None)) == Connect(SESSION, POD, SERVING)
 
 
 def test_a_pod_that_is_not_the_followed_one_is_connected_to() -> None:
-    assert decide_call(bound(link=replace(link(), pod_uid="another"))) == Connect(POD)
+    assert decide_call(bound(link=replace(link(), pod_uid="another"))) == Connect(SESSION, POD, SERVING)
 
 
 def test_a_call_cannot_be_given_without_its_profile_but_goes_on_without_it() -> None:
     assert finish(decide_call(bound(link=None, serving=PROBLEM))).status.reason == "PoolMissing"
-    assert decide_call(active(link=None, serving=PROBLEM)) == Connect(POD)
+    assert decide_call(active(link=None, serving=PROBLEM)) == Connect(ACTIVE, POD, None)
 
 
 def test_of_two_pods_the_higher_attempt_stays() -> None:
@@ -349,12 +375,12 @@ def test_a_pod_that_is_over_does_not_have_the_call_while_another_lives() -> None
     superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
     assert decide_call(bound(pods=[POD, other], link=superseded)) == Dismiss((POD,), EndReason.SUPERSEDED)
     over = make_claimed_pod(exit=exit_of(0, reason="superseded"))
-    assert decide_call(bound(pods=[over, other], link=superseded)) == Connect(other)
+    assert decide_call(bound(pods=[over, other], link=superseded)) == Connect(SESSION, other, SERVING)
 
 
 def test_a_pod_that_died_before_it_accepted_costs_the_call_only_another_claim() -> None:
     gone = make_claimed_pod(exit=exit_of(139))
-    assert decide_call(bound(pods=[gone], link=None, pod_available=True)) == Claim(attempt=2)
+    assert decide_call(bound(pods=[gone], link=None, line="default", pod_available=True)) == claim(attempt=2)
 
 
 @pytest.mark.parametrize("state", [LinkState.DEAD, LinkState.REFUSED, LinkState.SILENT])
@@ -402,20 +428,22 @@ def test_an_end_is_asked_for_once_and_awaited() -> None:
 # Afterwards
 
 
-def over(**fields: Any) -> CallView:
-    session = make_session(conditions=finished_conditions(), status_ended_at=NOW, status_end_reason="idle")
-    return view(**{"session": session, **fields})
+def over(**known: Any) -> CallView:
+    return view(**{"session": OVER, **known})
+
+
+OVER = make_session(conditions=finished_conditions(), status_ended_at=NOW, status_end_reason="idle")
 
 
 def test_after_the_end_the_pod_goes_then_the_room_then_the_voicesession() -> None:
     assert decide_call(over(pods=[POD])) == Dismiss((POD,), EndReason.IDLE)
     assert decide_call(over(pods=[replace(POD, deleting=True)])) == CloseRoom()
     assert decide_call(over(room_closed=True)) == Rest(NOW + timedelta(seconds=600))
-    assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire()
+    assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire(OVER)
 
 
 def test_a_livekit_that_is_away_for_good_does_not_keep_the_voicesession() -> None:
-    assert decide_call(over(now=NOW + timedelta(seconds=600))) == Expire()
+    assert decide_call(over(now=NOW + timedelta(seconds=600))) == Expire(OVER)
 
 
 def test_a_call_made_by_a_rooms_start_is_kept_as_long_as_starts_are_counted() -> None:
@@ -423,20 +451,37 @@ def test_a_call_made_by_a_rooms_start_is_kept_as_long_as_starts_are_counted() ->
     labelled = session.model_copy(
         update={"metadata": session.metadata.model_copy(update={"labels": {CALL_LABEL: "x"}})}
     )
-    assert decide_call(over(session=session, room_closed=True)) == Expire()
+    assert decide_call(over(session=session, room_closed=True)) == Expire(session)
     limits = AdmissionLimits(max_ticket_age=timedelta(seconds=100), max_room_wait=timedelta(seconds=50))
-    step = decide_call(over(session=labelled, room_closed=True, admission=limits))
+    step = decide_call(over(session=labelled, room_closed=True, terms=Terms(admission=limits)))
     assert step == Rest(NOW + timedelta(seconds=150))
 
 
+@pytest.mark.parametrize(
+    ("reason", "attempts", "settled", "closes"),
+    [
+        (Reason.AGENT_CRASHED, 1, False, True),
+        (Reason.AGENT_CRASHED, 1, True, False),
+        (Reason.NO_CAPACITY, 0, False, False),
+        (Reason.CALL_ENDED, 1, False, False),
+    ],
+)
+def test_the_conversation_of_a_call_that_another_process_saw_fail_is_closed_once(
+    reason: Reason, attempts: int, *, settled: bool, closes: bool
+) -> None:
+    failed = make_session(conditions=finished_conditions(reason), status_ended_at=NOW, status_attempts=attempts)
+    step = decide_call(over(session=failed, pods=[POD], conversation_settled=settled))
+    assert (step == CloseConversation(EndReason.ERROR)) == closes
+
+
 def test_pods_of_an_unknown_voicesession_go_only_when_it_is_known_to_be_gone() -> None:
-    orphan = view(session=None, serving=None, pods=[POD])
+    orphan = view(session=None, serving=NO_SESSION, pods=[POD])
     assert decide_call(orphan) == ConfirmGone("call")
     assert decide_call(replace(orphan, known_deleted=True)) == Dismiss((POD,), EndReason.ENDED_BY_REQUEST)
 
 
 def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it() -> None:
-    gone = view(session=None, serving=None, known_deleted=True)
-    assert decide_call(gone) == CloseRoom()
-    assert decide_call(replace(gone, room_closed=True)) == Forget()
-    assert decide_call(replace(gone, rival="other")) == Forget()
+    gone = {"session": None, "serving": NO_SESSION, "known_deleted": True}
+    assert decide_call(view(**gone)) == CloseRoom()
+    assert decide_call(view(**gone, room_closed=True)) == Forget()
+    assert decide_call(view(**gone, rival="other")) == Forget()

@@ -1,6 +1,8 @@
 """The shelf of ready pods and the lines before it: which call gets which pod."""
 
-from testing.operator_objects import NOW
+from typing import Any
+
+from testing.operator_objects import make_raw_pod
 from voice_operator.cache import Cache
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import Waiter
@@ -10,32 +12,9 @@ def join(shelf: ReadyPods, uid: str, arrival: int = 0, pool: str = "default") ->
     shelf.join_line(pool, Waiter(uid, "default", arrival))
 
 
-def put_pod(
-    shelf: ReadyPods,
-    cache: Cache,
-    name: str,
-    *,
-    ready: bool = True,
-    template: str = "now",
-    version: str = "1",
-    node: str = "node",
-) -> None:
-    labels = {
-        "voiceagents.dev/pool": "default",
-        "voiceagents.dev/state": "warm",
-        "voiceagents.dev/template": template,
-    }
-    metadata = {
-        "name": name,
-        "uid": f"uid-{name}",
-        "resourceVersion": version,
-        "creationTimestamp": NOW.isoformat(),
-        "labels": labels,
-    }
-    condition = {"type": "Ready", "status": "True" if ready else "False"}
+def put_pod(shelf: ReadyPods, cache: Cache, name: str, **fields: Any) -> None:
     cache.pods.on_change = shelf.update
-    status = {"podIP": "10.0.0.1", "conditions": [condition]}
-    cache.pods.put({"metadata": metadata, "spec": {"nodeName": node}, "status": status})
+    cache.pods.put(make_raw_pod(name, **fields))
 
 
 def take(shelf: ReadyPods, count: int) -> list[str | None]:
@@ -105,8 +84,8 @@ def test_what_a_pod_answered_counts_until_its_kubelet_has_its_own_word() -> None
     assert starting
     shelf.answered(starting)
     assert [each.name for each in shelf.list_ready("default")] == ["one"]
-    put_pod(shelf, cache, "one", version="2")
-    put_pod(shelf, cache, "one", ready=False, version="3")
+    put_pod(shelf, cache, "one", version=2)
+    put_pod(shelf, cache, "one", ready=False, version=3)
     assert shelf.list_ready("default") == []
 
 

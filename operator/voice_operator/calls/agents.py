@@ -1,0 +1,120 @@
+"""Speaks to the agent of a call through its pod: hands the call over, asks for its end, dismisses it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from rooms.tokens import RoomTokens
+from voice_operator.calls.assignment import build_assignment
+from voice_operator.calls.links import Links
+from voice_operator.calls.memory import CallMemory, Calls
+from voice_operator.calls.steps import AskEnd, Connect, Dismiss
+from voice_operator.livekit_address import LiveKitAddress
+from voice_operator.metrics import PODS_LOST
+from voice_operator.pods.agent_pod import AgentPod
+from voice_operator.pods.client import PodClient, PodRequestError
+from voice_operator.pods.link_view import LinkState, LinkView
+from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.write_through import WriteThrough
+from voicesession import clock
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an agent gets into its room, and into its conversation."""
+
+    livekit: LiveKitAddress
+    tokens: RoomTokens
+    conversation_key: bytes = field(repr=False)
+
+
+class Agents:
+    """The agents of all calls."""
+
+    def __init__(
+        self,
+        *,
+        access: Access,
+        calls: Calls,
+        links: Links,
+        pods: PodClient,
+        ready_pods: ReadyPods,
+        kubernetes: WriteThrough,
+    ) -> None:
+        self._access = access
+        self._calls = calls
+        self._links = links
+        self._pods = pods
+        self._ready = ready_pods
+        self._kubernetes = kubernetes
+
+    def connect(self, memory: CallMemory, step: Connect) -> CallMemory:
+        """Follows the call in its pod, which is given it if it has it not yet."""
+        resume = memory.claimed_here != step.pod.uid  # by another process, which may have handed it over
+        self._links.open(memory.uid, step.pod, self._build_assignment(memory, step), resume=resume)
+        return replace(memory, agent_absent=False, asked_livekit_at=None, pods_read=False)
+
+    def _build_assignment(self, memory: CallMemory, step: Connect) -> bytes | None:
+        if step.serving is None:
+            return None
+        access = self._access
+        assignment = build_assignment(
+            step.session,
+            step.serving,
+            step.pod.attempt,
+            memory.room,
+            memory.room_sid,
+            access.livekit.url,
+            access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
+            access.conversation_key,
+        )
+        return assignment.model_dump_json(by_alias=True).encode()
+
+    async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
+        """Asks for the end of the call, if its pod is followed; whether it is heard shows by what the pod tells."""
+        asked_at = clock.now()
+        if self._find_link(memory, step.pod):
+            try:
+                await self._pods.end(step.pod, step.reason)
+            except PodRequestError as error:
+                log.warning("call %s: %s", memory.name, error)
+        return replace(memory, end_asked_at=asked_at)
+
+    async def dismiss(self, memory: CallMemory, step: Dismiss) -> CallMemory:
+        """Ends and deletes pods.
+
+        Raises:
+            KubernetesUnavailableError: one may not be deleted yet.
+        """
+        if step.lost:
+            memory = self._give_up(memory, step.pods)
+        for pod in step.pods:
+            link = self._find_link(memory, pod)
+            if pod.exit is None and not (link and link.ended):
+                await self._end_quietly(pod, step)
+            await self._kubernetes.delete_pod(pod)
+        return memory
+
+    def _give_up(self, memory: CallMemory, pods: Sequence[AgentPod]) -> CallMemory:
+        for pod in pods:
+            link = self._find_link(memory, pod)
+            if link:
+                self._links.cancel(memory.uid)
+            if link and link.state is LinkState.SILENT and pod.node:
+                self._ready.suspect(pod.node)
+            PODS_LOST.inc()
+            log.warning("call %s: pod %s never accepted it. %s", memory.name, pod.name, link.detail if link else "")
+        # Before anything is sent: how such a pod ends, superseded for example, is not how the call ends.
+        return self._calls.keep(replace(memory, lost_pods=memory.lost_pods | {pod.uid for pod in pods}))
+
+    async def _end_quietly(self, pod: AgentPod, step: Dismiss) -> None:
+        try:
+            await self._pods.end(pod, step.reason)
+        except PodRequestError as error:
+            log.info("%s; it is deleted anyway", error)
+
+    def _find_link(self, memory: CallMemory, pod: AgentPod) -> LinkView | None:
+        link = self._links.view_of(memory.uid)
+        return link if link and link.pod_uid == pod.uid else None

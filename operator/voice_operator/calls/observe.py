@@ -1,0 +1,114 @@
+"""What is known of one call at this moment, put together for a decision. Pure: looks at everything, changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from voice_operator.cache import Cache
+from voice_operator.calls.assignment import own_room_name
+from voice_operator.calls.memory import CallMemory, Calls, learn, recall
+from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod
+from voice_operator.pods.agent_pod import Trouble
+from voice_operator.pods.link_view import LinkView
+from voice_operator.pools.ready_pods import ReadyPods
+from voicesession.admission import is_finished
+from voicesession.conditions import Reason
+from voicesession.models import VoiceSession
+from voicesession.serving import Problem, Serving, resolve_serving
+
+# A VoiceSession without a time of creation is the youngest.
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where to look. `troubles`: why the pods of a pool do not start, by its name, while calls wait for them."""
+
+    cache: Cache
+    calls: Calls
+    ready_pods: ReadyPods
+    troubles: Mapping[str, Trouble]
+    terms: Terms
+    room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
+
+
+def observe(world: World, memory: CallMemory, link: LinkView | None, now: datetime) -> CallView:
+    """Returns the view of one call; the memory in it has all that was learned by this look."""
+    cache, uid = world.cache, memory.uid
+    session = next(iter(cache.sessions.by("uid", uid)), None)
+    if session and not memory.name:
+        room = session.spec.room or own_room_name(world.room_key, uid)
+        memory = recall(memory, session, room, has_pods=cache.pods.count("session", uid) > 0)
+    # How a pod ends that was given up, superseded for example, is not how the call ends.
+    pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
+    memory = learn(memory, choose_pod(pods, link), link)
+    serving = resolve_serving(session.spec, cache.profiles.get, cache.pools.get) if session else NO_SESSION
+    line = world.ready_pods.line_of(uid)
+    return CallView(
+        now=now,
+        memory=memory,
+        terms=world.terms,
+        session=session,
+        known_deleted=session is None and cache.sessions.is_gone(uid),
+        serving=serving,
+        pods=pods,
+        link=link,
+        rival=_find_rival(world, session) if session else None,
+        limit=_find_limit(world, session, serving) if session and not memory.begun else None,
+        line=line,
+        pod_available=line is not None and world.ready_pods.has_pod_for(uid),
+        trouble=world.troubles.get(line) if line is not None else None,
+    )
+
+
+def _find_rival(world: World, session: VoiceSession) -> str | None:
+    """Returns the name of the VoiceSession that has the right to the same room, if it is another one."""
+    if session.spec.room is None:
+        return None
+    others = world.cache.sessions.by("live-room", session.spec.room)
+    others = [other for other in others if other.metadata.uid != session.metadata.uid]
+    if not others:
+        return None
+    first = min(others, key=lambda other: _room_rank(world, other))
+    if is_finished(session) or _room_rank(world, first) < _room_rank(world, session):
+        return first.metadata.name
+    return None
+
+
+def _room_rank(world: World, session: VoiceSession) -> tuple[bool, datetime, str]:
+    uid = session.metadata.uid
+    memory = world.calls.get(uid)
+    has_pod = world.cache.pods.count("session", uid) > 0
+    return room_rank(session, bound=has_pod or (memory is not None and memory.unanswered_claim is not None))
+
+
+def room_rank(session: VoiceSession, *, bound: bool) -> tuple[bool, datetime, str]:
+    """Returns by what calls for the same room are ordered; the least has it.
+
+    Who has a pod, or may have one in this moment, stays; else the oldest. Creation times are whole seconds, so the uid
+    may have to decide.
+    """
+    metadata = session.metadata
+    return (not bound, metadata.creation_timestamp or _NEVER, metadata.uid)
+
+
+def _find_limit(world: World, session: VoiceSession, serving: Serving | Problem) -> Problem | None:
+    """Returns which limit the call would exceed if it began now."""
+    if isinstance(serving, Problem):
+        return None
+    allowed = serving.profile.spec.max_sessions
+    name = session.spec.profile
+    if allowed is not None and _count_begun(world, "live-profile", name) >= allowed:
+        return Problem(
+            Reason.LIMIT_REACHED,
+            f"AgentProfile {name!r} has its {allowed} calls. Try again later, or raise its `spec.maxSessions`.",
+        )
+    tenant, allowed = session.spec.tenant, world.terms.admission.tenant_max_sessions
+    if tenant and allowed is not None and _count_begun(world, "live-tenant", tenant) >= allowed:
+        return Problem(Reason.LIMIT_REACHED, f"Tenant {tenant!r} has its {allowed} calls. Try again later.")
+    return None
+
+
+def _count_begun(world: World, index: str, key: str) -> int:
+    memories = (world.calls.get(other.metadata.uid) for other in world.cache.sessions.by(index, key))
+    return sum(1 for memory in memories if memory and memory.begun)

@@ -1,0 +1,74 @@
+"""The room of a call in LiveKit: made, asked for its agent, told a refusal, closed."""
+
+import logging
+from dataclasses import replace
+
+from rooms.client import LiveKitUnavailableError, RoomClient
+from voice_operator.calls.memory import CallMemory, Calls
+from voice_operator.calls.steps import MakeRoom
+from voicesession import clock
+from voicesession.customer_words import build_notice, words_for_customer
+from voicesession.models import Phase
+from voicesession.serving import Problem
+from voicesession.tickets import new_ticket
+
+log = logging.getLogger(__name__)
+
+
+class CallRooms:
+    """The rooms of all calls."""
+
+    def __init__(self, rooms: RoomClient, calls: Calls) -> None:
+        self._rooms = rooms
+        self._calls = calls
+
+    async def make(self, memory: CallMemory, step: MakeRoom) -> CallMemory:
+        """Creates the room.
+
+        Raises:
+            LiveKitUnavailableError: it is not there; to be told, and tried again.
+        """
+        spec = step.session.spec
+        ticket = new_ticket(
+            spec.profile,
+            tenant=spec.tenant,
+            participant_identity=spec.participant_identity,
+            local_mode=spec.local_mode,
+            voice_session=memory.name,
+        )
+        try:
+            room = await self._rooms.create(memory.room, ticket, step.limits)
+        except LiveKitUnavailableError as error:
+            self._calls.keep(replace(memory, livekit_error=str(error)))
+            raise
+        return replace(memory, room_sid=room.sid, room_made_at=clock.now(), livekit_error=None)
+
+    async def ask(self, memory: CallMemory) -> CallMemory:
+        """Asks whether the agent is in the room; where LiveKit does not say, it is taken to be."""
+        asked_at = clock.now()
+        absent = memory.agent_absent
+        try:
+            absent = not await self._rooms.has_agent(memory.room)
+        except LiveKitUnavailableError as error:
+            log.warning(
+                "call %s: its pod is silent and LiveKit does not say whether it is there: %s", memory.name, error
+            )
+        return replace(memory, asked_livekit_at=asked_at, agent_absent=absent)
+
+    async def tell(self, memory: CallMemory, problem: Problem) -> None:
+        """Tells the customer in the room why there will be no agent; that they cannot be told is logged."""
+        notice = build_notice(problem.reason, words_for_customer(problem.reason, Phase.FAILED))
+        try:
+            await self._rooms.tell(memory.room, notice)
+        except LiveKitUnavailableError as error:
+            log.warning("call %s: the customer could not be told: %s", memory.name, error)
+
+    async def close(self, memory: CallMemory) -> CallMemory:
+        """Deletes the room, but not a later start of its name.
+
+        Raises:
+            LiveKitUnavailableError: it may still be there.
+        """
+        if memory.room:
+            await self._rooms.delete(memory.room, memory.room_sid)
+        return replace(memory, room_closed=True)

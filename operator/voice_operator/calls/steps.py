@@ -1,0 +1,239 @@
+"""What a decision about one call is made of, and what it may be: the view of the call, and the steps. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from voice_operator.calls.memory import CallMemory
+from voice_operator.pods.agent_pod import AgentPod, Trouble
+from voice_operator.pods.link_view import LinkView
+from voicesession.admission import AdmissionLimits
+from voicesession.conditions import Reason
+from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
+from voicesession.serving import Problem, Serving
+
+_EPOCH = datetime.min.replace(tzinfo=UTC)
+# What serves a call whose VoiceSession is gone.
+NO_SESSION = Problem(Reason.CALL_ENDED, "There is no VoiceSession.")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the operator's settings say about calls."""
+
+    no_pod_timeout: timedelta = timedelta(seconds=15)
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class CallView:
+    """Everything that a decision about one call depends on: what was just seen, and what is remembered."""
+
+    now: datetime
+    memory: CallMemory
+    terms: Terms = field(default_factory=Terms)
+    session: VoiceSession | None = None
+    known_deleted: bool = False  # the API server said that the VoiceSession is gone
+    serving: Serving | Problem = NO_SESSION
+    pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
+    link: LinkView | None = None  # to the last pod that it was connected to
+    rival: str | None = None  # the VoiceSession that has the right to the same room
+    limit: Problem | None = None  # why it may not begin now
+    line: str | None = None  # the pool in whose line it stands
+    pod_available: bool = False  # for it, with all that stand before it in that line served
+    trouble: Trouble | None = None  # why the pods of that pool do not start
+
+    @property
+    def pod(self) -> AgentPod | None:
+        """Returns the one of its pods that has the call."""
+        return choose_pod(self.pods, self.link)
+
+    @property
+    def gives_up_at(self) -> datetime:
+        """Returns when it has waited for a pod for as long as a customer does."""
+        return self.memory.waiting_since + self.terms.no_pod_timeout
+
+
+def choose_pod(pods: Sequence[AgentPod], link: LinkView | None) -> AgentPod | None:
+    """Returns the one pod that has the call: of the highest attempt, then of the oldest claim.
+
+    One that is over has it only if there is no other; by its own word, in `link`, it may be so before its kubelet's.
+    """
+    ended = link.pod_uid if link and link.ended else None
+
+    def rank(pod: AgentPod) -> tuple[bool, int, bool, datetime, str]:
+        is_over = pod.exit is not None or pod.uid == ended
+        return (is_over, -pod.attempt, pod.deleting, pod.claimed_at or _EPOCH, pod.uid)
+
+    return min(pods, key=rank, default=None)
+
+
+# The steps. Each is a value with all that its act needs beside the call's memory; the reconciler has an act for each.
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do before `until`, unless something happens."""
+
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Tell how it stands."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End it. `died`: the agent ended without closing its conversation."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+    refusal: Problem | None = None  # what the customer in the room is told
+    died: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The call counts from now on; limits bind it no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Create the call's room in LiveKit."""
+
+    session: VoiceSession
+    limits: EffectiveLimits
+
+
+@dataclass(frozen=True, slots=True)
+class JoinLine:
+    """Wait for a pod of this pool."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveLine:
+    """Wait no more for a pod of this pool."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskForPod:
+    """Have this pool start one more: none is ready for the call."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Claim a ready pod of the serving pool."""
+
+    session: VoiceSession
+    serving: Serving
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """Read the pod whose claim had no answer: nothing else may be claimed before that is known."""
+
+    pod_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPods:
+    """Read all pods of the call: the cache may lack one that another operator claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Give the call to its pod, or go on following it: to the pod both are the same.
+
+    `serving` None: what served it is gone, so it can only be followed.
+    """
+
+    session: VoiceSession
+    pod: AgentPod
+    serving: Serving | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskLiveKit:
+    """Ask whether the agent is still in the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskEnd:
+    """Ask the pod to end the call."""
+
+    pod: AgentPod
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """End and delete pods that the call must not, or does not, need any more."""
+
+    pods: tuple[AgentPod, ...]
+    reason: EndReason
+    lost: bool = False  # they were claimed and never accepted
+
+
+@dataclass(frozen=True, slots=True)
+class CloseConversation:
+    """Have the conversation closed of a call that another process finished, and perhaps nothing more."""
+
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRoom:
+    """Delete the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmGone:
+    """Ask the API server whether the VoiceSession that owns these pods is really gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Delete the finished VoiceSession."""
+
+    session: VoiceSession
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Nothing is left of it."""
+
+
+Act = (
+    WriteStatus
+    | Finish
+    | Begin
+    | MakeRoom
+    | JoinLine
+    | LeaveLine
+    | AskForPod
+    | Claim
+    | ReadBack
+    | ReadPods
+    | Connect
+    | AskLiveKit
+    | AskEnd
+    | Dismiss
+    | CloseConversation
+    | CloseRoom
+    | ConfirmGone
+    | Expire
+)
+Step = Rest | Act | Forget

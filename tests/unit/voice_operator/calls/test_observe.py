@@ -1,0 +1,303 @@
+"""What is known of a call, from what was seen of the cluster and what is remembered."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from testing.operator_objects import (
+    NOW,
+    UID,
+    ago,
+    finished_conditions,
+    joined_conditions,
+    make_pool,
+    make_profile,
+    make_raw_pod,
+    make_session,
+)
+from voice_operator.cache import Cache
+from voice_operator.calls.memory import CallMemory, Calls
+from voice_operator.calls.observe import World, observe, room_rank
+from voice_operator.calls.steps import NO_SESSION, CallView, Terms
+from voice_operator.pods.agent_pod import Trouble
+from voice_operator.pods.link_view import LinkState, LinkView
+from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.pools.waiting_line import Waiter
+from voicesession.admission import AdmissionLimits
+from voicesession.assignment import CallEnded, Joined
+from voicesession.conditions import Reason
+from voicesession.models import EndReason, VoiceSession
+from voicesession.names import is_valid_room
+from voicesession.serving import Problem, Serving
+
+POD_UID = "uid-of-pod-a"
+LINK = LinkView(POD_UID, LinkState.FOLLOWING, NOW)
+JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_told")
+
+
+class Here:
+    """A cluster as far as it was seen, and what is remembered of its calls."""
+
+    def __init__(self, *objects: VoiceSession | dict[str, Any], terms: Terms | None = None) -> None:
+        """`objects`: VoiceSessions, and Pods as the API server shows them."""
+        self.cache, self.calls = Cache(), Calls()
+        self.ready_pods = ReadyPods(self.cache)
+        self.cache.pods.on_change = self.ready_pods.update
+        self.troubles: dict[str, Trouble] = {}
+        self.terms = terms or Terms()
+        self.profile()
+        self._put("agentpools", make_pool().to_wire())
+        for each in objects:
+            self.put(each)
+
+    def put(self, what: VoiceSession | dict[str, Any], version: int = 1) -> None:
+        """Has a VoiceSession or a Pod seen."""
+        if isinstance(what, VoiceSession):
+            self._put("voicesessions", what.to_wire(), version)
+        else:
+            self.cache.pods.put(what)
+
+    def profile(self, version: int = 1, **spec: Any) -> None:
+        """Has the AgentProfile seen."""
+        self._put("agentprofiles", make_profile(**spec).to_wire(), version)
+
+    def look(self, uid: str = UID, link: LinkView | None = None, now: datetime = NOW) -> CallView:
+        """Looks at a call as the reconciler does: what was learned by it is kept."""
+        world = World(self.cache, self.calls, self.ready_pods, self.troubles, self.terms, b"k" * 32)
+        view = observe(world, self.calls.meet(uid, now), link, now)
+        self.calls.keep(view.memory)
+        return view
+
+    def remember(self, uid: str = UID, **fields: Any) -> None:
+        """Changes what is remembered of a call, as an act does."""
+        self.calls.keep(replace(self.calls.meet(uid, NOW), **fields))
+
+    def _put(self, plural: str, raw: dict[str, Any], version: int = 1) -> None:
+        self.cache.stores[plural].put({**raw, "metadata": {**raw["metadata"], "resourceVersion": str(version)}})
+
+
+def claimed(name: str = "pod-a", **fields: Any) -> dict[str, Any]:
+    return make_raw_pod(name, **{"call": UID, **fields})
+
+
+# What is recalled
+
+
+def test_a_call_that_is_seen_for_the_first_time_has_only_what_its_voicesession_says() -> None:
+    view = Here(make_session(profile="default", roomSid="RM_asked")).look()
+    assert view.memory == CallMemory(UID, 0, NOW, name="call", profile="default", room="room", room_sid="RM_asked")
+    assert isinstance(view.serving, Serving)
+    assert (view.pods, view.link, view.rival, view.limit, view.line) == ([], None, None, None, None)
+
+
+def test_looking_again_changes_nothing() -> None:
+    here = Here(make_session(), claimed())
+    assert here.look(link=LINK) == here.look(link=LINK)
+
+
+def test_calls_have_the_order_in_which_they_were_met() -> None:
+    here = Here(make_session(), make_session("second", uid="2", room="other"))
+    assert [here.look(uid).memory.arrival for uid in (UID, "2", UID)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("age", "since"), [(0.0, 0.0), (2.9, 0.0), (3.0, 3.0), (600.0, 600.0)])
+def test_a_call_arrived_now_or_when_an_older_voicesession_was_created(age: float, since: float) -> None:
+    """A creation is told in whole seconds."""
+    view = Here(make_session()).look(now=NOW + timedelta(seconds=age))
+    assert view.now - view.memory.arrived_at == timedelta(seconds=since)
+
+
+def test_a_room_of_the_operators_own_has_a_name_before_it_is_made_and_the_same_after_a_restart() -> None:
+    first, second = (Here(make_session(room=None)).look().memory.room for _ in range(2))
+    assert first == second
+    assert is_valid_room(first)
+
+
+@pytest.mark.parametrize(
+    ("session", "pods", "begun"),
+    [
+        (make_session(), [], False),
+        (make_session(), [claimed()], True),
+        (make_session(conditions=joined_conditions()), [], True),
+    ],
+)
+def test_a_call_that_another_process_gave_a_pod_has_begun(
+    session: VoiceSession, pods: list[dict[str, Any]], *, begun: bool
+) -> None:
+    assert Here(session, *pods).look().memory.begun == begun
+
+
+def test_a_call_that_another_process_finished_keeps_its_attempts_and_its_room_closed() -> None:
+    conditions = finished_conditions(Reason.AGENT_CRASHED)
+    memory = Here(make_session(conditions=conditions, status_attempts=2, status_room_sid="RM_1")).look().memory
+    assert (memory.claims, memory.room_sid, memory.room_closed) == (2, "RM_1", True)
+    assert not memory.conversation_settled
+
+
+# What is learned
+
+
+def test_the_last_pod_is_known_when_it_is_gone() -> None:
+    here = Here(make_session(), claimed(attempt=2))
+    assert here.look().pod is not None
+    here.cache.pods.remove("pod-a", POD_UID)
+    view = here.look()
+    assert view.pod is None
+    assert view.memory.last_pod is not None
+    assert (view.memory.last_pod.uid, view.memory.claims) == (POD_UID, 2)
+
+
+def test_what_a_pod_told_is_known_when_another_one_is_followed() -> None:
+    here = Here(make_session(), claimed())
+    assert not here.look(link=LINK).memory.accepted
+    here.look(link=replace(LINK, accepted=True, joined=JOINED))
+    memory = here.look(link=replace(LINK, pod_uid="another")).memory
+    assert (memory.accepted, memory.room_sid) == (True, "RM_told")
+
+
+def test_the_sid_that_the_voicesession_names_stays_the_rooms() -> None:
+    here = Here(make_session(roomSid="RM_asked"), claimed())
+    assert here.look(link=replace(LINK, accepted=True, joined=JOINED)).memory.room_sid == "RM_asked"
+
+
+def test_how_a_pod_ended_that_was_given_up_is_not_how_the_call_did() -> None:
+    here = Here(make_session(), claimed(), claimed("pod-b", attempt=2))
+    here.look()
+    here.remember(lost_pods=frozenset({POD_UID}))
+    assert {pod.name for pod in here.look().pods} == {"pod-a", "pod-b"}  # as long as it lives, it is to be dismissed
+    here.put(claimed(version=2, exit_code=0))
+    assert {pod.name for pod in here.look().pods} == {"pod-b"}
+
+
+def test_a_pod_that_says_it_has_ended_is_not_the_calls_while_another_lives() -> None:
+    here = Here(make_session(), claimed("pod-b"), claimed(attempt=2))
+    ended = replace(LINK, ended=CallEnded(at=NOW, reason=EndReason.SUPERSEDED))
+    for link, name in ((LINK, "pod-a"), (ended, "pod-b")):
+        pod = here.look(link=link).pod
+        assert pod is not None
+        assert pod.name == name
+
+
+# A VoiceSession that is gone
+
+
+def test_a_voicesession_that_was_never_seen_is_not_known_to_be_gone() -> None:
+    here = Here(claimed())
+    view = here.look()
+    assert (view.session, view.serving, view.known_deleted) == (None, NO_SESSION, False)
+    here.cache.sessions.remove("call", UID)  # as the API server says when it is asked
+    assert here.look().known_deleted
+
+
+def test_of_a_deleted_voicesession_the_room_is_still_known() -> None:
+    here = Here(make_session(roomSid="RM_asked"))
+    here.look()
+    here.cache.sessions.remove("call", UID)
+    view = here.look()
+    assert view.known_deleted
+    assert (view.memory.room, view.memory.room_sid) == ("room", "RM_asked")
+
+
+# The line
+
+
+def test_a_call_sees_the_line_it_stands_in_and_whether_there_is_a_pod_for_it() -> None:
+    here = Here(make_session(), make_raw_pod("warm"))
+    assert (here.look().line, here.look().pod_available) == (None, False)
+    here.ready_pods.join_line("default", Waiter("first", "default", 0))
+    here.ready_pods.join_line("default", Waiter(UID, "default", 1))
+    assert (here.look().line, here.look().pod_available) == ("default", False)
+    here.ready_pods.leave_line("first")
+    assert here.look().pod_available
+
+
+def test_why_a_pools_pods_do_not_start_concerns_those_who_wait_for_them() -> None:
+    here = Here(make_session())
+    here.troubles["default"] = Trouble(Reason.UNSCHEDULABLE, "0/3 nodes are available")
+    assert here.look().trouble is None
+    here.ready_pods.join_line("default", Waiter(UID, "default", 0))
+    assert here.look().trouble == here.troubles["default"]
+
+
+# Others
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [({"profile": "nobody"}, Reason.PROFILE_MISSING), ({"llmProvider": "x"}, Reason.PROVIDER_MISSING)],
+)
+def test_what_is_missing_for_a_call_is_seen(spec: dict[str, Any], reason: Reason) -> None:
+    serving = Here(make_session(**spec)).look().serving
+    assert isinstance(serving, Problem)
+    assert serving.reason is reason
+
+
+def calls_of_a_tenant(terms: Terms | None = None) -> Here:
+    """Two calls that began, one that did not yet, one that is over, and the one to look at."""
+    over = make_session("over", uid="4", room="4", tenant="acme", conditions=finished_conditions())
+    others = [make_session(uid, uid=uid, room=uid, tenant="acme") for uid in ("1", "2", "3")]
+    here = Here(make_session(tenant="acme"), *others, over, terms=terms)
+    for uid in ("1", "2", "3", "4"):
+        here.look(uid)
+        here.remember(uid, begun=uid != "3")
+    return here
+
+
+@pytest.mark.parametrize(("allowed", "exceeded"), [(None, False), (3, False), (2, True)])
+def test_a_profiles_limit_counts_the_calls_that_began_and_are_not_over(allowed: int | None, *, exceeded: bool) -> None:
+    here = calls_of_a_tenant()
+    here.profile(version=2, maxSessions=allowed)
+    assert (here.look().limit is not None) == exceeded
+
+
+@pytest.mark.parametrize(("allowed", "exceeded"), [(None, False), (3, False), (2, True)])
+def test_a_tenants_limit_counts_the_calls_that_began_and_are_not_over(allowed: int | None, *, exceeded: bool) -> None:
+    here = calls_of_a_tenant(Terms(admission=AdmissionLimits(tenant_max_sessions=allowed)))
+    assert (here.look().limit is not None) == exceeded
+
+
+def test_a_limit_does_not_concern_a_call_that_began() -> None:
+    here = calls_of_a_tenant(Terms(admission=AdmissionLimits(tenant_max_sessions=0)))
+    here.look()
+    here.remember(begun=True)
+    assert here.look().limit is None
+
+
+def rivals(*pods: dict[str, Any], **older: Any) -> Here:
+    """Two calls for one room, `older` and `call`; looks at both."""
+    first = make_session("older", uid="1", **older)
+    metadata = first.metadata.model_copy(update={"creation_timestamp": ago(60)})
+    here = Here(first.model_copy(update={"metadata": metadata}), make_session(), *pods)
+    here.look("1")
+    here.look()
+    return here
+
+
+def test_of_two_calls_for_one_room_the_older_has_it() -> None:
+    here = rivals()
+    assert (here.look("1").rival, here.look().rival) == (None, "older")
+
+
+def test_a_call_that_has_a_pod_or_may_have_one_in_this_moment_has_the_room() -> None:
+    here = rivals(claimed())
+    assert (here.look("1").rival, here.look().rival) == ("call", None)
+    here = rivals()
+    here.remember(unanswered_claim="pod-a")
+    assert (here.look("1").rival, here.look().rival) == ("call", None)
+
+
+def test_a_call_that_is_over_has_no_right_to_a_room() -> None:
+    here = rivals(conditions=finished_conditions())
+    assert (here.look("1").rival, here.look().rival) == ("call", None)
+
+
+def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_the_least_uid() -> None:
+    bound = make_session("bound", uid="9")
+    old = make_session("old", uid="8").model_copy(
+        update={"metadata": make_session(uid="8").metadata.model_copy(update={"creation_timestamp": ago(1)})}
+    )
+    first, second = make_session("first", uid="1"), make_session("second", uid="2")
+    ranked = sorted([(room_rank(each, bound=each is bound), each.metadata.uid) for each in (second, first, old, bound)])
+    assert [uid for _, uid in ranked] == ["9", "8", "1", "2"]
