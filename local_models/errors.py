@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from pydantic import ValidationError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -72,5 +72,5 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
     except Exception as error:
         known = to_api_error(error)
         if known.status == 500:
-            logger.exception("request failed", extra={"path": request.path})
+            log.exception("request failed", extra={"path": request.path})
         return build_error_response(known)

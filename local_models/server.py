@@ -19,7 +19,7 @@ from local_models.settings import LocalModelsSettings, Service
 if TYPE_CHECKING:
     from local_models.speech_api import SpeechApi
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MODELS: dict[Service, str] = {"stt": "whisper-tiny.en", "tts": "hibari", "chat": CHAT_MODEL}
 _PATHS: dict[Service, str] = {
@@ -80,11 +80,11 @@ class LocalModels:
                 await speech.load()
         except Exception:
             self._state = "failed"
-            logger.exception("the models could not be loaded")
+            log.exception("the models could not be loaded")
         else:
             self._state = "ready"
             seconds = round(time.perf_counter() - began, 1)
-            logger.info("ready", extra={"seconds": seconds, "services": self._settings.services})
+            log.info("ready", extra={"seconds": seconds, "services": self._settings.services})
 
     @web.middleware
     async def _observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -94,7 +94,7 @@ class LocalModels:
         path = resource.canonical if resource is not None else "unknown"
         self._metrics.requests.labels(path, str(response.status)).inc()
         if path.startswith("/v1/"):
-            logger.info(
+            log.info(
                 "request answered",
                 extra={
                     "method": request.method,

@@ -18,7 +18,7 @@ from local_models.settings import LocalModelsSettings
 from local_models.speech_to_text import Transcriber
 from local_models.text_to_speech import Synthesizer, split_pieces
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Two minutes of 48 kHz 16-bit mono.
 LARGEST_UPLOAD = 12 * 1024 * 1024
@@ -135,7 +135,7 @@ async def _stream(
             await response.write(piece)
     except QueueFullError:
         # Too late for an error body: a broken connection tells the client, an early end would not.
-        logger.warning("speech broken off: no turn for its next piece")
+        log.warning("speech broken off: no turn for its next piece")
         if request.transport is not None:
             request.transport.abort()
         return response

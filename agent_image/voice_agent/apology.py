@@ -17,7 +17,7 @@ APOLOGY = "I am sorry, something has gone wrong on our side. Please try again la
 _SUBSCRIBE_SECONDS = 3.0
 _QUEUE_MILLIS = 200
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def recorded_apology() -> bytes:
@@ -34,7 +34,7 @@ async def tell_customer(room: rtc.Room, reason: str, message: str) -> None:
         async with asyncio.timeout(2):
             await room.local_participant.publish_data(body, reliable=True, topic=DATA_TOPIC)
     except (PublishDataError, TimeoutError) as error:
-        _log.warning("the customer could not be told what went wrong", extra={"error": error})
+        log.warning("the customer could not be told what went wrong", extra={"error": error})
 
 
 async def speak(room: rtc.Room, pcm: bytes) -> None:

@@ -37,7 +37,7 @@ from voicesession.models import EndReason, Provider
 ANNOUNCE_SECONDS = 5.0
 HISTORY_SECONDS = 3.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Call:
@@ -99,7 +99,7 @@ class Call:
         ending = await self._ending
         # What the agent's code says of its end may quote the customer.
         detail = None if ending.by_code else ending.message or None
-        _log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
+        log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
         clocks.cancel()
         if ending.reason is EndReason.SUPERSEDED:
             # Somebody else is the agent now: no word, no row, no goodbye to LiveKit.
@@ -157,7 +157,7 @@ class Call:
             self._can_join = False
             self._fail(f"LiveKit refused the agent or could not be reached: {error.message}")
         except Exception as error:
-            _log.exception("the agent's code failed")
+            log.exception("the agent's code failed")
             self._fail(f"the agent's code failed: {type(error).__name__}")
 
     def _build_profile_call(self, code: ProfileCode | AgentCode) -> ProfileCall:
@@ -207,7 +207,7 @@ class Call:
             room_sid=self._assignment.room_sid,
         )
         self.events.emit(joined)
-        _log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
+        log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
         self._start(within(ANNOUNCE_SECONDS, self._announce(), "telling the room of the agent"))
         self._facts.joined_at = self._facts.last_activity_at = now
         self._conversation.begin()
@@ -261,7 +261,7 @@ class Call:
     def _on_clocks_done(self, clocks: asyncio.Task[None]) -> None:
         # Without its clocks a call would go on for ever.
         if not clocks.cancelled() and (error := clocks.exception()):
-            _log.error("the call's clocks failed", exc_info=error)
+            log.error("the call's clocks failed", exc_info=error)
             self._fail(f"the call's clocks failed: {type(error).__name__}")
 
     # ---- the agent session

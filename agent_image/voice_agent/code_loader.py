@@ -12,7 +12,7 @@ from types import ModuleType
 
 from livekit.agents import Agent, AgentServer, JobContext, JobProcess
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Entrypoint = Callable[[JobContext], Awaitable[None]]
 
@@ -111,7 +111,7 @@ def _import(module_name: str) -> ModuleType:
 def _tell(error: BaseException) -> None:
     # In its own words: before a call there are none of a customer's, and who wrote the code has to find the mistake.
     text = "".join(traceback.format_exception_only(error)).strip()
-    _log.error("the agent's code cannot be loaded", exc_info=error, extra={"reason": text})
+    log.error("the agent's code cannot be loaded", exc_info=error, extra={"reason": text})
 
 
 def _last_line(error: BaseException) -> str:

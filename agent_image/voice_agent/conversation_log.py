@@ -33,7 +33,7 @@ _WRONG_TOKEN = "VA001"  # noqa: S105
 _OLDER_ATTEMPT = "VA002"
 _ENDED = "VA003"
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class ConversationLog:
     def begin(self) -> None:
         """Starts to write, in the background; the conversation's row first."""
         if self._url is None:
-            _log.warning("there is no DATABASE_URL: this conversation is not kept")
+            log.warning("there is no DATABASE_URL: this conversation is not kept")
             self._done = True
             return
         self._wanted.set()
@@ -120,7 +120,7 @@ class ConversationLog:
             async with asyncio.timeout(timeout):
                 return await asyncio.shield(self._reading)
         except (psycopg.Error, OSError, TimeoutError) as error:
-            _log.error("the conversation so far could not be loaded", extra={"reason": _describe(error)})
+            log.exception("the conversation so far could not be loaded", extra={"reason": _describe(error)})
             return []
         finally:
             self._reading.cancel()
@@ -135,7 +135,7 @@ class ConversationLog:
             await asyncio.wait({self._task}, timeout=min(left, 0.5))
         await self.aclose()
         if self.unwritten:
-            _log.error("items of the conversation could not be written", extra={"items": self.unwritten})
+            log.error("items of the conversation could not be written", extra={"items": self.unwritten})
         return self._done and not self.unwritten
 
     def hurry(self, timeout: float) -> None:
@@ -152,7 +152,7 @@ class ConversationLog:
             if not self._task.done():
                 return
             if not self._task.cancelled() and (error := self._task.exception()):
-                _log.error("the writer of the conversation failed", exc_info=error)
+                log.error("the writer of the conversation failed", exc_info=error)
         await self._disconnect()
 
     async def _read_history(self) -> list[dict[str, Any]]:
@@ -171,13 +171,13 @@ class ConversationLog:
                 async with asyncio.timeout(WRITE_SECONDS):
                     await self._write_waiting()
                 failures = 0
-            except _GivenUpError as error:
-                _log.error("the conversation is not written any more", extra={"error": error})
+            except _GivenUpError:
+                log.exception("the conversation is not written any more")
                 return
             except (psycopg.Error, OSError, TimeoutError) as error:
                 failures += 1
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-                _log.warning(
+                log.warning(
                     "the database cannot be written",
                     extra={"reason": _describe(error), "items": len(self._waiting)},
                 )
@@ -215,7 +215,7 @@ class ConversationLog:
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(rows) == 1:
                 self._lost += 1
-                _log.error("an item was refused by the database and is lost", extra={"reason": _describe(error)})
+                log.exception("an item was refused by the database and is lost", extra={"reason": _describe(error)})
                 return
             for row in rows:
                 await self._append(connection, [row])

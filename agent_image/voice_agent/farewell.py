@@ -35,7 +35,7 @@ FLUSH_SECONDS = 75.0
 # Kubernetes kills a pod 15 s after it told it to stop.
 SHUTDOWN_SECONDS = 12.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Haste:
@@ -146,7 +146,7 @@ class Farewell:
             async with asyncio.timeout(3):
                 frame = await session.tts.synthesize(APOLOGY).collect()
         except Exception as error:
-            _log.warning("the apology could not be synthesized", extra={"error": error})
+            log.warning("the apology could not be synthesized", extra={"error": error})
             return None
         return bytes(frame.data) if frame.sample_rate == 24_000 and frame.num_channels == 1 else None
 
@@ -171,6 +171,6 @@ async def within(seconds: float, work: Any, what: str) -> None:
         async with asyncio.timeout(seconds):
             await work
     except TimeoutError:
-        _log.warning("a step took too long and was given up", extra={"step": what, "seconds": seconds})
+        log.warning("a step took too long and was given up", extra={"step": what, "seconds": seconds})
     except Exception:
-        _log.exception("a step failed", extra={"step": what})
+        log.exception("a step failed", extra={"step": what})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _Argument = TypeVar("_Argument")
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class NoLiveKitSecretError(RuntimeError):
@@ -127,10 +127,10 @@ class CallContext(JobContext):
         done, late = await asyncio.wait(tasks, timeout=timeout)
         for task in late:
             task.cancel()
-            _log.warning("a shutdown callback took too long and was cancelled", extra={"seconds": timeout})
+            log.warning("a shutdown callback took too long and was cancelled", extra={"seconds": timeout})
         for task in done:
             if not task.cancelled() and (error := task.exception()):
-                _log.error("a shutdown callback failed", exc_info=error)
+                log.error("a shutdown callback failed", exc_info=error)
 
     async def clean_up(self) -> None:
         """Ends what the code left running, and frees the context's resources."""

@@ -19,7 +19,7 @@ from voicesession.models import EndReason
 # Whoever follows the stream has this long to read its last line.
 _LAST_LINE_SECONDS = 1.5
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class AssignedElsewhereError(Exception):
@@ -104,7 +104,7 @@ class Pod:
         provider = self._workshop.shelf.provider(assignment.provider)
         self._workshop.spoken.stop()
         self._on_assigned(assignment)
-        _log.info("the call is taken")
+        log.info("the call is taken")
         self._call = Call(assignment, provider, self._workshop)
         self._key = assignment.key()
         self._call.events.emit(Accepted(at=clock.now()))
@@ -116,7 +116,7 @@ class Pod:
             ending = await call.run()
         except Exception as error:
             # Not an end but a crash: leave without a goodbye, so that a successor can take the room over.
-            _log.exception("the call crashed")
+            log.exception("the call crashed")
             self._write_message("crash", f"the agent runtime failed: {type(error).__name__}")
             self._leave(1)
             return

@@ -31,7 +31,7 @@ from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTakin
 NEWS_SECONDS = 0.04
 _MCP_SECONDS = 15.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,8 @@ async def add_mcp_tools(agent: Agent, servers: Sequence[McpServer]) -> None:
             async with asyncio.timeout(_MCP_SECONDS):
                 await toolset.setup()
                 await agent.update_tools([*agent.tools, toolset])
-        except Exception as error:
-            words = {"server": server.name, "error": error}
-            _log.error("the tools of an MCP server are missing", extra=words)
+        except Exception:
+            log.exception("the tools of an MCP server are missing", extra={"server": server.name})
 
 
 def _import_mcp() -> Any:

@@ -17,7 +17,7 @@ from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 
 LARGEST_BODY = 512 * 1024
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _Body = TypeVar("_Body", bound=Model)
 
 
@@ -116,8 +116,8 @@ async def _answer_refusals(
     try:
         return await handler(request)
     except Refusal as refusal:
-        words = {"method": request.method, "path": request.path, "status": refusal.status, "detail": refusal.detail}
-        _log.warning("request refused", extra=words)
+        fields = {"method": request.method, "path": request.path, "status": refusal.status, "detail": refusal.detail}
+        log.warning("request refused", extra=fields)
         problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
         return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from livekit.agents import AgentSession
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def keep_shut() -> None:
@@ -28,7 +28,7 @@ def keep_shut() -> None:
     @functools.wraps(start)
     async def start_without_host(self: AgentSession[Any], *arguments: Any, **options: Any) -> Any:
         if options.get("session_host") is True:
-            _log.warning("session_host=True is not obeyed: anyone in the room could read and drive this agent")
+            log.warning("session_host=True is not obeyed: anyone in the room could read and drive this agent")
         return await start(self, *arguments, **{**options, "session_host": False})
 
     AgentSession.start = start_without_host  # type: ignore[method-assign]

@@ -35,7 +35,7 @@ _PARTS = {
     "realtime_model_error": "realtime",
 }
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,7 +95,7 @@ class SessionWatch:
         if getattr(event.error, "recoverable", False) and not is_hopeless:
             return
         self.trouble = describe_trouble(event, self.provider)
-        _log.error("a model failed", extra={"detail": self.trouble})
+        log.error("a model failed", extra={"detail": self.trouble})
         if is_hopeless:
             self.on_end(Ending(EndReason.ERROR, self.trouble))
 

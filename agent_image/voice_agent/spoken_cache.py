@@ -15,7 +15,7 @@ LARGEST_BYTES = 40 * SAMPLE_RATE * 2
 _MOST_TEXTS = 16
 _SYNTHESIS_SECONDS = 30.0
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 Synthesize = Callable[[Greeting], Awaitable[bytes]]
 
@@ -55,7 +55,7 @@ class SpokenCache:
                     pcm = await self._synthesize(text)
             except Exception as error:
                 # Whatever a provider does wrong, the call can still speak live.
-                _log.warning("a greeting could not be prepared", extra={"provider": text.provider, "error": error})
+                log.warning("a greeting could not be prepared", extra={"provider": text.provider, "error": error})
                 continue
             if sum(map(len, self._spoken.values())) + len(pcm) <= LARGEST_BYTES:
                 self._spoken[text] = pcm

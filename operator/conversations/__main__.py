@@ -8,7 +8,7 @@ from conversations.settings import MigrationSettings
 from conversations.write_key import ConversationKeyError
 from voice_telemetry.start import start
 
-logger = logging.getLogger("conversations")
+log = logging.getLogger("conversations")
 
 
 def main(arguments: list[str]) -> int:
@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> int:
     settings = start("conversations", MigrationSettings)
     try:
         run_migrations(settings)
-    except (MigrationError, ConversationKeyError) as error:
-        logger.error("the database is not migrated", extra={"error": error})  # noqa: TRY400 - its text says it all
+    except (MigrationError, ConversationKeyError):
+        log.exception("the database is not migrated")
         return 1
     return 0
 

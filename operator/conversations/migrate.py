@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from conversations.settings import MigrationSettings
 from conversations.write_key import hmac_pads, load_conversation_key
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
 CONNECT_SECONDS = 5
@@ -50,7 +50,7 @@ def run_migrations(settings: MigrationSettings) -> None:
             _check_agents_make_nothing(connection)
     finally:
         engine.dispose()
-    logger.info("the database is migrated")
+    log.info("the database is migrated")
 
 
 def build_engine(url: str) -> Engine:
@@ -82,7 +82,7 @@ def wait_for_database(engine: Engine, seconds: float) -> Connection:
                     f"no connection to {where} within {seconds:.0f} s: {reason}. Check that it runs, that a "
                     "NetworkPolicy lets this pod reach it, and the user and password in DATABASE_URL"
                 ) from error
-            logger.info(
+            log.info(
                 "waiting for the database",
                 extra={"waitedSeconds": round(waited), "timeoutSeconds": seconds, "reason": reason},
             )

@@ -84,8 +84,9 @@ class Store(Generic[T]):
             value = self._parse(raw)
         except ValidationError as error:
             # Written by a newer release, or past the CRD's rules: no reason to stop serving the others.
-            wrong = error.errors(include_url=False, include_input=False)[:3]  # without what a customer's backend sent
-            log.error("%s %s cannot be read and is ignored: %s", raw.get("kind"), name, wrong)  # noqa: TRY400
+            wrong = error.errors(include_url=False, include_input=False, include_context=False)[:3]
+            fields = {"kind": raw.get("kind"), "object": name, "wrong": wrong}  # without what a customer's backend sent
+            log.error("an object cannot be read and is ignored", extra=fields)  # noqa: TRY400 - the error holds them
             return
         before = self._values.get(name)
         self._unindex(name, before)

@@ -45,7 +45,7 @@ async def follow(source: Source, plural: str, store: Store[Any], on_restart: Cal
             on_restart("expired")
         except (KubernetesError, KubernetesUnavailableError) as error:
             on_restart("error")
-            log.warning("watching %s again in %.1f s: %s", plural, pause, error)
+            log.warning("watching again soon", extra={"plural": plural, "retrySeconds": pause, "error": error})
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, _LONGEST_PAUSE)
 

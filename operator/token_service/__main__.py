@@ -21,7 +21,7 @@ from token_service.settings import TokenServiceSettings
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
 
-logger = logging.getLogger("token_service")
+log = logging.getLogger("token_service")
 
 # Between saying "not ready" and closing the door: Services need a moment to send callers elsewhere.
 _DRAIN_SECONDS = 3.0
@@ -67,10 +67,10 @@ async def serve(settings: TokenServiceSettings, authenticator: Authenticator) ->
         async with serving(health, settings.health_port, settings.host):
             serving_public = asyncio.create_task(public.serve())
             waiting = asyncio.create_task(ending.wait())
-            logger.info("serving", extra={"port": settings.port, "healthPort": settings.health_port})
+            log.info("serving", extra={"port": settings.port, "healthPort": settings.health_port})
             await asyncio.wait([serving_public, waiting, following], return_when=asyncio.FIRST_COMPLETED)
             if ending.is_set():
-                logger.info("ending: no new callers from now on", extra={"drainSeconds": _DRAIN_SECONDS})
+                log.info("ending: no new callers from now on", extra={"drainSeconds": _DRAIN_SECONDS})
                 await asyncio.sleep(_DRAIN_SECONDS)
             waiting.cancel()
             public.should_exit = True

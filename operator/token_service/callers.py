@@ -11,7 +11,7 @@ from typing import Protocol
 from token_service.problems import HttpProblem
 from token_service.settings import TokenServiceSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _LINE = re.compile(r"(?P<name>[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?):(?:sha256:)?(?P<hash>[0-9a-fA-F]{64})")
 _RELOAD_SECONDS = 10.0
@@ -74,13 +74,13 @@ class ApiKeys:
             if self._path.stat().st_mtime != self._read_at:
                 self._load()
         except (OSError, ValueError) as error:
-            logger.error("API keys stay as they are: %s", error)  # noqa: TRY400 - no traceback for a typing mistake
+            log.exception("API keys stay as they are", extra={"reason": str(error)})
 
     def _load(self) -> None:
         modified = self._path.stat().st_mtime
         self._names = parse_api_keys(self._path.read_text())
         self._read_at = modified
-        logger.info("API keys read: %d of %d tenants", len(self._names), len(set(self._names.values())))
+        log.info("API keys read", extra={"keys": len(self._names), "tenants": len(set(self._names.values()))})
 
 
 def parse_api_keys(text: str) -> dict[str, str]:
@@ -107,7 +107,7 @@ def build_authenticator(settings: TokenServiceSettings) -> Authenticator:
     """Returns what the settings ask for, and says loudly when that is nothing."""
     if settings.auth_mode == "api-key" and settings.api_keys_file is not None:
         return ApiKeys(settings.api_keys_file)
-    logger.warning(
+    log.warning(
         "AUTH_MODE=none: ANYBODY WHO REACHES THIS SERVICE CAN START CALLS. For a demo on your own machine only; "
         "set AUTH_MODE=api-key for anything else."
     )

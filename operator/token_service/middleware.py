@@ -15,8 +15,7 @@ from token_service.metrics import REQUESTS
 from token_service.problems import HttpProblem, build_problem, internal_error
 from voice_telemetry.logs import log_context
 
-logger = logging.getLogger("token_service.access")
-failures = logging.getLogger("token_service.failures")
+log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY_SECONDS = 10.0
@@ -81,7 +80,7 @@ class OwnMistakes:
         try:
             await self._app(scope, receive, note)
         except Exception:
-            failures.exception("request failed")
+            log.exception("request failed")
             if not answered:
                 await build_problem(internal_error(), scope["path"], scope["request_id"])(scope, receive, send)
 
@@ -150,7 +149,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 def _record(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "") or "other"
     REQUESTS.labels(scope["method"], route, str(status)).observe(seconds)
-    logger.info(
+    log.info(
         "request answered",
         extra={
             "method": scope["method"],

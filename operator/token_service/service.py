@@ -18,8 +18,9 @@ from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Refuse
+from voicesession.models import VoiceSession
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Cluster(Source, Protocol):
@@ -66,6 +67,12 @@ class Service:
         caller = self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
         add_to_log_context(tenant=caller.tenant)
         return caller
+
+    def keep_created(self, raw: Raw) -> None:
+        """Takes in a VoiceSession that this request has just created; the request's log lines name it from now on."""
+        self.cache.sessions.put(raw)
+        add_to_log_context(**VoiceSession.model_validate(raw).log_fields)
+        log.info("VoiceSession created")
 
     def require_cache(self) -> None:
         """Makes sure that the cluster's objects are known.

@@ -13,13 +13,14 @@ from token_service.callers import read_bearer
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import CallState, Transcript, TranscriptItem
 from token_service.service import Service
+from voice_telemetry.logs import add_to_log_context
 from voicesession import clock
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.customer_words import retry_after, words_for_customer
 from voicesession.models import AgentProfileSpec, Phase, VoiceSession
 from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # After the longest call that its profile allows, a customer can still read what was said for this long.
 _READING_TIME = timedelta(hours=1)
@@ -49,7 +50,7 @@ def build_session_router(service: Service) -> APIRouter:
             try:
                 service.cache.sessions.put(await service.cluster.end_session(session.metadata.name))
             except NotFoundError:
-                logger.info("the VoiceSession to end is gone already")
+                log.info("the VoiceSession to end is gone already")
             except (KubernetesError, KubernetesUnavailableError) as error:
                 raise _kubernetes_away(error) from error
         return Response(status_code=204)
@@ -65,7 +66,7 @@ def build_session_router(service: Service) -> APIRouter:
         try:
             items = await service.transcripts.read_transcript(session.metadata.uid)
         except ConversationsUnavailableError as error:
-            logger.warning("transcript not read: %s", error)
+            log.warning("transcript not read", extra={"error": error})
             raise unavailable("The database of conversations", 5) from error
         return Transcript(items=[_build_item(item) for item in items])
 
@@ -118,9 +119,12 @@ class _Owner:
     async def find_session(self) -> VoiceSession | None:
         """Returns the newest call in the room, or None where there is none of this owner's."""
         mine = [each for each in await self._list_sessions() if self._owns(each)]
-        return max(
+        newest = max(
             mine, key=lambda each: (each.metadata.creation_timestamp or clock.now(), each.metadata.name), default=None
         )
+        if newest is not None:
+            add_to_log_context(**newest.log_fields)
+        return newest
 
     def find_refusal(self) -> CallState | None:
         """Returns why this customer's room would be refused, judged by the ticket that the token carries.
@@ -196,5 +200,5 @@ def _not_there() -> HttpProblem:
 
 
 def _kubernetes_away(error: Exception) -> HttpProblem:
-    logger.warning("VoiceSessions not reached: %s", error)
+    log.warning("VoiceSessions not reached", extra={"error": error})
     return unavailable("Kubernetes")

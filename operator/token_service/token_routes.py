@@ -14,12 +14,13 @@ from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.schemas import ConnectionDetails, Profiles, TokenRequest, TokenResponse
 from token_service.service import Service, no_place
 from token_service.wanted_call import WantedCall, decide_call, list_choices
+from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
 from voicesession.names import short_hash
 from voicesession.tickets import CallTicket, TicketError, parse_ticket
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # The token travels in a URL, and proxies commonly end URLs at 8 KiB.
 _TOKEN_CHARACTERS = 7000
@@ -131,6 +132,7 @@ def _decide(
         # Known backends choose freely; what customers' own clients may ask for is public.
         allow_hidden_profiles=private and caller.tenant is not None,
     )
+    add_to_log_context(room=wanted.customer.room, profile=wanted.profile.metadata.name)
     return wanted, names
 
 
@@ -177,12 +179,12 @@ async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> Non
             wanted.customer.room, ticket, wanted.profile.spec.limits, wanted.customer.max_participants
         )
     except LiveKitUnavailableError as error:
-        logger.warning("no room created: %s", error)
+        log.warning("no room created", extra={"error": error})
         raise unavailable("LiveKit") from error
     _check_new(room, ticket)
     body = build_voice_session(ticket.voice_session or "", room.name, room.sid, ticket, wanted.variables)
     try:
-        service.cache.sessions.put(await service.cluster.create_session(body))
+        service.keep_created(await service.cluster.create_session(body))
     except ConflictError:
         await _check_same_call(service, body["metadata"]["name"], room)
     except (KubernetesError, KubernetesUnavailableError) as error:
@@ -216,11 +218,11 @@ async def _delete_room(service: Service, room: str) -> None:
         await service.rooms.delete(room)
     except LiveKitUnavailableError as error:
         # Its ticket names a VoiceSession that does not exist, so the operator's poll will close it.
-        logger.warning("room without VoiceSession is left to the poll: %s", error)
+        log.warning("room without VoiceSession is left to the poll", extra={"error": error})
 
 
 def _kubernetes_away(error: Exception) -> HttpProblem:
-    logger.warning("no VoiceSession created: %s", error)
+    log.warning("no VoiceSession created", extra={"error": error})
     return unavailable("Kubernetes")
 
 

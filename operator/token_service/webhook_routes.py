@@ -12,6 +12,7 @@ from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.service import Service
 from token_service.webhooks import RoomEvent, WebhookError, read_webhook
+from voice_telemetry.logs import add_to_log_context
 from voicesession import clock
 from voicesession.admission import (
     REJECTED,
@@ -24,7 +25,7 @@ from voicesession.admission import (
     decide_admission,
 )
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Webhooks come within milliseconds. An older one may be a replay, so LiveKit is asked whether it is still true.
 _FRESH = timedelta(seconds=10)
@@ -60,6 +61,7 @@ def build_webhook_router(service: Service) -> APIRouter:
             WEBHOOKS.labels("ignored").inc()
             return Response()
         service.require_cache()
+        add_to_log_context(room=event.room.name, event=event.kind)
         try:
             await _handle(service, event)
         except LiveKitUnavailableError as error:
@@ -77,7 +79,7 @@ def _is_about_a_customer(event: RoomEvent) -> bool:
 
 def _try_again(what: str, error: Exception) -> HttpProblem:
     WEBHOOKS.labels("failed").inc()
-    logger.warning("webhook not handled: %s", error)
+    log.warning("webhook not handled", extra={"error": error})
     return unavailable(what)
 
 
@@ -108,11 +110,11 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
     match decision:
         case Refuse() if customer_is_there:
             ADMISSIONS.labels(decision.reason).inc()
-            logger.info("room turned away: %s", decision.reason)
+            log.info("room turned away", extra={"reason": decision.reason})
             await service.rooms.turn_away(room, decision, just_arrived=True)
         case Refuse():
             # Its customer could not hear why yet. Their arrival, some 100 ms later, is the next event.
-            logger.info("room will be turned away: %s", decision.reason)
+            log.info("room will be turned away", extra={"reason": decision.reason})
         case NotOurs():
             ADMISSIONS.labels("not-ours").inc()
         case AlreadyServed():
@@ -121,13 +123,13 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
 
 async def _create(service: Service, body: dict[str, Any]) -> Refuse | AlreadyServed | None:
     try:
-        service.cache.sessions.put(await service.cluster.create_session(body))
+        service.keep_created(await service.cluster.create_session(body))
     except ConflictError:
         # Named by the room's sid: another replica, an earlier webhook or the poll made the same one.
         return AlreadyServed(body["metadata"]["name"], finished=False)
-    except KubernetesError as error:
+    except KubernetesError:
         # Repeating it would not help: the API server has understood and refused.
-        logger.error("VoiceSession rejected: %s", error)  # noqa: TRY400 - the API server's words say it all
+        log.exception("VoiceSession rejected")
         return REJECTED
     ADMISSIONS.labels("admitted").inc()
     return None

@@ -48,7 +48,7 @@ _MOST_FRAMES = 12
 _SHORTEST_SECRET = 8
 _TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _process: dict[str, object] = {}
 _context: ContextVar[Mapping[str, object]] = ContextVar("log context", default=MappingProxyType({}))
@@ -184,7 +184,7 @@ def _frames(traceback: TracebackType | None) -> list[str]:
 def _tell_uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
     if error is None or issubclass(kind, KeyboardInterrupt | SystemExit):
         return
-    _log.critical("an error was caught by nobody", exc_info=(kind, error, traceback))
+    log.critical("an error was caught by nobody", exc_info=(kind, error, traceback))
 
 
 def _tell_warning(
@@ -197,4 +197,4 @@ def _tell_warning(
 ) -> None:
     # Its text is left out: pydantic's quote the values that they warn of.
     where = f"{Path(filename).parent.name}/{Path(filename).name}:{lineno}"
-    _log.warning("a warning of Python's", extra={"warning": category.__name__, "at": where})
+    log.warning("a warning of Python's", extra={"warning": category.__name__, "at": where})

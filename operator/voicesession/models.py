@@ -148,6 +148,17 @@ class VoiceSession(Model):
     spec: VoiceSessionSpec
     status: VoiceSessionStatus = Field(default_factory=VoiceSessionStatus)
 
+    @property
+    def log_fields(self) -> dict[str, str | None]:
+        """Returns what names the call in a line of any log."""
+        return {
+            "session": self.metadata.uid,
+            "voicesession": self.metadata.name,
+            "room": self.spec.room or self.status.room,
+            "tenant": self.spec.tenant,
+            "profile": self.spec.profile,
+        }
+
 
 class SecretRef(Model):
     """A key of a Secret in the release's namespace."""

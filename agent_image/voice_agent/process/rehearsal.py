@@ -24,7 +24,7 @@ _CHUNK = (
     '[{"index": 0, "delta": {"role": "assistant", "content": "Yes."}, "finish_reason": null}]}'
 )
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 async def rehearse() -> None:
@@ -35,7 +35,7 @@ async def rehearse() -> None:
                 await _rehearse_connection()
                 await _rehearse_models()
         except Exception:
-            _log.exception("the rehearsal failed; the first call will be slower")
+            log.exception("the rehearsal failed; the first call will be slower")
 
 
 async def _rehearse_connection() -> None:

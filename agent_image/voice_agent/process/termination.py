@@ -14,7 +14,7 @@ CODE_IMPORT_FAILED = "CodeImportFailed"
 _LARGEST_BYTES = 4096
 _LONGEST_MESSAGE = 1000
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def write_termination_message(file: Path, reason: str, message: str = "") -> None:
@@ -23,8 +23,8 @@ def write_termination_message(file: Path, reason: str, message: str = "") -> Non
     text = TerminationMessage(reason=reason, message=message).model_dump_json(by_alias=True)
     try:
         file.write_bytes(text.encode()[:_LARGEST_BYTES])
-    except OSError as error:
-        _log.error("the termination message could not be written", extra={"file": file, "reason": error.strerror})
+    except OSError:
+        log.exception("the termination message could not be written", extra={"file": file})
 
 
 def leave(code: int) -> NoReturn:

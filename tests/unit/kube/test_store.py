@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kube.store import Store
+from voice_telemetry.logs import JsonFormatter
 from voicesession.models import VoiceSession
 
 Change = tuple[str | None, str | None]
@@ -107,8 +108,9 @@ def test_an_object_that_cannot_be_read_is_told_without_its_words_and_hides_no_ot
     unreadable = {"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "secret words"}}
     sessions.resync([unreadable, {**raw("good", 2), "spec": {}}], version=2)
     assert list(sessions.by_name) == ["good"]
-    assert "VoiceSession bad cannot be read" in caplog.text
-    assert "secret words" not in caplog.text
+    (told,) = (JsonFormatter({"kube"}).format(record) for record in caplog.records)
+    assert '"kind": "VoiceSession", "object": "bad"' in told
+    assert "secret words" not in caplog.text + told
 
 
 def test_an_object_that_can_be_read_no_more_stays_as_it_was() -> None:
