@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Page, Raw
 from testing.waiting import WAIT_SECONDS
 from voicesession import clock
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
@@ -87,13 +87,20 @@ class FakeCluster:
     async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
         """As `Cluster`."""
         self._answer("list")
+        return self._list(plural, label_selector), self._version
+
+    async def list_pages(self, plural: str) -> AsyncIterator[Page]:
+        """As `Cluster`, in one page."""
+        self._answer("list")
+        yield self._list(plural), self._version
+
+    def _list(self, plural: str, label_selector: str = "") -> list[Raw]:
         name, _, value = label_selector.partition("=")
-        found = [
+        return [
             copy.deepcopy(each)
             for each in self._objects[plural].values()
             if not name or each["metadata"]["labels"].get(name) == value
         ]
-        return found, self._version
 
     async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
         """As `Cluster`; nothing can happen between a list and its watch, since both run in one event loop."""

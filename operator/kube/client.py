@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from kubernetes.aio import client, config
 from voicesession.names import GROUP, POOL_LABEL, SESSION_LABEL, VERSION, VOICE_SESSIONS
 
 Raw = dict[str, Any]
+# Part of a list, and the list's resource version.
+Page = tuple[list[Raw], int]
 OnResponse = Callable[[str, int], object]
 
 _JSON = "application/json"
@@ -25,6 +29,8 @@ _PAGE = 250
 _WATCH_SECONDS = 300
 # A silent watch is dead, or there is nothing to tell: bookmarks come only while anything of the kind changes.
 _SILENCE_SECONDS = 60.0
+# How long an API server that has no time is left alone where it does not say.
+_THROTTLED_SECONDS = 1.0
 
 
 class KubernetesError(Exception):
@@ -57,7 +63,11 @@ class InvalidError(KubernetesError):
 
 
 class KubernetesUnavailableError(Exception):
-    """No answer, or one of 5xx or 429: whether the request took effect is unknown."""
+    """No answer, or one of 5xx: whether the request took effect is unknown."""
+
+
+class ThrottledError(KubernetesUnavailableError):
+    """The API server has more to do than it can (429), and has done nothing of this request."""
 
 
 _REFUSALS: dict[int, type[KubernetesError]] = {
@@ -103,8 +113,12 @@ class KubernetesApi:
         kubeconfig: Path | None = None,
         timeout_seconds: float = _TIMEOUT_SECONDS,
         on_response: OnResponse = lambda _method, _status: None,
+        request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
     ) -> Self:
-        """Returns a client: of the pod's own service account, or by `kubeconfig` where one is given."""
+        """Returns a client: of the pod's own service account, or by `kubeconfig` where one is given.
+
+        `request_class`: what aiohttp sends requests by.
+        """
         configuration = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(str(kubeconfig), client_configuration=configuration)
@@ -112,7 +126,7 @@ class KubernetesApi:
             config.load_incluster_config(client_configuration=configuration)
         configuration.connection_pool_maxsize = 0  # no limit of our own: the API server has its own fairness
         # aiohttp would look for proxies and a .netrc in a thread before each request.
-        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.client_session_kwargs = {"trust_env": False, "request_class": request_class}
         return cls(client.ApiClient(configuration), namespace, timeout_seconds, on_response)
 
     async def close(self) -> None:
@@ -135,11 +149,15 @@ class KubernetesApi:
 
     async def list_pods(self) -> tuple[list[Raw], int]:
         """Returns all agent pods and the list's resource version."""
-        return await self._list(self._core("pods"), POOL_LABEL)
+        return await _collect(self.list_pod_pages())
 
-    async def list_pods_of(self, session_uid: str) -> list[Raw]:
-        """Returns the pods that this VoiceSession has claimed."""
-        return (await self._list(self._core("pods"), f"{SESSION_LABEL}={session_uid}"))[0]
+    def list_pod_pages(self, label_selector: str = POOL_LABEL) -> AsyncIterator[Page]:
+        """Yields all agent pods, or those with these labels, in pages, each with the list's resource version."""
+        return self._list(self._core("pods"), label_selector)
+
+    async def list_pods_of(self, *session_uids: str) -> list[Raw]:
+        """Returns the pods that these VoiceSessions have claimed."""
+        return (await _collect(self.list_pod_pages(f"{SESSION_LABEL} in ({','.join(session_uids)})")))[0]
 
     async def get_pod(self, name: str) -> Raw:
         """Returns a Pod as the API server holds it now."""
@@ -170,7 +188,11 @@ class KubernetesApi:
 
     async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[Raw], int]:
         """Returns all objects of one of our kinds, or those with these labels, and the list's resource version."""
-        return await self._list(self._ours(plural), label_selector)
+        return await _collect(self._list(self._ours(plural), label_selector))
+
+    def list_pages(self, plural: str) -> AsyncIterator[Page]:
+        """Yields all objects of one of our kinds in pages, each with the list's resource version."""
+        return self._list(self._ours(plural))
 
     async def get_session(self, name: str) -> Raw:
         """Returns a VoiceSession as the API server holds it now."""
@@ -205,6 +227,30 @@ class KubernetesApi:
         """Creates a Kubernetes Event."""
         await self.request("POST", self._core("events"), event)
 
+    # Leases
+
+    async def get_lease(self, name: str) -> Raw:
+        """Returns a Lease."""
+        return await self.request("GET", self._leases(name))
+
+    async def create_lease(self, lease: Raw) -> Raw:
+        """Creates a Lease.
+
+        Raises:
+            ConflictError: there is one of this name.
+        """
+        return await self.request("POST", self._leases(), lease)
+
+    async def replace_lease(self, lease: Raw) -> Raw:
+        """Writes a Lease, provided that it is still at the resource version in `lease`.
+
+        Raises:
+            ConflictError: it is not.
+        """
+        return await self.request("PUT", self._leases(lease["metadata"]["name"]), lease)
+
+    # Watches
+
     async def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
         """Yields watch events, bookmarks included, until the API server ends the watch or is silent for a minute.
 
@@ -235,18 +281,25 @@ class KubernetesApi:
     async def request(self, method: str, path: str, body: Any = None, content_type: str = _JSON) -> Raw:
         """Sends one request and returns the answer; the methods above say what there is to ask for.
 
+        Where the API server has no time it is asked again when it wants to be, as long as the request may take at all.
+
         Raises:
             KubernetesError: it was refused.
             KubernetesUnavailableError: there was no answer.
         """
-        what = f"{method} {path}"
-        with _told_as_unavailable(what):
-            response = await self._send(method, path, body, content_type, aiohttp.ClientTimeout(total=self._timeout))
-            data = await response.read()
-            if response.status < 300:
-                answer: Raw = json.loads(data)
-                return answer
-        raise _to_error(response.status, f"{what}: {_read_message(data)}")
+        what, deadline = f"{method} {path}", time.monotonic() + self._timeout
+        while True:
+            with _told_as_unavailable(what):
+                timeout = aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.01))  # 0 would be for ever
+                response = await self._send(method, path, body, content_type, timeout)
+                data = await response.read()
+                if response.status < 300:
+                    answer: Raw = json.loads(data)
+                    return answer
+            pause = _read_pause(response) if response.status == 429 else None
+            if pause is None or time.monotonic() + pause > deadline:
+                raise _to_error(response.status, f"{what}: {_read_message(data)}")
+            await asyncio.sleep(pause)
 
     def _core(self, *parts: str) -> str:
         return "/".join((f"/api/v1/namespaces/{self._namespace}", *parts))
@@ -254,16 +307,19 @@ class KubernetesApi:
     def _ours(self, *parts: str) -> str:
         return "/".join((f"/apis/{GROUP}/{VERSION}/namespaces/{self._namespace}", *parts))
 
-    async def _list(self, path: str, label_selector: str) -> tuple[list[Raw], int]:
+    def _leases(self, *parts: str) -> str:
+        return "/".join((f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases", *parts))
+
+    async def _list(self, path: str, label_selector: str = "") -> AsyncIterator[Page]:
         # No resourceVersion: the newest state, not a cache's. In pages, so that reading one never holds up the others.
-        items: list[Raw] = []
         query = {"labelSelector": label_selector, "limit": str(_PAGE)}
         while True:
             page = await self.request("GET", f"{path}?{urlencode(query)}")
-            items += page["items"]
-            if not page["metadata"].get("continue"):
-                return items, int(page["metadata"]["resourceVersion"])
-            query["continue"] = page["metadata"]["continue"]
+            metadata = page["metadata"]
+            yield page["items"], int(metadata["resourceVersion"])
+            if not metadata.get("continue"):
+                return
+            query["continue"] = metadata["continue"]
 
     async def _send(
         self, method: str, path: str, body: Any, content_type: str, timeout: aiohttp.ClientTimeout
@@ -286,6 +342,21 @@ def _told_as_unavailable(what: str) -> Iterator[None]:
         raise KubernetesUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
 
 
+async def _collect(pages: AsyncIterator[Page]) -> tuple[list[Raw], int]:
+    """Returns all objects of a list and its resource version."""
+    items: list[Raw] = []
+    version = 0
+    async for raws, version in pages:  # noqa: B007 - the last page's is the list's
+        items += raws
+    return items, version
+
+
+def _read_pause(response: aiohttp.ClientResponse) -> float:
+    """Returns for how many seconds the API server wants to be left alone, and some more: not all at once."""
+    asked = response.headers.get("Retry-After", "")
+    return (int(asked) if asked.isdecimal() else _THROTTLED_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311 - jitter
+
+
 def _read_event(line: bytes) -> Raw:
     event: Raw = json.loads(line)
     if event["type"] == "ERROR":
@@ -295,7 +366,9 @@ def _read_event(line: bytes) -> Raw:
 
 
 def _to_error(status: int, message: str) -> Exception:
-    if status == 429 or status >= 500:
+    if status == 429:
+        return ThrottledError(f"{status}: {message}")
+    if status >= 500:
         return KubernetesUnavailableError(f"{status}: {message}")
     return _REFUSALS.get(status, KubernetesError)(status, message)
 

@@ -2,11 +2,12 @@
 
 Watches deliver late, twice, or not at all, and an own write's answer may overtake them. So an object enters only if it
 is newer than what is held, an object that was seen to go does not come back, and a full list shows what a watch missed.
+An object that cannot be read is passed over, whatever is wrong with it: the others are served.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 # How many objects that went are remembered, so that a late answer about one does not bring it back.
 _GRAVES = 10_000
+# How much of an error is told.
+_ERROR_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +30,32 @@ class _Seen:
 
 
 class Store(Generic[T]):
-    """All objects of one kind, by name, and by what `indexes` say of them. `synced`: a full list was taken in."""
+    """All objects of one kind, by name, and by what `indexes` say of them.
+
+    `synced`: a full list was taken in. `listed_at`: the resource version of the last one.
+    """
 
     def __init__(
         self,
         parse: Callable[[Mapping[str, Any]], T],
         indexes: Mapping[str, Callable[[T], str | None]] | None = None,
         on_change: Callable[[T | None, T | None], object] = lambda _before, _after: None,
+        on_unreadable: Callable[[Mapping[str, Any], str], object] = lambda _raw, _wrong: None,
     ) -> None:
-        """`on_change` is told the value before and after; None where there is none."""
+        """`on_change` is told the value before and after; None where there is none.
+
+        `on_unreadable` is told of each object that cannot be read once, and what is wrong, without a customer's words.
+        """
         self.synced = False
+        self.listed_at = 0
         self.on_change = on_change
+        self.on_unreadable = on_unreadable
         self._parse = parse
         self._values: dict[str, T] = {}
         self._seen: dict[str, _Seen] = {}  # of each value
         self._gone: dict[str, None] = {}  # uids, oldest first
+        self._unreadable: dict[str, str] = {}  # names, by uid
+        self._newest = 0  # of all resource versions seen
         self._keys = dict(indexes or {})
         self._indexes: dict[str, dict[str, dict[str, T]]] = {name: defaultdict(dict) for name in self._keys}
         self._by_name = MappingProxyType(self._values)
@@ -71,10 +85,24 @@ class Store(Generic[T]):
         """Tells whether the object of this uid was seen to go; of those that went, the last 10,000 are known."""
         return uid in self._gone
 
+    @property
+    def unreadable(self) -> int:
+        """Returns how many objects there are that cannot be read."""
+        return len(self._unreadable)
+
+    def is_unreadable(self, uid: str) -> bool:
+        """Tells whether this object, as it was seen last, cannot be read."""
+        return uid in self._unreadable
+
     def put(self, raw: Mapping[str, Any]) -> None:
         """Takes in an object, unless it is older than what is held, or is known to be gone."""
-        metadata = raw["metadata"]
-        name, new = metadata["name"], _Seen(metadata["uid"], int(metadata["resourceVersion"]))
+        try:
+            metadata = raw["metadata"]
+            name, new = metadata["name"], _Seen(metadata["uid"], int(metadata["resourceVersion"]))
+        except (KeyError, TypeError, ValueError) as error:
+            log.error("an object without name, uid or version is passed over", extra={"error": error})  # noqa: TRY400
+            return
+        self._newest = max(self._newest, new.version)
         held = self._seen.get(name)
         if new.uid in self._gone or (held and held.uid == new.uid and held.version >= new.version):
             return
@@ -82,12 +110,11 @@ class Store(Generic[T]):
             self._drop(name, held.uid)
         try:
             value = self._parse(raw)
-        except ValidationError as error:
-            # Written by a newer release, or past the CRD's rules: no reason to stop serving the others.
-            wrong = error.errors(include_url=False, include_input=False, include_context=False)[:3]
-            fields = {"kind": raw.get("kind"), "object": name, "wrong": wrong}  # without what a customer's backend sent
-            log.error("an object cannot be read and is ignored", extra=fields)  # noqa: TRY400 - the error holds them
+        except Exception as error:
+            # Written by a newer release, by hand, or past the CRD's rules: no reason to stop serving the others.
+            self._pass_over(raw, name, new.uid, error)
             return
+        self._unreadable.pop(new.uid, None)
         before = self._values.get(name)
         self._unindex(name, before)
         self._values[name], self._seen[name] = value, new
@@ -101,22 +128,47 @@ class Store(Generic[T]):
         if held and held.uid == uid:
             self._drop(name, uid)
 
-    def resync(self, raws: Iterable[Mapping[str, Any]], version: int) -> list[str]:
-        """Takes in a full list of `version`; what it lacks is gone, unless it is newer than the list.
+    async def resync(self, pages: AsyncIterable[tuple[Sequence[Mapping[str, Any]], int]]) -> list[str]:
+        """Takes in a full list by its pages, each with the list's version; what it lacks is gone, unless it is newer.
 
+        A list that is older than what was seen before it was asked for tells that the API server's memory was restored
+        from a copy: then what it has takes the place of what is held. A list that breaks off removes nothing.
         Returns the names of what turned out to be gone: deletions that no watch had told.
         """
-        listed = set()
-        for raw in raws:
-            listed.add(raw["metadata"]["uid"])
-            self.put(raw)
+        newest, listed, version = self._newest, set[str](), 0
+        async for raws, version in pages:
+            if version < newest:
+                newest = 0
+                self._forget_versions(version)
+            listed.update(raw["metadata"]["uid"] for raw in raws)
+            for raw in raws:
+                self.put(raw)
+        self._newest = max(self._newest, version)
         missing = [
             (name, held.uid) for name, held in self._seen.items() if held.uid not in listed and held.version <= version
         ]
         for name, uid in missing:
             self.remove(name, uid)
-        self.synced = True
+        for uid in self._unreadable.keys() - listed:
+            del self._unreadable[uid]
+        self.synced, self.listed_at = True, version
         return [name for name, _ in missing]
+
+    def _forget_versions(self, version: int) -> None:
+        log.warning(
+            "the API server has gone back from version %d to %d: everything is read anew", self._newest, version
+        )
+        self._newest = version
+        self._gone.clear()
+        self._seen = {name: _Seen(held.uid, 0) for name, held in self._seen.items()}
+
+    def _pass_over(self, raw: Mapping[str, Any], name: str, uid: str, error: Exception) -> None:
+        if uid in self._unreadable:
+            return
+        self._unreadable[uid] = name
+        wrong = _describe(error)
+        log.error("an object is passed over", extra={"kind": raw.get("kind"), "object": name, "wrong": wrong})
+        self.on_unreadable(raw, wrong)
 
     def _drop(self, name: str, uid: str) -> None:
         self._bury(uid)
@@ -126,6 +178,7 @@ class Store(Generic[T]):
         self.on_change(value, None)
 
     def _bury(self, uid: str) -> None:
+        self._unreadable.pop(uid, None)
         self._gone[uid] = None
         if len(self._gone) > _GRAVES:
             del self._gone[next(iter(self._gone))]
@@ -146,3 +199,10 @@ class Store(Generic[T]):
                 bucket.pop(name, None)
                 if not bucket:
                     del self._indexes[index][key]
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_input=False, include_context=False)[:3]
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)[:_ERROR_CHARACTERS]
+    return f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]

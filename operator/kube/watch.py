@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal, Protocol
 
-from kube.client import KubernetesError, KubernetesUnavailableError, Raw, WatchExpiredError
+from kube.client import KubernetesError, KubernetesUnavailableError, Page, Raw, WatchExpiredError
 from kube.store import Store
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _LONGEST_PAUSE = 15.0
 class Source(Protocol):
     """What can be followed; `kube.client.KubernetesApi` can, and says what it raises."""
 
-    async def list_objects(self, plural: str) -> tuple[list[Raw], int]:
-        """Returns all objects of one of our kinds and the list's resource version."""
+    def list_pages(self, plural: str) -> AsyncIterator[Page]:
+        """Yields all objects of one of our kinds in pages, each with the list's resource version."""
 
     def watch_objects(self, plural: str, version: int) -> AsyncIterator[Raw]:
         """Yields watch events, bookmarks included, until the watch ends."""
@@ -35,10 +35,9 @@ async def follow(source: Source, plural: str, store: Store[Any], on_restart: Cal
     pause = _FIRST_PAUSE
     while True:
         try:
-            raws, version = await source.list_objects(plural)
-            store.resync(raws, version)
+            await store.resync(source.list_pages(plural))
             pause = _FIRST_PAUSE
-            await _watch(source, plural, store, version)
+            await _watch(source, plural, store, store.listed_at)
             on_restart("resync")
             await asyncio.sleep(random.uniform(0.0, _FIRST_PAUSE))  # noqa: S311 - jitter
         except WatchExpiredError:

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 
-from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
+from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError, Page
 from voice_operator.cache import PODS, Cache
 from voice_operator.metrics import MISSED_DELETIONS
 
@@ -48,11 +49,10 @@ class Resync:
 
     async def _list_all(self) -> None:
         for plural, store in self._cache.stores.items():
-            raws, version = await self._list(plural)
-            gone = store.resync(raws, version)
+            gone = await store.resync(self._list(plural))
             if gone:
                 MISSED_DELETIONS.labels(plural).inc(len(gone))
                 log.warning("%d %s were gone without a word: %s", len(gone), plural, ", ".join(gone[:5]))
 
-    async def _list(self, plural: str) -> tuple[list[Raw], int]:
-        return await (self._kubernetes.list_pods() if plural == PODS else self._kubernetes.list_objects(plural))
+    def _list(self, plural: str) -> AsyncIterator[Page]:
+        return self._kubernetes.list_pod_pages() if plural == PODS else self._kubernetes.list_pages(plural)

@@ -19,6 +19,7 @@ from kube.client import (
     KubernetesUnavailableError,
     NotFoundError,
     Raw,
+    ThrottledError,
     WatchExpiredError,
 )
 from testing.answering_api_server import Answer, answering_api_server, write_kubeconfig
@@ -70,11 +71,35 @@ async def test_a_refusal_has_the_class_of_its_status_and_the_api_server_s_words(
     assert answers == [("GET", status)]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 async def test_an_api_server_that_cannot_say_is_unavailable(status: int, tmp_path: Path) -> None:
     async with before(refuse(status), tmp_path) as api:
         with pytest.raises(KubernetesUnavailableError, match="its own words"):
             await api.get_session("call")
+
+
+@pytest.mark.parametrize("headers", [{"Retry-After": "0"}, {}, {"Retry-After": "soon"}])
+async def test_an_api_server_without_time_is_asked_again(
+    headers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kube.client._THROTTLED_SECONDS", 0.01)
+    statuses = iter([429, 429, 200])
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=next(statuses), headers=headers)
+
+    async with before(answer, tmp_path) as api:
+        assert await api.create_session({}) == {}
+    assert list(statuses) == []
+
+
+async def test_one_that_wants_more_time_than_a_request_has_is_told_as_such(tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({}, status=429, headers={"Retry-After": "60"})
+
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(ThrottledError):
+            await api.create_session({})
 
 
 async def test_a_refusal_that_is_no_json_is_told_as_it_is(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A store under watches that deliver late, twice or not at all."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,12 @@ Change = tuple[str | None, str | None]
 
 def raw(name: str, version: int, value: str = "", uid: str = "") -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": uid or f"uid-{name}", "resourceVersion": str(version)}, "value": value}
+
+
+async def pages(version: int, *pages: list[dict[str, Any]]) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+    """A full list of this version, as the API server gives it."""
+    for page in pages or [[]]:
+        yield page, version
 
 
 @pytest.fixture
@@ -71,26 +78,59 @@ def test_another_object_of_the_same_name_takes_its_place(store: Store[str], chan
     assert store.get("a") == "second"
 
 
-def test_a_full_list_shows_deletions_that_no_watch_told(store: Store[str], changes: list[Change]) -> None:
+async def test_a_full_list_shows_deletions_that_no_watch_told(store: Store[str], changes: list[Change]) -> None:
     store.put(raw("kept", 1, "kept"))
     store.put(raw("gone", 2, "gone"))
-    assert store.resync([raw("kept", 1, "kept"), raw("new", 3, "new")], version=4) == ["gone"]
+    assert await store.resync(pages(4, [raw("kept", 1, "kept")], [raw("new", 3, "new")])) == ["gone"]
     assert store.get("gone") is None
     assert sorted(store.all()) == ["kept", "new"]
     assert changes[-1] == ("gone", None)
 
 
-def test_what_is_newer_than_a_full_list_is_not_missing_in_it(store: Store[str]) -> None:
-    store.put(raw("made-meanwhile", 7, "x"))
-    assert store.resync([], version=6) == []
-    assert store.get("made-meanwhile") == "x"
+async def test_what_is_newer_than_a_full_list_is_not_missing_in_it(store: Store[str]) -> None:
+    async def list_while_one_is_made() -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield [raw("a", 5, "a")], 6
+        store.put(raw("made-meanwhile", 7, "x"))
+        yield [raw("b", 6, "b")], 6
+
+    assert await store.resync(list_while_one_is_made()) == []
+    assert sorted(store.by_name) == ["a", "b", "made-meanwhile"]
 
 
-def test_only_a_full_list_makes_it_complete(store: Store[str]) -> None:
+async def test_a_list_that_breaks_off_removes_nothing(store: Store[str]) -> None:
+    store.put(raw("a", 1, "a"))
+
+    async def break_off() -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        yield [raw("b", 2, "b")], 3
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await store.resync(break_off())
+    assert sorted(store.by_name) == ["a", "b"]
+    assert not store.synced
+
+
+async def test_only_a_full_list_makes_it_complete(store: Store[str]) -> None:
     store.put(raw("a", 1, "x"))
     assert not store.synced
-    store.resync([], version=0)
+    await store.resync(pages(4))
     assert store.synced
+    assert store.listed_at == 4
+
+
+async def test_a_list_that_is_older_than_what_was_seen_takes_its_place(
+    store: Store[str], changes: list[Change]
+) -> None:
+    """As after a restore of etcd: versions count from the copy's again, and what was deleted since is back."""
+    store.put(raw("changed", 90, "after the copy"))
+    store.put(raw("made-since", 95, "x"))
+    store.put(raw("deleted-since", 40, "there"))
+    store.remove("deleted-since", "uid-deleted-since")
+    page = [raw("changed", 30, "in the copy"), raw("deleted-since", 40, "there")]
+    assert await store.resync(pages(50, page)) == ["made-since"]
+    assert dict(store.by_name) == {"changed": "in the copy", "deleted-since": "there"}
+    store.put(raw("changed", 60, "after the restore"))
+    assert store.get("changed") == "after the restore"
 
 
 def test_the_objects_by_name_follow_and_cannot_be_written(store: Store[str]) -> None:
@@ -101,16 +141,51 @@ def test_the_objects_by_name_follow_and_cannot_be_written(store: Store[str]) -> 
         by_name["b"] = "y"  # type: ignore[index]
 
 
-def test_an_object_that_cannot_be_read_is_told_without_its_words_and_hides_no_other(
+async def test_an_object_that_cannot_be_read_is_told_once_without_its_words_and_hides_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sessions = Store(VoiceSession.model_validate)
+    told: list[tuple[str, str]] = []
+    sessions = Store(
+        VoiceSession.model_validate, on_unreadable=lambda given, wrong: told.append((given["metadata"]["name"], wrong))
+    )
     unreadable = {"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "secret words"}}
-    sessions.resync([unreadable, {**raw("good", 2), "spec": {}}], version=2)
+    for _ in range(2):
+        await sessions.resync(pages(2, [unreadable, {**raw("good", 2), "spec": {}}]))
     assert list(sessions.by_name) == ["good"]
-    (told,) = (JsonFormatter({"kube"}).format(record) for record in caplog.records)
-    assert '"kind": "VoiceSession", "object": "bad"' in told
-    assert "secret words" not in caplog.text + told
+    assert sessions.unreadable == 1
+    assert sessions.is_unreadable("uid-bad")
+    assert told == [("bad", "spec.variables: Input should be a valid dictionary")]
+    (line,) = (JsonFormatter({"kube"}).format(record) for record in caplog.records)
+    assert '"kind": "VoiceSession", "object": "bad"' in line
+    assert "secret words" not in caplog.text + line
+
+
+@pytest.mark.parametrize("error", [KeyError("status"), ValueError("no time"), TypeError("None"), RecursionError()])
+def test_whatever_is_wrong_with_an_object_it_is_passed_over(error: Exception) -> None:
+    def parse(_raw: object) -> str:
+        raise error
+
+    store: Store[str] = Store(parse)
+    store.put(raw("bad", 1))
+    assert store.unreadable == 1
+
+
+def test_an_object_without_a_version_is_passed_over(store: Store[str], caplog: pytest.LogCaptureFixture) -> None:
+    store.put({"metadata": {"name": "a", "uid": "uid-a"}})
+    store.put({})
+    assert not store.by_name
+    assert caplog.text.count("is passed over") == 2
+
+
+async def test_what_can_be_read_again_or_is_gone_counts_as_unreadable_no_more() -> None:
+    sessions = Store(VoiceSession.model_validate)
+    for name in ("mended", "removed", "missing"):
+        sessions.put({**raw(name, 1), "spec": {"variables": "no map"}})
+    assert sessions.unreadable == 3
+    sessions.put({**raw("mended", 2), "spec": {}})
+    sessions.remove("removed", "uid-removed")
+    await sessions.resync(pages(3, [{**raw("mended", 2), "spec": {}}]))
+    assert sessions.unreadable == 0
 
 
 def test_an_object_that_can_be_read_no_more_stays_as_it_was() -> None:

@@ -1,9 +1,11 @@
 """What the token service knows without asking."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from prometheus_client import REGISTRY
 
+from kube.client import Page
 from testing.fake_cluster import FakeCluster
 from testing.waiting import eventually
 from token_service.cache import Cache
@@ -17,10 +19,11 @@ class WithoutPools(FakeCluster):
         super().__init__()
         self.pools_are_there = asyncio.Event()
 
-    async def list_objects(self, plural: str, label_selector: str = "") -> tuple[list[dict[str, object]], int]:
+    async def list_pages(self, plural: str) -> AsyncIterator[Page]:
         if plural == AGENT_POOLS:
             await self.pools_are_there.wait()
-        return await super().list_objects(plural, label_selector)
+        async for page in super().list_pages(plural):
+            yield page
 
 
 async def test_it_is_synced_when_all_three_kinds_were_listed_and_counts_them() -> None:
