@@ -19,7 +19,8 @@ from voice_agent.conversation_items import restore_items
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending, decide_end, decide_room_end, next_deadline
 from voice_agent.event_stream import EventStream
-from voice_agent.farewell import JOIN_SECONDS, SHUTDOWN_SECONDS, Farewell, Haste, within
+from voice_agent.farewell import JOIN_SECONDS, Farewell
+from voice_agent.haste import SHUTDOWN_SECONDS, Haste, within
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -142,9 +143,12 @@ class Call:
             info=info,
             room=self._room,
             on_session=self._on_session,
-            on_shutdown=lambda reason: self.end(Ending(EndReason.ENDED_BY_REQUEST, reason, by_code=True)),
+            on_shutdown=self._on_shutdown,
             on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=clock.now())),
         )
+
+    def _on_shutdown(self, reason: str) -> None:
+        self.end(Ending(EndReason.ENDED_BY_REQUEST, printable(reason), by_code=True))
 
     async def _run_agent(self, context: CallContext, code: LoadedCode) -> None:
         """Runs the code's entrypoint, or ours; what it raises ends the call."""
@@ -208,7 +212,7 @@ class Call:
         )
         self.events.emit(joined)
         log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
-        self._start(within(ANNOUNCE_SECONDS, self._announce(), "telling the room of the agent"))
+        self._start(within(asyncio.timeout(ANNOUNCE_SECONDS), self._announce(), "telling the room of the agent"))
         self._facts.joined_at = self._facts.last_activity_at = now
         self._conversation.begin()
         for participant in self._room.remote_participants.values():
@@ -292,6 +296,11 @@ class Call:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def printable(text: str) -> str:
+    """Returns the text with a space for every character that cannot be shown or, as half an emoji, sent."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def build_start(assignment: Assignment) -> ConversationStart:

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import math
-import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +13,7 @@ from voice_agent.code_loader import EntrypointCode
 from voice_agent.conversation_items import build_usage
 from voice_agent.conversation_log import ConversationEnd, ConversationLog
 from voice_agent.endings import CallFacts, Ending
+from voice_agent.haste import Haste
 from voice_agent.job_context import CallContext, CallRoom, call_their_code
 from voice_agent.profile_agent import build_spoken_key, fill_in
 from voice_agent.spoken_cache import build_frames
@@ -32,28 +31,8 @@ CALLBACK_SECONDS = 5.0
 ENTRYPOINT_SECONDS = 1.0
 DISCONNECT_SECONDS = 3.0
 FLUSH_SECONDS = 75.0
-# Kubernetes kills a pod 15 s after it told it to stop.
-SHUTDOWN_SECONDS = 12.0
 
 log = logging.getLogger(__name__)
-
-
-class Haste:
-    """How long each step of an end may take: less once the pod is about to be killed."""
-
-    def __init__(self) -> None:
-        """Starts without haste."""
-        self.begun = asyncio.Event()
-        self._leave_by = math.inf
-
-    def begin(self) -> None:
-        """From now on there are `SHUTDOWN_SECONDS` left; of several times the first holds."""
-        self._leave_by = min(self._leave_by, time.monotonic() + SHUTDOWN_SECONDS)
-        self.begun.set()
-
-    def time_for(self, seconds: float) -> float:
-        """Returns how many of the `seconds` that a step may take otherwise it may take now."""
-        return max(1.0, min(seconds, self._leave_by - time.monotonic()))
 
 
 @dataclass(frozen=True)
@@ -79,18 +58,18 @@ class Farewell:
         """
         session = self.context.primary
         if ending.wants_goodbye and self._customer_hears and session is not None:
-            await self._within(GOODBYE_SECONDS, self._say_goodbye(session), "goodbye")
+            await self.haste.within(GOODBYE_SECONDS, self._say_goodbye(session), "goodbye")
         if session is not None:
-            await self._within(CLOSE_SECONDS, session.aclose(), "closing the agent session")
+            await self.haste.within(CLOSE_SECONDS, session.aclose(), "closing the agent session")
             ending = replace(ending, usage=build_usage(session))
         if ending.reason is EndReason.ERROR and await self._customer_to_apologize_to():
-            await self._within(APOLOGY_SECONDS, self._apologize(session), "apology")
+            await self.haste.within(APOLOGY_SECONDS, self._apologize(session), "apology")
         await self._stop_code(work, others)
-        await self._within(DISCONNECT_SECONDS, self.room.disconnect(), "leaving the room")
+        await self.haste.within(DISCONNECT_SECONDS, self.room.disconnect(), "leaving the room")
         told = ending.message if ending.by_code else ending.reason.value
         await self.context.run_shutdown_callbacks(told, self.haste.time_for(CALLBACK_SECONDS))
         ending = await self._write_end(ending)
-        await self._within(CLOSE_SECONDS, self.context.clean_up(), "cleaning up")
+        await self.haste.within(CLOSE_SECONDS, self.context.clean_up(), "cleaning up")
         return ending
 
     async def _stop_code(self, work: asyncio.Task[None], others: Collection[asyncio.Task[None]]) -> None:
@@ -102,10 +81,7 @@ class Farewell:
         await asyncio.wait({work, *others}, timeout=self.haste.time_for(CLOSE_SECONDS))
         if isinstance(code, EntrypointCode) and code.on_session_end is not None:
             hook = call_their_code(code.on_session_end, self.context)
-            await self._within(CALLBACK_SECONDS, hook, "on_session_end")
-
-    async def _within(self, seconds: float, work: Any, what: str) -> None:
-        await within(self.haste.time_for(seconds), work, what)
+            await self.haste.within(CALLBACK_SECONDS, hook, "on_session_end")
 
     @property
     def _customer_hears(self) -> bool:
@@ -116,7 +92,7 @@ class Farewell:
         if not self.can_join or self.facts.customer_left_at is not None:
             return False
         # Code that failed before it joined has left the customer alone in the room.
-        await self._within(JOIN_SECONDS, self.context.connect(), "joining to apologize")
+        await self.haste.within(JOIN_SECONDS, self.context.connect(), "joining to apologize")
         waits = [asyncio.create_task(event.wait()) for event in (self.customer_joined, self.haste.begun)]
         timeout = min(CUSTOMER_SECONDS, self.assignment.limits.join_timeout_seconds)
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -158,19 +134,8 @@ class Farewell:
         if self.facts.joined_at is None:
             return ending
         end = ConversationEnd(ending.reason.value, clock.now(), ending.usage)
-        timeout = self.haste.time_for(FLUSH_SECONDS)
+        timeout = self.haste.time_for(FLUSH_SECONDS, kept=0)
         if await self.conversation.finish(end, timeout) or not self.conversation.unwritten:
             return ending
         lost = f"items of the conversation that could not be written: {self.conversation.unwritten}"
         return replace(ending, message=f"{ending.message}; {lost}" if ending.message else lost)
-
-
-async def within(seconds: float, work: Any, what: str) -> None:
-    """Awaits `work` for at most so long; what goes wrong with it is logged, and the end goes on."""
-    try:
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        log.warning("a step took too long and was given up", extra={"step": what, "seconds": seconds})
-    except Exception:
-        log.exception("a step failed", extra={"step": what})

@@ -17,7 +17,7 @@ from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest,
 from voicesession.models import EndReason
 
 # Whoever follows the stream has this long to read its last line.
-_LAST_LINE_SECONDS = 1.5
+LAST_LINE_SECONDS = 1.5
 
 log = logging.getLogger(__name__)
 
@@ -112,16 +112,17 @@ class Pod:
         return self._call.events
 
     async def _hold(self, call: Call) -> None:
+        code = 1
         try:
-            ending = await call.run()
+            await self._report(call, await call.run())
+            code = 0
         except Exception as error:
             # Not an end but a crash: leave without a goodbye, so that a successor can take the room over.
             log.exception("the call crashed")
             self._write_message("crash", f"the agent runtime failed: {type(error).__name__}")
-            self._leave(1)
-            return
-        await self._report(call, ending)
-        self._leave(0)
+        finally:
+            # Whatever happens: a pod never outlives its call.
+            self._leave(code)
 
     async def _report(self, call: Call, ending: Ending) -> None:
         self._ended = True
@@ -129,7 +130,7 @@ class Pod:
         self._write_message(ending.reason.value, message)
         call.events.emit(CallEnded(at=clock.now(), reason=ending.reason, message=message, usage=dict(ending.usage)))
         call.events.close()
-        await call.events.wait_until_read(_LAST_LINE_SECONDS)
+        await call.events.wait_until_read(LAST_LINE_SECONDS)
 
     def _write_message(self, reason: str, message: str) -> None:
         write_termination_message(self._workshop.settings.termination_log, reason, message)

@@ -16,6 +16,7 @@ from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
 from testing.livekit import LiveKitServer, free_port, new_room
 from voice_agent.apology import APOLOGY
+from voice_operator.pools.pod_template import GRACE_SECONDS
 from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn
 from voicesession.models import (
     AgentProfileSpec,
@@ -188,6 +189,20 @@ async def test_a_stopped_pod_says_goodbye(livekit: LiveKitServer, pod: AgentPod)
         pod.signal(signal.SIGTERM)
         await customer.until_said(GOODBYE)
         await until_ended(pod, follower, EndReason.SHUTDOWN)
+
+
+async def test_a_stopped_pod_whose_goodbye_hangs_is_gone_before_it_is_killed(
+    livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod
+) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await customer.until_said(GREETING)
+        fake.speech_pause = 60
+        pod.signal(signal.SIGTERM)
+        assert await pod.exit_code(GRACE_SECONDS) == 0
+    assert pod.termination().reason == EndReason.SHUTDOWN.value
+    assert (await follower.wait_for(CallEnded)).reason is EndReason.SHUTDOWN
 
 
 async def test_the_operators_reason_is_kept(livekit: LiveKitServer, pod: AgentPod) -> None:

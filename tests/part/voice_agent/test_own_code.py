@@ -247,6 +247,24 @@ session.shutdown()
         assert ended.message == "the agent's code ended the conversation"
 
 
+async def test_code_that_ends_the_call_in_words_that_cannot_be_sent(
+    livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    body = """
+await begin(ctx)
+await ctx.wait_for_participant()
+ctx.shutdown(reason="all done \\ud83d\\x00.")
+"""
+    room = new_room()
+    async with run_agent(tmp_path, fake, body) as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)):
+            ended = await follower.wait_for(CallEnded)
+        assert (ended.reason, ended.message) == (EndReason.ENDED_BY_REQUEST, "all done   .")
+        assert await pod.exit_code() == 0
+        assert pod.termination().message == ended.message
+
+
 async def test_the_example_starts_on_a_laptop() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(EXAMPLES / "pizza.py"), "console", "--help"),

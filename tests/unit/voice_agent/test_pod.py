@@ -1,0 +1,75 @@
+"""How a pod goes when its call is over, whatever comes of telling so."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from voice_agent.endings import Ending
+from voice_agent.event_stream import EventStream
+from voice_agent.pod import Pod
+from voicesession import clock
+from voicesession.assignment import CallEnded, Heartbeat, TerminationMessage, parse_pod_event
+from voicesession.models import EndReason
+
+
+class OverCall:
+    """A call that is over at once."""
+
+    def __init__(self, ending: Ending | Exception) -> None:
+        self._ending = ending
+        self.events = EventStream(lambda: Heartbeat(at=clock.now()))
+
+    async def run(self) -> Ending:
+        if isinstance(self._ending, Exception):
+            raise self._ending
+        return self._ending
+
+
+class Gone:
+    """A pod that has held a call, and what it left behind."""
+
+    def __init__(self, termination_log: Path) -> None:
+        self.codes: list[int] = []
+        workshop: Any = SimpleNamespace(settings=SimpleNamespace(termination_log=termination_log))
+        self._pod = Pod(workshop, self.codes.append, lambda _: None)
+        self._termination_log = termination_log
+
+    async def hold(self, call: Any) -> None:
+        await self._pod._hold(call)
+
+    @property
+    def termination(self) -> TerminationMessage:
+        return TerminationMessage.model_validate_json(self._termination_log.read_bytes())
+
+
+@pytest.fixture
+def gone(tmp_path: Path) -> Gone:
+    """A pod without a call yet."""
+    return Gone(tmp_path / "termination")
+
+
+async def test_the_reason_is_told_by_the_last_event_and_left_for_kubernetes(gone: Gone) -> None:
+    call = OverCall(Ending(EndReason.IDLE, "nobody spoke"))
+    await gone.hold(call)
+    (ended,) = [parse_pod_event(line) async for line in call.events.read()]
+    assert isinstance(ended, CallEnded)
+    assert (ended.reason, ended.message) == (EndReason.IDLE, "nobody spoke")
+    assert gone.termination == TerminationMessage(reason="idle", message="nobody spoke")
+    assert gone.codes == [0]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        RuntimeError("a customer's words"),
+        Ending(EndReason.ENDED_BY_REQUEST, usage={"models": object()}),  # cannot be told as JSON
+        Ending(EndReason.ENDED_BY_REQUEST, "half an emoji: \ud83d"),
+    ],
+)
+async def test_no_pod_outlives_its_call(gone: Gone, ending: Ending | Exception) -> None:
+    await gone.hold(OverCall(ending))
+    assert gone.codes == [1]
+    assert gone.termination.reason == "crash"
+    assert "words" not in gone.termination.message
