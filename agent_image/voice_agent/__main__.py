@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import gc
+import logging
 import os
 import signal
 
@@ -12,6 +13,7 @@ from voice_agent.settings import AgentSettings, read_settings
 from voice_telemetry.logs import hide, set_process_fields
 from voice_telemetry.start import start
 from voicesession.assignment import Assignment
+from voicesession.models import EndReason
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
 os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
@@ -20,6 +22,8 @@ os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
 # `queue_negotiation`). Audio has threads of its own.
 os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 lean_imports.install()
+
+_log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -45,6 +49,14 @@ def note_assignment(assignment: Assignment) -> None:
     )
 
 
+def end_standstill(settings: AgentSettings, at: list[str]) -> None:
+    """Ends a process whose event loop stands still; `at` is where."""
+    _log.error("the agent's code holds the event loop up", extra={"at": at})
+    message = "the agent's code held its event loop up for a minute; the pod's log says where"
+    write_termination_message(settings.termination_log, EndReason.ERROR.value, message)
+    leave(1)
+
+
 async def run(settings: AgentSettings) -> None:
     """Loads and builds everything, listens, and waits until the call's end ends the process."""
     # Imported here, after the finder above is installed and errors can be told.
@@ -53,7 +65,7 @@ async def run(settings: AgentSettings) -> None:
     from voice_agent import session_host  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
-    from voice_agent.process import native_logs  # noqa: PLC0415
+    from voice_agent.process import native_logs, watchdog  # noqa: PLC0415
     from voice_agent.process.rehearsal import rehearse  # noqa: PLC0415
     from voice_agent.server import PodServer  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
@@ -75,6 +87,7 @@ async def run(settings: AgentSettings) -> None:
     gc.collect()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)
+    watchdog.watch_event_loop(lambda at: end_standstill(settings, at))
     await web.TCPSite(runner, "0.0.0.0", settings.agent_port).start()  # noqa: S104 - the operator is another pod
     await asyncio.Event().wait()
 

@@ -265,6 +265,28 @@ ctx.shutdown(reason="all done \\ud83d\\x00.")
         assert pod.termination().message == ended.message
 
 
+async def test_code_that_holds_the_event_loop_up_is_ended(
+    livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    body = """
+await ctx.connect()
+import time
+time.sleep(600)
+"""
+    room = new_room()
+    pod_context = run_agent(tmp_path, fake, body)
+    with (tmp_path / "acme.py").open("a") as file:
+        # A minute is long for a test.
+        file.write("from voice_agent.process import watchdog\nwatchdog.PERIOD_SECONDS = 0.1\n")
+    async with pod_context as pod:
+        await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)):
+            assert await pod.exit_code() == 1
+        assert pod.termination().reason == EndReason.ERROR.value
+        assert "held its event loop up" in pod.termination().message
+        assert "/acme.py:" in pod.log
+
+
 async def test_the_example_starts_on_a_laptop() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(EXAMPLES / "pizza.py"), "console", "--help"),
