@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -44,10 +45,35 @@ class WorkQueue(Generic[K]):
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._open = asyncio.Event()
+        self._open.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._moved_at = time.monotonic()
+
+    @property
+    def stuck_seconds(self) -> float:
+        """Returns for how long no key has been taken though one is ready; 0 where none is, and while it is paused."""
+        return time.monotonic() - self._moved_at if self._queued and self._open.is_set() else 0.0
 
     def start(self) -> None:
         """Starts the workers in the running event loop."""
         self._tasks = [asyncio.create_task(self._work(), name=f"queue-{n}") for n in range(self._workers)]
+
+    def pause(self) -> None:
+        """Has no key taken until `resume`. What is being handled goes on, and keys may be added."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        """Has keys taken again."""
+        self._moved_at = time.monotonic()
+        self._open.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Pauses, and returns when nothing is being handled any more, or after `seconds`."""
+        self.pause()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), seconds)
 
     async def stop(self) -> None:
         """Ends the workers, in the middle of what they do."""
@@ -66,6 +92,8 @@ class WorkQueue(Generic[K]):
         if key in self._running:
             self._again.add(key)
         elif key not in self._queued:
+            if not self._queued:
+                self._moved_at = time.monotonic()
             self._queued.add(key)
             self._ready.put_nowait(key)
             QUEUE_DEPTH.set(len(self._queued))
@@ -95,9 +123,12 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self._ready.get()
+            await self._open.wait()
+            self._moved_at = time.monotonic()
             self._queued.discard(key)
             QUEUE_DEPTH.set(len(self._queued))
             self._running.add(key)
+            self._idle.clear()
             try:
                 await self._handle(key)
             except Exception as error:
@@ -106,6 +137,8 @@ class WorkQueue(Generic[K]):
                 self._failures.pop(key, None)
             finally:
                 self._running.discard(key)
+                if not self._running:
+                    self._idle.set()
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
+from testing.waiting import eventually, stays
 from voice_operator.work_queue import WorkQueue
 
 
@@ -151,3 +152,57 @@ def test_delays_of_less_than_a_millisecond_work_in_the_loop_that_the_operator_ru
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(add_twice())
+
+
+async def test_a_paused_queue_takes_no_key_and_loses_none() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        handled.append(key)
+
+    async with running(handle) as queue:
+        queue.pause()
+        queue.add("a")
+        queue.add_after("b", 0.01)
+        await stays(lambda: not handled, 0.1, "a key was taken")
+        queue.resume()
+        await eventually(lambda: sorted(handled) == ["a", "b"])
+
+
+async def test_a_drained_queue_has_ended_what_it_was_at_or_waits_no_longer() -> None:
+    begun, gate, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handle(_key: str) -> None:
+        begun.set()
+        await gate.wait()
+        ended.set()
+
+    async with running(handle) as queue:
+        await queue.drain(5)
+        queue.resume()
+        queue.add("a")
+        await begun.wait()
+        await queue.drain(0.01)
+        assert not ended.is_set()
+        gate.set()
+        await queue.drain(5)
+        assert ended.is_set()
+
+
+async def test_it_tells_for_how_long_no_key_could_be_taken() -> None:
+    gate = asyncio.Event()
+
+    async def handle(_key: str) -> None:
+        await gate.wait()
+
+    async with running(handle) as queue:
+        for number in range(4):
+            queue.add(f"holds a worker {number}")
+        await eventually(lambda: queue.stuck_seconds == 0)
+        queue.add("waits")
+        await eventually(lambda: queue.stuck_seconds > 0.05)
+        queue.pause()
+        assert queue.stuck_seconds == 0
+        queue.resume()
+        gate.set()
+        await eventually(lambda: queue.stuck_seconds == 0)
