@@ -30,8 +30,9 @@ from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
 from testing.chart import NAMESPACE, find, render
 from testing.crds import apply_crds
-from testing.livekit import KEY, LOOPBACK, SECRET, LiveKitServer, free_port, running_livekit
+from testing.livekit import KEY, SECRET, LiveKitServer, running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
+from testing.ports import LOOPBACK, free_port
 from testing.running_operator import write_signing_key
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 from voicesession.pod_tokens import load_private_key, public_key_pem

@@ -33,7 +33,7 @@ from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
 from testing.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
 from testing.forwarding import start_forwarding
-from testing.livekit import free_port
+from testing.ports import free_port
 from testing.release import Release, ReleaseError, tool_environment
 from voicesession.names import AGENT_IDENTITY
 

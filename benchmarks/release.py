@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from local_cluster.layout import REPOSITORY
 from testing.customer import CustomerError
 from testing.forwarding import ForwardingError
 from testing.front_door import FrontDoorError
 from testing.progress import Step, step
-from testing.release import ROOT, Release, ReleaseError, kubeconfig_path, run_tool
+from testing.release import Release, ReleaseError, kubeconfig_path, run_tool
 from testing.speech import SpeechError
 from voicesession.names import POOL_LABEL, STATE_LABEL, WARM
 
@@ -51,7 +52,7 @@ def bring_up(name: str) -> Release:
         return release
     print(f"There is no release {name} yet. Ctrl-C stops. The first time builds Kubernetes: about 20 minutes.")
     with step(1, 2, "a Kubernetes cluster and the images"):
-        subprocess.run(["make", "--no-print-directory", "images"], cwd=ROOT, check=True)
+        subprocess.run(["make", "--no-print-directory", "images"], cwd=REPOSITORY, check=True)
     with step(2, 2, "the chart: operator, token service, Postgres, LiveKit, local models") as running:
         release.install()
         release.wait_until_ready(running, READY_SECONDS)

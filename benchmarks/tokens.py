@@ -32,7 +32,8 @@ from benchmarks.report import Progress, percentile, print_result, print_table
 from local_cluster.apiserver import running_apiserver
 from testing.crds import apply_crds
 from testing.fake_cluster import POOL
-from testing.livekit import KEY, SECRET, free_port
+from testing.livekit import KEY, SECRET
+from testing.ports import free_port
 from voicesession import clock
 from voicesession.admission import build_voice_session
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, GROUP, VERSION, VOICE_SESSIONS, new_room_name

@@ -31,11 +31,12 @@ from livekit import api, rtc
 from benchmarks.capacity import require_room
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
+from local_cluster.layout import REPOSITORY
 from testing.front_door import call_service
 from testing.livekit import KEY, SECRET, running_livekit
 from testing.pod_memory import read_pod_memory
 from testing.progress import Step
-from testing.release import ROOT, Release
+from testing.release import Release
 from voicesession.names import STATE_LABEL, WARM
 
 PEER_PREFIX = "peer-"
@@ -176,7 +177,7 @@ async def running_worker(url: str, models: str, idle: int, *, lean: bool = False
     # As its users run it: that one thread drives a connection is our customer's and our pods' choice, not its own.
     environment = {name: value for name, value in os.environ.items() if name != "TOKIO_WORKER_THREADS"}
     environment |= {"LIVEKIT_URL": url, "LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
-    environment |= {"MODELS_URL": models, "IDLE_PROCESSES": str(idle), "PYTHONPATH": str(ROOT)}
+    environment |= {"MODELS_URL": models, "IDLE_PROCESSES": str(idle), "PYTHONPATH": str(REPOSITORY)}
     if lean:
         environment["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] = "0"
     print(f"Starting the peer with {idle} idle processes", flush=True)

@@ -10,11 +10,12 @@ import urllib.request
 
 from demo.conversation import Conversation, converse
 from demo.script import SENTENCES
+from local_cluster.layout import REPOSITORY
 from testing.customer import CustomerError
 from testing.forwarding import ForwardingError, start_forwarding, stop_forwarding
 from testing.front_door import Connection, FrontDoorError, ask_for_connection
 from testing.progress import step
-from testing.release import ROOT, STATE, Release, ReleaseError
+from testing.release import STATE, Release, ReleaseError
 from testing.speech import SpeechError, synthesize
 from testing.transcripts import word_error_rate
 
@@ -124,7 +125,7 @@ def show(conversation: Conversation, session_id: str) -> None:
 
 
 def _local_cluster(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "local_cluster", *arguments], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "local_cluster", *arguments], cwd=REPOSITORY, check=True)
 
 
 def _expose() -> None:

@@ -18,7 +18,10 @@ from typing import Any, TypeVar
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from testing.livekit import LiveKitServer, free_port
+from testing.code_path import PYTHONPATH
+from testing.livekit import LiveKitServer
+from testing.ports import LOOPBACK, free_port
+from testing.waiting import eventually
 from voicesession.assignment import (
     Assignment,
     CallEnded,
@@ -32,7 +35,6 @@ from voicesession.assignment import (
 from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SttModel, TtsModel
 from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 READY_SECONDS = 60.0
 # Compiled once for all test processes, as in the image; the environment may forbid it beside the sources.
 _BYTECODE = Path(tempfile.gettempdir()) / "vac-test-bytecode"
@@ -89,7 +91,7 @@ class AgentPod:
         self.folder = folder
         self.uid = uid
         self.key = key
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{LOOPBACK}:{port}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
         self._tasks: set[asyncio.Task[None]] = set()
         self._whole_log: str | None = None
@@ -110,15 +112,13 @@ class AgentPod:
 
     async def wait_until_ready(self) -> None:
         """Waits until its readiness probe succeeds."""
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            assert self.process.returncode is None, self.log
-            assert time.monotonic() < deadline, self.log
-            with contextlib.suppress(aiohttp.ClientError):
-                async with self._session.get(f"{self.url}/readyz") as response:
-                    if response.status == 200:
-                        return
-            await asyncio.sleep(0.05)
+        await eventually(self._is_ready, READY_SECONDS, lambda: self.log)
+
+    async def _is_ready(self) -> bool:
+        assert self.process.returncode is None, self.log
+        with contextlib.suppress(aiohttp.ClientError):
+            return await self.get("/readyz") == 200
+        return False
 
     async def request(
         self, method: str, path: str, purpose: Purpose, body: bytes = b"", token: str | None = None
@@ -206,7 +206,7 @@ async def running_pod(
             (folder / "keys" / provider / "api-key").write_text(value + "\n")
         variables = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / path) for path in ("operator", "agent_image", ".")),
+            "PYTHONPATH": PYTHONPATH,
             "PYTHONPYCACHEPREFIX": str(_BYTECODE),
             "PYTHONUNBUFFERED": "1",
             "POD_UID": uid,

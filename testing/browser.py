@@ -7,7 +7,7 @@ import math
 import os
 import re
 import wave
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -106,6 +106,14 @@ class TalkPage:
         """Waits until the page shows one of these states."""
         pattern = re.compile(rf"^({'|'.join(looks)})$")
         await expect(self.root).to_have_attribute("data-look", pattern, timeout=timeout_millis)
+
+    def shows(self, look: Look) -> Callable[[], Awaitable[bool]]:
+        """Returns what tells whether the page shows this state."""
+
+        async def is_shown() -> bool:
+            return await self.root.get_attribute("data-look") == look
+
+        return is_shown
 
     async def until_problem(self, code: str, timeout_millis: float = _WAIT_MILLIS) -> str:
         """Waits until the page says what went wrong; returns its words."""

@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from local_cluster.binaries import HELM, KUBERNETES_VERSION, ensure
+from local_cluster.layout import REPOSITORY
 
-CHART = Path(__file__).parents[1] / "charts" / "voice-agent"
+CHART = REPOSITORY / "charts" / "voice-agent"
 RELEASE = "r"
 NAMESPACE = "voice"
 

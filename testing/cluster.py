@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +30,6 @@ def get(kind: str, name: str, namespace: str | None = None) -> dict[str, Any]:
 def apply(*objects: dict[str, Any]) -> None:
     """Creates or changes objects."""
     kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-
-def wait_for(what: str, check: Callable[[], bool], timeout: float) -> None:
-    """Returns when `check` holds; fails the test when it still does not after `timeout` s."""
-    deadline = time.monotonic() + timeout
-    while not check():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still not so after {timeout:.0f} s: {what}")
-        time.sleep(0.25)
 
 
 def build_python_pod(name: str, program: str, *, node: str | None = None, memory: str = "64Mi") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from testing.crds import ROOT
+from local_cluster.layout import REPOSITORY
 
 # Folders of packages, and folders that are packages.
 _BASES = {"operator": "operator", "agent_image": "agent_image"} | dict.fromkeys(
@@ -19,8 +19,8 @@ def names_of_the_code() -> frozenset[str]:
     return frozenset(
         name
         for folder, base in _BASES.items()
-        for file in (ROOT / folder).rglob("*.py")
-        for name in _find_names(file, ROOT / base)
+        for file in (REPOSITORY / folder).rglob("*.py")
+        for name in _find_names(file, REPOSITORY / base)
     )
 
 

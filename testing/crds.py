@@ -7,10 +7,10 @@ from typing import Any
 import yaml
 
 from local_cluster.binaries import KUBERNETES
+from local_cluster.layout import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
-CRD_FOLDER = ROOT / "charts" / "voice-agent" / "crds"
-EXAMPLES = ROOT / "crds" / "examples"
+CRD_FOLDER = REPOSITORY / "charts" / "voice-agent" / "crds"
+EXAMPLES = REPOSITORY / "crds" / "examples"
 
 
 def load_crds() -> dict[str, Any]:

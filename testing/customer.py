@@ -60,6 +60,10 @@ class Heard:
                 return frame.at
         return None
 
+    def audible_seconds(self) -> float:
+        """Returns how much of the agent was audible."""
+        return sum(frame.rms >= AUDIBLE_RMS for frame in self.frames) * FRAME_SAMPLES / SAMPLE_RATE
+
     def last_audible(self) -> float | None:
         """Returns when the newest audible frame came, or None."""
         return next((frame.at for frame in reversed(self.frames) if frame.rms >= AUDIBLE_RMS), None)
@@ -150,6 +154,12 @@ class Customer:
     async def type(self, text: str) -> None:
         """Sends a typed message as LiveKit's components do."""
         await self.room.local_participant.send_text(text, topic="lk.chat")
+
+    async def type_without_end(self, text: str) -> None:
+        """Sends it a hundred times a second until cancelled."""
+        while True:
+            await self.type(text)
+            await asyncio.sleep(0.01)  # noqa: TID251 - its pace
 
     async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         """Waits until `condition` holds.

@@ -71,7 +71,7 @@ class FakeOpenAI:
         self.chats.append(body)
         if refusal := self._refusal(request, "chat"):
             return refusal
-        await asyncio.sleep(self.chat_pause)
+        await asyncio.sleep(self.chat_pause)  # noqa: TID251 - as told
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for delta, reason in _answer(body):
@@ -86,7 +86,7 @@ class FakeOpenAI:
         self.spoken.append(body["input"])
         if refusal := self._refusal(request, "speech"):
             return refusal
-        await asyncio.sleep(self.speech_pause)
+        await asyncio.sleep(self.speech_pause)  # noqa: TID251 - as told
         return web.Response(
             body=build_tone(len(body["input"]) * SECONDS_PER_CHARACTER),
             content_type="audio/pcm",

@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from testing.ports import LOOPBACK, listens
+from testing.waiting import eventually_sync
 
 
 class ForwardingError(Exception):
@@ -16,19 +18,19 @@ def start_forwarding(local_port: int, target: str) -> int:
     """Forwards 127.0.0.1:`local_port` to `target` ("host:port") until it is ended; returns the process id.
 
     Raises:
-        ForwardingError: the port is taken, or socat is missing.
+        ForwardingError: the port is taken, socat is missing, or it does not listen after 5 s.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", local_port))
+            probe.bind((LOOPBACK, local_port))
         except OSError as error:
             raise ForwardingError(
                 f"port {local_port} of this machine is in use; end what listens there (`ss -ltnp`) and try again"
             ) from error
     try:
         process = subprocess.Popen(
-            ["socat", f"TCP-LISTEN:{local_port},bind=127.0.0.1,fork,reuseaddr,nodelay", f"TCP:{target},nodelay"],
+            ["socat", f"TCP-LISTEN:{local_port},bind={LOOPBACK},fork,reuseaddr,nodelay", f"TCP:{target},nodelay"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -36,7 +38,10 @@ def start_forwarding(local_port: int, target: str) -> int:
         )
     except FileNotFoundError as error:
         raise ForwardingError("socat is missing; `make setup` installs it") from error
-    _wait_until_listening(local_port)
+    try:
+        eventually_sync(lambda: listens(local_port), 5)
+    except TimeoutError as error:
+        raise ForwardingError(f"nothing listens on port {local_port} after 5 s") from error
     return process.pid
 
 
@@ -49,13 +54,3 @@ def stop_forwarding(pid_file: Path) -> None:
     if command.exists() and command.read_bytes().startswith(b"socat\0"):
         os.kill(pid, signal.SIGTERM)
     pid_file.unlink()
-
-
-def _wait_until_listening(port: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise ForwardingError(f"nothing listens on port {port} after 5 s")

@@ -12,6 +12,7 @@ from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundErro
 from testing.stub_pod import Exit, Script, StubPod
 from voicesession import clock
 
+PACE_SECONDS = 0.03
 _ADDRESSES = itertools.count(int.from_bytes(os.urandom(2)) % 60_000 + 256)
 
 
@@ -52,7 +53,7 @@ class Kubelet:
                 with contextlib.suppress(NotFoundError, ConflictError):
                     for raw in (await self._api.list_pods())[0]:
                         self._look_at(raw)
-                await asyncio.sleep(0.03)
+                await asyncio.sleep(PACE_SECONDS)  # noqa: TID251 - it looks again and again
         finally:
             for task in list(self._tasks):
                 task.cancel()
@@ -102,7 +103,7 @@ class Kubelet:
         status = {"phase": "Running", "podIP": stub.ip, "containerStatuses": [running]}
         if script.ready_after:
             await self._tell(name, {**status, "conditions": [_condition("Ready", False)]})
-            await asyncio.sleep(script.ready_after)
+            await asyncio.sleep(script.ready_after)  # noqa: TID251 - as told
         await self._tell(name, {**status, "conditions": [_condition("Ready", True)]})
 
     async def _end(self, name: str, uid: str) -> None:

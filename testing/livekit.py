@@ -5,7 +5,6 @@ import secrets
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +14,10 @@ from pathlib import Path
 from livekit import api
 
 from local_cluster.binaries import LIVEKIT, ensure
+from testing.ports import LOOPBACK, free_port, listens
+from testing.waiting import until_started
 from voicesession.names import AGENT_IDENTITY
 
-LOOPBACK = "127.0.0.1"
 READY_SECONDS = 20.0
 KEY = "devkey"
 SECRET = "a-secret-for-tests-of-at-least-32-bytes"
@@ -48,6 +48,11 @@ class LiveKitServer:
         """Returns a client of the server's API; use it as a context manager."""
         return api.LiveKitAPI(f"http://{LOOPBACK}:{self.port}", KEY, SECRET)
 
+    async def is_empty(self, room: str) -> bool:
+        """Tells whether nobody is in the room, or there is none."""
+        async with self.client() as client:
+            return not (await client.room.list_participants(api.ListParticipantsRequest(room=room))).participants
+
     async def delete_rooms(self) -> None:
         """Deletes all rooms."""
         async with self.client() as client:
@@ -67,13 +72,6 @@ def find_program() -> Path:
         return Path(given)
     ensure([LIVEKIT])
     return LIVEKIT.path()
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Returns a port that nobody has, at any address: LiveKit's media ports are bound to all of them."""
-    with socket.socket(type=kind) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -100,7 +98,7 @@ def running_livekit(webhook_url: str | None = None) -> Iterator[LiveKitServer]:
                 stderr=output,
             )
         try:
-            _wait_until_open(process, port, log)
+            until_started(process, lambda: listens(port), log, READY_SECONDS)
             yield LiveKitServer(port, log)
         finally:
             process.terminate()
@@ -114,14 +112,3 @@ def running_livekit(webhook_url: str | None = None) -> Iterator[LiveKitServer]:
 def new_room() -> str:
     """Returns a room name that no other test has."""
     return f"room-{secrets.token_hex(8)}"
-
-
-def _wait_until_open(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) == 0:
-                return
-        assert process.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
-        time.sleep(0.05)

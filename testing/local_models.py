@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from testing.ports import LOOPBACK, free_port
+from testing.waiting import until_started
 
 _READY_WITHIN_SECONDS = 90
 
@@ -20,13 +20,9 @@ def running_local_models(log: Path, **environment: str) -> Iterator[str]:
 
     `log`: the file that gets its output. `environment`: variables without their LOCAL_MODELS_ prefix;
     SERVICES="chat" starts in a second, speech takes some three.
-
-    Raises:
-        RuntimeError: it ended, or was not ready in time; with the end of its log.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    variables = {"LISTEN_HOST": "127.0.0.1", "LISTEN_PORT": str(port)} | environment
+    port = free_port()
+    variables = {"LISTEN_HOST": LOOPBACK, "LISTEN_PORT": str(port)} | environment
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local_models"],
@@ -35,18 +31,15 @@ def running_local_models(log: Path, **environment: str) -> Iterator[str]:
             stderr=subprocess.STDOUT,
         )
     try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_until_ready(process, address, log)
+        address = f"http://{LOOPBACK}:{port}"
+        until_started(process, lambda: _is_ready(address), log, _READY_WITHIN_SECONDS)
         yield address
     finally:
         process.terminate()
         process.wait(timeout=20)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    deadline = time.monotonic() + _READY_WITHIN_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=5):
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"the local models are not ready:\n{log.read_text()[-2000:]}")
+def _is_ready(address: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=5):
+        return True
+    return False

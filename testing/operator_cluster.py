@@ -133,6 +133,10 @@ class OperatorCluster:
         """Returns all agent pods."""
         return (await self.api.list_pods())[0]
 
+    async def warm_pods(self) -> list[Raw]:
+        """Returns the agent pods that wait for a call."""
+        return [pod for pod in await self.pods() if is_warm_and_ready(pod)]
+
     async def wait_for_phase(self, name: str, *phases: str, seconds: float = WAIT_SECONDS) -> VoiceSession:
         """Returns the VoiceSession once it is in one of these phases."""
         last: list[object] = []
@@ -148,7 +152,7 @@ class OperatorCluster:
         """Returns the warm pods once so many are ready."""
 
         async def look() -> list[Raw]:
-            found = [pod for pod in await self.pods() if is_warm_and_ready(pod)]
+            found = await self.warm_pods()
             return found if len(found) >= count else []
 
         return await eventually(look)

@@ -131,7 +131,7 @@ class ScriptedAgent:
             )
             await writer.write(text)
             await writer.aclose()
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.15)  # noqa: TID251 - as one speaks
 
     def _new_segment(self) -> str:
         self._segments += 1

@@ -8,21 +8,22 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from livekit import api
 
+from local_cluster.layout import REPOSITORY
 from testing.browser import TalkPage
-from testing.livekit import KEY, LOOPBACK, SECRET, LiveKitServer
+from testing.code_path import PYTHONPATH
+from testing.livekit import KEY, SECRET, LiveKitServer
+from testing.ports import LOOPBACK
+from testing.waiting import WAIT_SECONDS, eventually
 from token_service.app import build_headers
 from voicesession.names import new_participant_identity, new_room_name
 
-ROOT = Path(__file__).parents[1]
-BUILT_PAGE = ROOT / "web" / "dist"
-WAIT_SECONDS = 20.0
+BUILT_PAGE = REPOSITORY / "web" / "dist"
 GREETING = "Hello, how can I help you?"
 
 
@@ -39,11 +40,10 @@ class AgentProcess:
     @classmethod
     async def start(cls) -> "AgentProcess":
         """Starts an agent that has imported everything and waits."""
-        paths = os.pathsep.join(str(ROOT / folder) for folder in ("", "operator", "agent_image"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "testing.page_agent"),
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": paths},
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -58,12 +58,18 @@ class AgentProcess:
     async def until(self, event: str, after: int = 0, **details: Any) -> dict[str, Any]:
         """Returns its first report of this kind and with these details, not counting the first `after` reports."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while True:
-                for report in self.reports[after:]:
-                    if report.items() >= {"event": event, **details}.items():
-                        return report
+            while not (found := self._reports_of(event, after, details)):
                 self._changed.clear()
                 await self._changed.wait()
+        return found[0]
+
+    def count(self, event: str, **details: Any) -> int:
+        """Returns how many reports of this kind and with these details there were."""
+        return len(self._reports_of(event, 0, details))
+
+    def _reports_of(self, event: str, after: int, details: dict[str, Any]) -> list[dict[str, Any]]:
+        wanted = {"event": event, **details}.items()
+        return [report for report in self.reports[after:] if report.items() >= wanted]
 
     async def kill(self) -> None:
         """Ends it as a crash would: no goodbye to anybody."""
@@ -169,9 +175,7 @@ class Stage:
 
     async def until_customer(self) -> None:
         """Waits until the customer of the newest room is in it."""
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not self.rooms:  # noqa: ASYNC110 - the page has been told to start, and will ask
-                await asyncio.sleep(0.05)
+        await eventually(lambda: self.rooms)
         async with self._livekit.client() as livekit:
             await self._until_in(livekit, self.rooms[-1], self._customers[-1])
 
@@ -261,19 +265,17 @@ class Stage:
 
     async def _refuse(self, room: str, identity: str, notice: dict[str, Any]) -> None:
         await self.tell_room(room, identity, notice)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # noqa: TID251 - as the service does, for the notice to arrive
         await self.delete_room(room)
 
     async def _until_in(self, livekit: api.LiveKitAPI, room: str, identity: str) -> None:
-        for _ in range(int(WAIT_SECONDS * 10)):
-            try:
+        async def is_in() -> bool:
+            with contextlib.suppress(api.TwirpError):  # not there yet
                 found = await livekit.room.get_participant(api.RoomParticipantIdentity(room=room, identity=identity))
-                if found.state == api.ParticipantInfo.State.ACTIVE:
-                    return
-            except api.TwirpError:
-                pass  # not there yet
-            await asyncio.sleep(0.1)
-        raise TimeoutError(f"{identity} did not come to {room}")
+                return found.state == api.ParticipantInfo.State.ACTIVE
+            return False
+
+        await eventually(is_in, why=f"{identity} in {room}")
 
     async def _answer_status(self, request: web.Request) -> web.Response:
         self._check_bearer(request)

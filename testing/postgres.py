@@ -4,10 +4,8 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +14,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-LOOPBACK = "127.0.0.1"
+from testing.ports import LOOPBACK, free_port, listens
+from testing.waiting import until_started
+
 OWNER = "voice_owner"
 PASSWORD = "owner-password"
 READY_SECONDS = 30.0
@@ -37,13 +37,6 @@ def run_as_server(*command: str) -> list[str]:
     if os.geteuid() == 0:
         leash += ["--reuid", SYSTEM_USER, "--regid", SYSTEM_USER, "--clear-groups"]
     return [*leash, "--", *command]
-
-
-def free_port() -> int:
-    """Returns a TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def make_folder(prefix: str) -> Path:
@@ -110,15 +103,14 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(run_as_server(*command), stdout=log, stderr=log, process_group=0)
-        deadline = time.monotonic() + READY_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.superuser_url(), connect_timeout=2).close()
-            except psycopg.OperationalError:
-                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
-                time.sleep(0.05)
-            else:
-                return
+        until_started(self.process, self._answers, self.folder / "log", READY_SECONDS)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.superuser_url(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -194,11 +186,7 @@ def running_pgbouncer(server: PostgresServer, settings: Mapping[str, str], users
             run_as_server(program, str(folder / "pgbouncer.ini")), stdout=log, stderr=log, process_group=0
         )
     try:
-        deadline = time.monotonic() + READY_SECONDS
-        while socket.socket().connect_ex((LOOPBACK, port)) != 0:
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            assert time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-            time.sleep(0.05)
+        until_started(process, lambda: listens(port), folder / "log", READY_SECONDS)
         yield port
     finally:
         process.kill()

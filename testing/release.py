@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 
 import yaml
 
+from local_cluster.layout import REPOSITORY
 from testing.progress import Step
+from testing.waiting import eventually_sync
 
-ROOT = Path(__file__).parents[1]
-STATE = ROOT / ".cluster"
-CHART = ROOT / "charts" / "voice-agent"
+STATE = REPOSITORY / ".cluster"
+CHART = REPOSITORY / "charts" / "voice-agent"
 # Where the host finds the token service; see `expose`.
-LOCAL_VALUES = ROOT / "demo" / "values.yaml"
+LOCAL_VALUES = REPOSITORY / "demo" / "values.yaml"
 
 
 class ReleaseError(Exception):
@@ -142,15 +142,18 @@ class Release:
         Raises:
             ReleaseError: not within `timeout` seconds; names what is missing and why.
         """
-        deadline = time.monotonic() + timeout
-        while True:
-            missing = self._not_ready()
-            if not missing:
-                return
-            step.note("waiting for " + ", ".join(missing))
-            if time.monotonic() > deadline:
-                raise ReleaseError(f"not ready after {timeout:.0f} s: {', '.join(missing)}")
-            time.sleep(1)
+        missing: list[str] = []
+
+        def is_ready() -> bool:
+            missing[:] = self._not_ready()
+            if missing:
+                step.note("waiting for " + ", ".join(missing))
+            return not missing
+
+        try:
+            eventually_sync(is_ready, timeout, pace=1)
+        except TimeoutError as error:
+            raise ReleaseError(f"not ready after {timeout:.0f} s: {', '.join(missing)}") from error
 
     def _not_ready(self) -> list[str]:
         missing = []

@@ -1,11 +1,16 @@
 """What e2e tests ask of a release about one call: its VoiceSession, its pod, its rows, its room."""
 
-import time
 from typing import Any
 
 from livekit import api
 
 from testing.release import Release
+from testing.waiting import eventually_sync
+
+
+def voice_sessions(release: Release) -> set[str]:
+    """Returns the uids of all VoiceSessions."""
+    return {item["metadata"]["uid"] for item in release.get("voicesessions")["items"]}
 
 
 def voice_session_of(release: Release, room: str) -> dict[str, Any] | None:
@@ -16,24 +21,21 @@ def voice_session_of(release: Release, room: str) -> dict[str, Any] | None:
 
 def wait_for_end(release: Release, room: str, timeout: float = 60.0) -> dict[str, Any]:
     """Returns the VoiceSession of `room` once its books are closed."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+
+    def ended() -> dict[str, Any] | None:
         found = voice_session_of(release, room)
-        if found and found["status"].get("phase") in {"Ended", "Failed"}:
-            return found
-        time.sleep(0.5)
-    raise AssertionError(f"the VoiceSession of {room} has not ended: {voice_session_of(release, room)}")
+        return found if found and found["status"].get("phase") in {"Ended", "Failed"} else None
+
+    return eventually_sync(ended, timeout, lambda: voice_session_of(release, room), pace=0.5)
 
 
 def wait_for_pod(release: Release, room: str, timeout: float = 30.0) -> str:
     """Returns the name of the pod that serves `room`."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = voice_session_of(release, room) or {}
-        if pod := found.get("status", {}).get("podName"):
-            return str(pod)
-        time.sleep(0.3)
-    raise AssertionError(f"no pod serves {room} after {timeout:.0f} s: {voice_session_of(release, room)}")
+
+    def pod() -> str | None:
+        return ((voice_session_of(release, room) or {}).get("status") or {}).get("podName")
+
+    return eventually_sync(pod, timeout, lambda: voice_session_of(release, room), pace=0.3)
 
 
 def wait_until_gone(release: Release, pod: str, timeout: float = 40.0) -> None:

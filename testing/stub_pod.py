@@ -157,7 +157,7 @@ class StubPod:
         async with self._news:
             self._events.append(event)
             self._news.notify_all()
-        await asyncio.sleep(0.02)  # for the stream to carry it before whatever comes next
+        await asyncio.sleep(0.02)  # noqa: TID251 - for the stream to carry it before whatever comes next
 
     # Routes
 
@@ -175,7 +175,7 @@ class StubPod:
     async def _assign(self, request: web.Request) -> web.StreamResponse:
         if self.script.die_on_assignment:
             self._later(self.crash())
-            await asyncio.sleep(60)
+            await _never()
         self.posts += 1
         body = await self._authorized(request, Purpose.ASSIGNMENT)
         if self.script.refuse_with:
@@ -189,7 +189,7 @@ class StubPod:
         if self.assignment is None:
             self._accept(assignment)
         if self.script.hang_on_assignment:
-            await asyncio.sleep(60)
+            await _never()
         if self.script.lose_answer:
             self.script.lose_answer = False
             assert request.transport is not None
@@ -206,7 +206,7 @@ class StubPod:
     async def _end(self, request: web.Request) -> web.Response:
         body = await self._authorized(request, Purpose.END)
         if self.script.silent:
-            await asyncio.sleep(60)
+            await _never()
         wanted = EndRequest.model_validate_json(body)
         self.end_requests.append(wanted)
         self._later(self.finish(wanted.reason, wanted.message))
@@ -234,18 +234,18 @@ class StubPod:
         if self.script.really_joins:
             self.room = rtc.Room()
             await self.room.connect(assignment.livekit_url, assignment.room_token)
-        await asyncio.sleep(self.script.join_seconds)
+        await asyncio.sleep(self.script.join_seconds)  # noqa: TID251 - as told
         await self.say(Joined(at=clock.now(), connect_millis=7, joined_millis=9, room_sid=assignment.room_sid))
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)  # noqa: TID251 - its beat
             if not self.script.silent:
                 await self.say(Heartbeat(at=clock.now()))
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         if self.script.silent:
-            await asyncio.sleep(60)
+            await _never()
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         sent = 0
@@ -265,6 +265,11 @@ class StubPod:
         task = asyncio.ensure_future(doing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _never() -> None:
+    """Answers never: whoever asked gives up."""
+    await asyncio.Event().wait()
 
 
 def _problem(status: int, detail: str) -> web.Response:

@@ -4,12 +4,14 @@ import os
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from local_cluster.__main__ import main
-from testing.cluster import apply, build_python_pod, get, kubectl, popen_kubectl, wait_for
+from testing.cluster import apply, build_python_pod, get, kubectl, popen_kubectl
+from testing.waiting import eventually_sync
 
 pytestmark = pytest.mark.skipif(os.environ.get("CLUSTER") == "current", reason="another's cluster is not ours to test")
 
@@ -45,6 +47,10 @@ def _phase(namespace: str, pod: str) -> str:
     return str(get("pod", pod, namespace)["status"]["phase"])
 
 
+def _has_ended(namespace: str, pod: str) -> bool:
+    return _phase(namespace, pod) in {"Succeeded", "Failed"}
+
+
 def _wait_until_ready(namespace: str, *pods: str) -> None:
     kubectl("--namespace", namespace, "wait", "--for=condition=Ready", "--timeout=60s", *(f"pod/{pod}" for pod in pods))
 
@@ -61,7 +67,7 @@ def test_pod_on_each_node_reaches_the_others_service_by_name(namespace: str) -> 
         program = f"import urllib.request as u; print(u.urlopen({url!r}, timeout=10).status)"
         apply(_in(namespace, build_python_pod(f"client-{here}", program, node=here)))
         # Whichever end it is: the log then says why.
-        wait_for(f"client on {here} has ended", lambda: _phase(namespace, f"client-{here}") in "SucceededFailed", 60)  # noqa: B023
+        eventually_sync(partial(_has_ended, namespace, f"client-{here}"), 60, f"client on {here}", pace=0.25)
         assert kubectl("--namespace", namespace, "logs", f"client-{here}").strip() == "200"
         assert get("pod", f"client-{here}", namespace)["spec"]["nodeName"] == here
         assert get("pod", f"server-{there}", namespace)["spec"]["nodeName"] == there
@@ -71,7 +77,7 @@ def test_container_above_its_limit_is_killed_and_says_so(namespace: str) -> None
     """The limit is the kernel's: the reason is OOMKilled, not a crash of the program's own."""
     program = "print('before', flush=True); hoard = bytearray(256 * 1024 * 1024); print('after')"
     apply(_in(namespace, build_python_pod("hoarder", program, memory="64Mi")))
-    wait_for("the hoarder has ended", lambda: _phase(namespace, "hoarder") == "Failed", 60)
+    eventually_sync(lambda: _phase(namespace, "hoarder") == "Failed", 60, "the hoarder has not ended", pace=0.25)
 
     ended = get("pod", "hoarder", namespace)["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
@@ -123,11 +129,8 @@ def test_lost_node_is_noticed_its_pods_evicted_and_it_comes_back(namespace: str)
 
     assert main(["node-down", "2"]) == 0
     try:
-        wait_for(
-            "the pods of the lost node are evicted",
-            lambda: _is_evicted(namespace, "pinned"),
-            EVICTION_SECONDS,
-        )
+        evicted = "the pods of the lost node are not evicted"
+        eventually_sync(lambda: _is_evicted(namespace, "pinned"), EVICTION_SECONDS, evicted, pace=0.25)
         assert _node_ready("node2") == "Unknown"
         # The Deployment's other pod takes over, on the node that is left.
         kubectl("--namespace", namespace, "rollout", "status", "deployment/server", "--timeout=60s")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from local_cluster.layout import REPOSITORY
-from testing.cluster import wait_for
+from testing.waiting import eventually_sync
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root"),
@@ -145,7 +145,7 @@ def test_nothing_is_left_after_kill_minus_9_half_way(machine: Machine, reached: 
     """However far it had come: `up` makes a whole cluster of the ruin, and `down` finds all of it."""
     before = machine.snapshot()
     process = machine.start(*machine.provider("up(1)"))
-    wait_for(f"{reached} is there", (Path("/var/lib") / NAME / reached).exists, 120)
+    eventually_sync((Path("/var/lib") / NAME / reached).exists, 120, f"no {reached}")
     process.send_signal(signal.SIGKILL)
     process.wait(timeout=30)
 

@@ -13,6 +13,7 @@ from testing.postgres import paused
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
 from testing.transcripts import words
+from testing.waiting import stays
 
 OUTAGE_SECONDS = 60
 SENTENCES = (
@@ -54,7 +55,8 @@ async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(
         with frozen_postgres(release):
             ends_at = asyncio.get_running_loop().time() + OUTAGE_SECONDS
             answers = [await customer.ask(pcm) for pcm in speech[:-1]]
-            await asyncio.sleep(max(0.0, ends_at - asyncio.get_running_loop().time()))
+            left = ends_at - asyncio.get_running_loop().time()
+            await stays(lambda: customer.heard.disconnected is None, left, "the outage ended the call")
         answers.append(await customer.ask(speech[-1]))
         heard = [said.text for said in customer.heard.transcripts]
     print("answers after", [round(seconds, 2) for seconds in answers], "s; the last one after the outage")

@@ -11,8 +11,9 @@ from playwright.async_api import expect
 from demo.script import SENTENCES
 from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.release import Release
-from testing.release_calls import rows_of, wait_for_end, wait_for_pod
+from testing.release_calls import rows_of, voice_sessions, wait_for_end, wait_for_pod
 from testing.transcripts import word_error_rate, words
+from testing.waiting import eventually, stays
 
 Speak = Callable[[str], bytes]
 
@@ -130,14 +131,12 @@ async def test_two_browsers_at_once(release: Release, localhost_front_door: str,
 
 
 async def test_opening_the_page_takes_no_agent(release: Release, localhost_front_door: str, tmp_path: Path) -> None:
-    before = {item["metadata"]["uid"] for item in release.get("voicesessions")["items"]}
+    before = voice_sessions(release)
     async with browsing(record(tmp_path, []), localhost_front_door) as page:
         for _ in range(100):
             await page.tab.reload()
         await expect(page.button("Start talking")).to_be_visible()
-        await asyncio.sleep(2)
-    after = {item["metadata"]["uid"] for item in release.get("voicesessions")["items"]}
-    assert after <= before
+        await stays(lambda: voice_sessions(release) <= before, 2, "a look at the page made a VoiceSession")
 
 
 async def test_one_call_after_another(release: Release, localhost_front_door: str, tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ async def test_one_call_after_another(release: Release, localhost_front_door: st
             await page.button("Hang up").click()
             await page.until_look("ended")
             await expect(page.tab.locator("#milestones")).to_contain_text("First word heard")
-            await asyncio.sleep(pause)
+            await stays(page.shows("ended"), pause, "the call's end was left without the customer")
     assert len(set(rooms)) == 5
     for room in rooms:
         assert wait_for_end(release, room)["status"]["phase"] == "Ended"
@@ -176,12 +175,14 @@ async def test_a_full_profile(release: Release, localhost_front_door: str, tmp_p
 
 async def offer(page: TalkPage, profile: str) -> None:
     """Reloads until the service, which watches profiles, offers this one."""
-    for _ in range(20):
+
+    async def is_offered() -> bool:
         if await page.tab.locator(f'#profile option[value="{profile}"]').count():
-            return
-        await asyncio.sleep(0.5)
+            return True
         await page.tab.reload(wait_until="networkidle")
-    raise AssertionError(f"the page does not offer {profile}")
+        return False
+
+    await eventually(is_offered, why=f"the page does not offer {profile}")
 
 
 async def test_a_killed_agent(release: Release, localhost_front_door: str, tmp_path: Path) -> None:

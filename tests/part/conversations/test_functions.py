@@ -12,7 +12,8 @@ from conversations.closer import ConversationCloser
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptReader
 from testing.conversations import AgentsConversation, ConversationsDatabase, message
-from testing.postgres import PostgresServer, free_port, running_pgbouncer
+from testing.ports import free_port
+from testing.postgres import PostgresServer, running_pgbouncer
 from voicesession.models import EndReason
 
 

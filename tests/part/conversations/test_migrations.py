@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from conversations.__main__ import main
 from conversations.migrate import MigrationError, run_migrations
 from conversations.write_key import ConversationKeyError
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
-from testing.postgres import PostgresServer, free_port, running_postgres
+from testing.ports import free_port
+from testing.postgres import PostgresServer, running_postgres
+from testing.waiting import eventually_sync
 
 
 @pytest.fixture
@@ -86,8 +87,7 @@ def test_it_waits_for_a_database_that_comes_late(
         late.stop()
         with ThreadPoolExecutor(1) as threads:
             migration = threads.submit(database.migrate)
-            while "waiting for the database" not in caplog.text and not migration.done():
-                time.sleep(0.05)
+            eventually_sync(lambda: "waiting for the database" in caplog.text or migration.done())
             late.start()
             migration.result()
         database.new_conversation().start()

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
-from testing.page_stage import ROOT
+from local_cluster.layout import REPOSITORY
 
-WEB = ROOT / "web"
+WEB = REPOSITORY / "web"
 
 
 @pytest.mark.parametrize("script", ["check", "test"])

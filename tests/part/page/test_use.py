@@ -1,14 +1,15 @@
 """The page as its customers use it, in a real browser: keyboard, typing, mute, choices, and one call after another."""
 
-import asyncio
 import json
 import re
 from typing import Any
 
 from playwright.async_api import Browser, expect
 
+from local_cluster.layout import REPOSITORY
 from testing.browser import PHONE, TalkPage, open_page
-from testing.page_stage import ROOT, Refusal, Stage
+from testing.page_stage import Refusal, Stage
+from testing.waiting import eventually, stays
 
 # Lets a test answer the browser's question for the microphone, and take microphones away.
 MICROPHONES = """
@@ -43,7 +44,7 @@ SILENCED = """
         return window.silenced ? Promise.reject(new DOMException('click first', 'NotAllowedError')) : play.call(this);
     };
 """
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+AXE = REPOSITORY / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 async def prepare(page: TalkPage, *scripts: str) -> None:
@@ -68,7 +69,7 @@ async def test_start_and_end_again_and_again(stage: Stage, page: TalkPage) -> No
         await agent.until("heard", audible=True)
         await page.button("Hang up").click()
         await page.until_look("ended")
-        await asyncio.sleep(pause)
+        await stays(page.shows("ended"), pause, "the call's end was left without the customer")
     assert len(set(stage.rooms)) == len(stage.rooms) == 3
 
 
@@ -108,10 +109,10 @@ async def test_mute_is_heard_by_the_agent(stage: Stage, page: TalkPage) -> None:
     await page.button("Mute").click()
     await expect(page.button("Unmute")).to_have_attribute("aria-pressed", "true")
     await expect(meter).to_have_attribute("aria-valuenow", "0")
-    await asyncio.sleep(1.0)
+    muted = agent.count("heard", audible=True)
+    # What was on its way may still arrive; the recording speaks every 3 s.
+    await stays(lambda: agent.count("heard", audible=True) <= muted + 1, 7, "a muted customer is heard")
     reports = len(agent.reports)
-    await asyncio.sleep(6.0)  # the recording speaks every 3 s
-    assert not [report for report in agent.reports[reports:] if report.get("audible")]
     await page.button("Unmute").click()
     await agent.until("heard", after=reports, audible=True)
 
@@ -126,8 +127,8 @@ async def test_who_mutes_before_the_microphone_is_open_is_not_heard(stage: Stage
     await page.tab.evaluate("window.allow()")
     agent = await stage.until_talking(page)
     await expect(page.headline).to_have_text("You are muted")
-    await asyncio.sleep(4.0)  # the recording speaks every 3 s
-    assert not [report for report in agent.reports if report.get("audible")]
+    # The recording speaks every 3 s.
+    await stays(lambda: not agent.count("heard", audible=True), 4, "a muted customer is heard")
     await page.button("Unmute").click()
     await agent.until("heard", audible=True)
 
@@ -263,8 +264,9 @@ async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: Ta
     options = await microphone.locator("option").all_inner_texts()
     assert len(options) > 1
     await microphone.select_option(options[-1])
-    await asyncio.sleep(1.0)
-    await agent.until("heard", after=len(agent.reports), audible=True)
+    heard = agent.count("heard", audible=True)
+    # Of the old one a last sound may still be on its way.
+    await eventually(lambda: agent.count("heard", audible=True) >= heard + 2)
     chosen_one = await microphone.input_value()
     await page.button("Hang up").click()
     # A choice for the next call opens no microphone.

@@ -1,15 +1,14 @@
 """The demo's port on localhost: a real socat holds it, and lets go of it when the cluster goes."""
 
-import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from demo import __main__ as command
 from testing.forwarding import ForwardingError, start_forwarding
-from testing.livekit import LOOPBACK, free_port
+from testing.ports import LOOPBACK, free_port, listens
+from testing.waiting import eventually_sync
 
 
 def test_a_closed_demo_lets_go_of_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,14 +20,5 @@ def test_a_closed_demo_lets_go_of_its_port(tmp_path: Path, monkeypatch: pytest.M
         start_forwarding(port, target)
     assert command.main() == 0
     assert not pid_file.exists()
-    wait_until_free(port)
+    eventually_sync(lambda: not listens(port))
     assert command.main() == 0, "nothing to close is no error"
-
-
-def wait_until_free(port: int) -> None:
-    for _ in range(50):
-        with socket.socket() as probe:
-            if probe.connect_ex((LOOPBACK, port)) != 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"something still listens on port {port}")

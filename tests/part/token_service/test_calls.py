@@ -20,10 +20,11 @@ from kube.client import KubernetesApi, KubernetesError
 from local_cluster.binaries import KUBERNETES
 from testing.chart import find, render
 from testing.fake_cluster import POOL
-from testing.livekit import LiveKitServer, free_port, running_livekit
+from testing.livekit import LiveKitServer, running_livekit
+from testing.ports import free_port
 from testing.proxy import Proxy, proxied_api_server
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voicesession import clock
 from voicesession.admission import AdmissionLimits, RoomStart, decide_admission
 from voicesession.models import VoiceSession
@@ -179,9 +180,11 @@ async def test_while_the_api_server_is_away_tokens_are_signed_nothing_is_half_ma
     room = rtc.Room()
     await room.connect(real_door.service.settings.livekit_public_url, token)
     async with api.LiveKitAPI(real_door.service.settings.livekit_url, *_keys(real_door)) as client:
-        rooms = (await client.room.list_rooms(api.ListRoomsRequest())).rooms
-    assert [each.name for each in rooms] == [room.name]
-    await asyncio.sleep(1)
+
+        async def is_there() -> bool:
+            return [each.name for each in (await client.room.list_rooms(api.ListRoomsRequest())).rooms] == [room.name]
+
+        await stays(is_there, 1, "a started room was closed, for want of an API server")
     await namespace.proxy.open()
     ((_, session),) = (await until_sessions(namespace, 1, 45)).items()
     assert session.spec.room_sid == await room.sid

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +13,7 @@ from livekit import rtc
 from livekit.protocol.agent_dispatch import RoomAgentDispatch
 from livekit.protocol.room import RoomConfiguration
 
+from local_cluster.layout import REPOSITORY
 from testing.fake_cluster import POOL, FakeCluster
 from testing.livekit import LiveKitServer
 from testing.token_service_app import FrontDoor, read_token, running_front_door, ticket_of
@@ -21,8 +21,7 @@ from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, Token
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 from voicesession.tickets import parse_ticket
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "testing" / "token_source.mjs"
+SCRIPT = REPOSITORY / "testing" / "token_source.mjs"
 # The request of https://docs.livekit.io/frontends/build/authentication/endpoint, as published.
 PUBLISHED_REQUEST = {
     "room_name",
@@ -47,7 +46,9 @@ async def restaurant_door(livekit: LiveKitServer) -> AsyncIterator[FrontDoor]:
 async def fetch_by_javascript(door: FrontDoor, *requests: dict[str, Any]) -> dict[str, Any]:
     node = shutil.which("node")
     assert node, "Node.js is missing: run `make setup`"
-    assert (ROOT / "web" / "node_modules" / "livekit-client").is_dir(), "livekit-client is missing: run `make web`"
+    assert (REPOSITORY / "web" / "node_modules" / "livekit-client").is_dir(), (
+        "livekit-client is missing: run `make web`"
+    )
     process = await asyncio.create_subprocess_exec(
         *(node, str(SCRIPT)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

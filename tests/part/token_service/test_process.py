@@ -13,7 +13,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from testing.livekit import KEY, SECRET, free_port
+from testing.livekit import KEY, SECRET
+from testing.ports import free_port
 from testing.waiting import eventually
 
 SETTINGS = {

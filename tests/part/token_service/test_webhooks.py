@@ -12,9 +12,10 @@ from livekit import api
 from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
 from testing.guest import Guest
-from testing.livekit import LiveKitServer, free_port, new_room, running_livekit
+from testing.livekit import LiveKitServer, new_room, running_livekit
+from testing.ports import free_port
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voicesession import clock
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
@@ -81,9 +82,7 @@ async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_ask
     assert session["spec"]["roomSid"] == sid
     assert session["spec"]["participantIdentity"] == guest.room.local_participant.identity
     assert (session["spec"]["llmProvider"], session["spec"]["variables"]) == ("local", {"customer": "Ada"})
-    # The arrival of the customer is an event of its own, and makes no second one.
-    await asyncio.sleep(0.5)
-    assert len(cluster.sessions) == 1
+    await stays(lambda: len(cluster.sessions) == 1, 0.5, "the customer's arrival, an event of its own, made another")
     await guest.room.disconnect()
 
 
@@ -309,8 +308,7 @@ async def test_connection_details_create_the_room_and_the_voice_session_with_pri
     await guest.room.connect(answer.body["serverUrl"], answer.body["participantToken"])
     assert "4711" not in guest.room.metadata
     assert "4711" not in json.dumps(read_token(answer.body["participantToken"]))
-    await asyncio.sleep(0.5)
-    assert list(cluster.sessions) == [name]
+    await stays(lambda: list(cluster.sessions) == [name], 0.5, "the room's start, told as well, made another")
     await guest.room.disconnect()
 
 

@@ -14,7 +14,9 @@ from livekit import api, rtc
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
-from testing.livekit import LiveKitServer, free_port, new_room
+from testing.livekit import LiveKitServer, new_room
+from testing.ports import free_port, listens
+from testing.waiting import eventually, stays
 from voice_agent.apology import APOLOGY
 from voice_operator.pools.pod_template import GRACE_SECONDS
 from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn
@@ -47,7 +49,7 @@ async def until_ended(pod: AgentPod, follower: Follower, reason: EndReason, time
 
 async def test_a_conversation(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
     await pod.prepare(Preparation(greetings=[Greeting(provider="fake", text=GREETING)]))
-    await asyncio.sleep(1)
+    await eventually(lambda: len(fake.spoken) == 2)
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room))
     joined = await follower.wait_for(Joined)
@@ -117,7 +119,7 @@ async def test_a_stranger_is_no_customer(livekit: LiveKitServer, pod: AgentPod) 
     limits = EffectiveLimits(join_timeout_seconds=4)
     async with joined_room(livekit.url, livekit.customer_token(room, "stranger")) as stranger:
         # From before the agent comes until it goes: there is no moment at which it listens to just anyone.
-        typing = asyncio.create_task(type_without_end(stranger))
+        typing = asyncio.create_task(stranger.type_without_end("let me in"))
         follower = await pod.assign(build_assignment(livekit, room, limits=limits))
         await until_ended(pod, follower, EndReason.NEVER_JOINED)
         typing.cancel()
@@ -126,12 +128,6 @@ async def test_a_stranger_is_no_customer(livekit: LiveKitServer, pod: AgentPod) 
         assert stranger.heard.agent_joined_at is not None
         assert stranger.heard.transcripts == []
         assert stranger.heard.last_audible() is None
-
-
-async def type_without_end(customer: Customer) -> None:
-    while True:
-        await customer.type("let me in")
-        await asyncio.sleep(0.01)
 
 
 async def test_a_customer_whose_name_is_not_known(livekit: LiveKitServer, pod: AgentPod) -> None:
@@ -278,8 +274,7 @@ async def test_a_chat_that_keeps_failing_ends_the_call(livekit: LiveKitServer, f
         await customer.until_said(GREETING)
         await customer.type("one")
         await customer.until(lambda: len(fake.chats) == 3, 20, "three tries")
-        await asyncio.sleep(1)
-        assert not follower.all_of(CallEnded)
+        await stays(lambda: not follower.all_of(CallEnded), 1, "one answer that failed ended the call")
         await customer.type("two")
         await apology_heard(customer)
         ended = await until_ended(pod, follower, EndReason.ERROR)
@@ -340,7 +335,7 @@ async def test_tools_of_an_mcp_server(livekit: LiveKitServer, fake: FakeOpenAI, 
             McpServer(name="absent", url="http://127.0.0.1:1/mcp"),
             McpServer(name="tables", url=f"http://127.0.0.1:{port}/mcp"),
         ]
-        await until_listening(port)
+        await eventually(lambda: listens(port), 30)
         room = new_room()
         profile = AgentProfileSpec(greeting=GREETING, mcp_servers=servers)
         await pod.assign(build_assignment(livekit, room, profile))
@@ -358,18 +353,6 @@ async def test_tools_of_an_mcp_server(livekit: LiveKitServer, fake: FakeOpenAI, 
         with contextlib.suppress(ProcessLookupError):
             tools.kill()
         await tools.wait()
-
-
-async def until_listening(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                return
 
 
 async def until_offered(customer: Customer, fake: FakeOpenAI, tool: str) -> None:

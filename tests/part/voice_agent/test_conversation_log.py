@@ -14,7 +14,7 @@ from testing.customer import Customer, joined_room
 from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
 from testing.postgres import running_pgbouncer
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
 from voicesession import clock
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
@@ -117,8 +117,7 @@ async def test_an_interrupted_answer_is_written_as_it_was_heard(
             await customer.until_said(GREETING)
             customer.heard.frames.clear()
             await customer.type(long)
-            await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
-            await asyncio.sleep(1.5)
+            await customer.until(lambda: customer.heard.audible_seconds() > 1.5, 20, "the beginning of an answer")
             await converse(customer, "stop")
         await follower.wait_for(CallEnded)
     cut = messages(conversations)[2]
@@ -165,8 +164,7 @@ async def test_an_outage_at_the_end_of_a_call(
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
                 await customer.until_said(GREETING)
                 await converse(customer, "one")
-            await asyncio.sleep(3)
-            assert not follower.all_of(CallEnded)
+            await stays(lambda: not follower.all_of(CallEnded), 3, "the call ended before its words were written")
             conversations.server.start()
             await follower.wait_for(CallEnded)
             assert await pod.exit_code() == 0
@@ -187,7 +185,7 @@ async def test_a_stopped_pod_does_not_wait_long_for_the_database(
             follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
                 await customer.until_said(GREETING)
-            await asyncio.sleep(1)
+            await eventually(lambda: livekit.is_empty(room))
             pod.signal(signal.SIGTERM)
             ended = await follower.wait_for(CallEnded, 20)
             assert ended.reason is EndReason.PARTICIPANT_LEFT

@@ -17,7 +17,7 @@ from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job
 from livekit.agents.llm import ChatContext
 from livekit.agents.voice.remote_session import SessionHost
 
-from testing.agent_pod import REPOSITORY
+from local_cluster.layout import REPOSITORY
 from testing.livekit import running_livekit
 from voice_agent import session_host
 from voice_agent.job_context import (
@@ -173,7 +173,7 @@ async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> N
         raise RuntimeError("broken")
 
     async def slow() -> None:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     def not_async(reason: str) -> None:
         told.append(f"{reason} as well")

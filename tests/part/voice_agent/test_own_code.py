@@ -12,7 +12,8 @@ import pytest
 from livekit.agents.voice.remote_session import TOPIC_SESSION_MESSAGES as SESSION_TOPIC
 from livekit.protocol.agent_pb import agent_session
 
-from testing.agent_pod import REPOSITORY, AgentPod, build_assignment, build_provider, running_pod
+from local_cluster.layout import REPOSITORY
+from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod
 from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod, to_body
 from testing.fake_openai import FakeOpenAI
-from testing.livekit import LiveKitServer, free_port
+from testing.livekit import LiveKitServer
+from testing.ports import free_port
 from testing.waiting import eventually
 from voicesession import clock
 from voicesession.assignment import Accepted, CallEnded, Greeting, Heartbeat, Preparation

@@ -1,6 +1,5 @@
 """A call from its VoiceSession to its end, as a real API server sees it."""
 
-import asyncio
 import re
 import secrets
 import subprocess
@@ -17,9 +16,9 @@ from testing.conversations import AgentsConversation, ConversationsDatabase
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster
 from testing.stub_pod import Exit
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voicesession.models import EndReason, VoiceSession
-from voicesession.names import VOICE_SESSIONS
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
 
 
@@ -114,8 +113,7 @@ async def test_a_later_start_of_the_same_room_is_not_deleted(cluster: OperatorCl
         assert second.sid != first.sid
         await cluster.stub_of(active).finish(EndReason.ROOM_CLOSED)
         await cluster.wait_for_phase("call", "Ended")
-        await asyncio.sleep(0.5)
-    assert await _rooms(livekit, "again")
+    await stays(lambda: _rooms(livekit, "again"), 0.5, "the later start was deleted as well")
 
 
 async def test_the_agents_code_can_have_its_room_deleted(cluster: OperatorCluster, livekit: LiveKitServer) -> None:
@@ -215,10 +213,12 @@ async def test_a_pod_that_falls_silent_and_is_still_in_its_room_is_left_alone(cl
     active = await _begin(cluster)
     stub = cluster.stub_of(active)
     stub.script.silent = True
-    await asyncio.sleep(16)  # past the heartbeat's deadline and several tries
-    still = await cluster.session("call")
-    assert still is not None
-    assert still.status.phase == "Active"
+
+    async def is_active() -> bool:
+        session = await cluster.session("call")
+        return session is not None and session.status.phase == "Active"
+
+    await stays(is_active, 16, "it was given up after the heartbeat's deadline and several tries")
     stub.script.silent = False
     await stub.finish(EndReason.IDLE)
     await cluster.wait_for_phase("call", "Ended")
@@ -269,7 +269,7 @@ async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: Oper
     await cluster.create_profile(limits={"ttlSecondsAfterFinished": 1})
     made = cluster.start_hooked_operator()
     await cluster.wait_for_warm()
-    await asyncio.sleep(6)  # until the pool's and profile's first statuses are written
+    await eventually(lambda: _statuses_are_written(cluster))
     client = made[0]
     before, server_before = len(client.requests), _session_writes(cluster)
     active = await _begin(cluster)
@@ -280,7 +280,8 @@ async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: Oper
 
     await eventually(gone)
     await cluster.wait_for_warm()
-    await asyncio.sleep(0.5)
+    # By the API server's own count, kopf's client included: created by us; joined, ended, deleted by the operator.
+    await stays(lambda: _session_writes(cluster) == server_before + 4, 0.5, "something was written after the end")
     writes = [request for request in client.requests[before:] if request[0] != "GET"]
     events = [request for request in writes if request[1].endswith("/events")]
     pool_writes = [request for request in writes if "/agentpools/" in request[1] or "/agentprofiles/" in request[1]]
@@ -288,8 +289,13 @@ async def test_a_warm_call_costs_at_most_six_writes_and_two_events(cluster: Oper
     assert len(session_writes) <= 6, session_writes
     assert len(events) <= 2
     assert len(pool_writes) <= 4  # at most every 5 s each
-    # By the API server's own count, kopf's client included: created by us; joined, ended, deleted by the operator.
-    assert _session_writes(cluster) - server_before == 4
+
+
+async def _statuses_are_written(cluster: OperatorCluster) -> bool:
+    pool, profile = await cluster.get(AGENT_POOLS, "default"), await cluster.get(AGENT_PROFILES, "default")
+    assert pool
+    assert profile
+    return pool.get("status", {}).get("ready") == 1 and "status" in profile
 
 
 def _session_writes(cluster: OperatorCluster) -> int:

@@ -11,7 +11,7 @@ from kube.client import InvalidError, KubernetesUnavailableError, Raw
 from testing.hooked_api import is_claim
 from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Script
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voice_operator.calls.claim import build_claim
 from voice_operator.pods.agent_pod import read_pod
 from voice_operator.pools.pod_template import build_agent_pod
@@ -93,11 +93,14 @@ async def _set_up(cluster: OperatorCluster, pods: int) -> None:
 async def _expect_one_agent(cluster: OperatorCluster, name: str) -> VoiceSession:
     """The call is active, and of all pods only the one in its status has ever joined for it and still runs."""
     active = await cluster.wait_for_phase(name, "Active")
-    await asyncio.sleep(0.3)  # a mistaken second one would show by now
-    running = [stub for stub in cluster.stubs_with(active) if not stub.exited]
-    assert [stub.name for stub in running] == [active.status.pod_name]
-    claimed = [pod for pod in await cluster.pods() if pod["metadata"]["labels"].get(SESSION_LABEL)]
-    assert [pod["metadata"]["name"] for pod in claimed] == [active.status.pod_name]
+
+    async def has_one() -> bool:
+        running = [stub.name for stub in cluster.stubs_with(active) if not stub.exited]
+        claimed = [pod["metadata"] for pod in await cluster.pods() if pod["metadata"]["labels"].get(SESSION_LABEL)]
+        return running == [metadata["name"] for metadata in claimed] == [active.status.pod_name]
+
+    await eventually(has_one)
+    await stays(has_one, 0.3, lambda: f"a second agent: {cluster.stubs_with(active)}")
     return active
 
 
@@ -110,10 +113,12 @@ async def test_two_operators_give_each_of_many_calls_one_agent(cluster: Operator
     await asyncio.gather(*(cluster.create_session(name, room=f"room-{name}") for name in names))
 
     active = [await cluster.wait_for_phase(name, "Active") for name in names]
-    await asyncio.sleep(0.5)
-    for session in active:
-        running = [stub for stub in cluster.stubs_with(session) if not stub.exited]
-        assert [stub.assignments for stub in running] == [1]
+
+    def running(session: VoiceSession) -> list[int]:
+        return [stub.assignments for stub in cluster.stubs_with(session) if not stub.exited]
+
+    await eventually(lambda: all(running(session) == [1] for session in active))
+    await stays(lambda: all(running(session) == [1] for session in active), 0.5, "a call got a second agent")
     assert len({session.status.pod_name for session in active}) == 10
 
 
@@ -263,12 +268,18 @@ async def test_a_call_is_not_given_to_one_pod_of_a_lost_node_after_the_other(clu
     assert active.status.attempts == 2
 
 
+async def _has_ended(cluster: OperatorCluster, path: str) -> bool:
+    pod = await cluster.api.request("GET", path.split("?", maxsplit=1)[0])
+    return pod["status"].get("phase") in {"Succeeded", "Failed"}
+
+
 async def test_how_a_dismissed_pod_ends_is_not_how_its_call_ends(cluster: OperatorCluster) -> None:
     await _set_up(cluster, 2)
 
     async def wait_for_its_end(method: str, path: str, _body: Any) -> None:
         if method == "DELETE" and "/pods/" in path:
-            await asyncio.sleep(0.5)  # the pod was told to end, and its kubelet tells how it did
+            # It was told to end, and its kubelet tells how it did.
+            await eventually(lambda: _has_ended(cluster, path))
 
     cluster.start_hooked_operator(before=wait_for_its_end)
     await cluster.wait_for_warm(2)

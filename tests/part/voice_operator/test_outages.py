@@ -1,6 +1,5 @@
 """The API server, LiveKit or a webhook is away for a while."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,11 +11,20 @@ from livekit import api
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.proxy import open_proxy, proxied_api_server
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voicesession import clock
 from voicesession.models import EndReason
 from voicesession.names import voice_session_name
 from voicesession.tickets import new_ticket
+
+
+async def _is_waiting(cluster: OperatorCluster, name: str) -> bool:
+    session = await cluster.session(name)
+    return session is not None and session.status.pod_name is None
+
+
+async def _has_no_pod(cluster: OperatorCluster) -> bool:
+    return not await cluster.pods()
 
 
 async def test_calls_survive_an_outage_of_the_api_server_and_are_booked_after_it(
@@ -33,7 +41,7 @@ async def test_calls_survive_an_outage_of_the_api_server_and_are_booked_after_it
         await proxy.cut()
         await cluster.create_session("comes-meanwhile", room="room-2")
         await cluster.stub_of(ending).finish(EndReason.PARTICIPANT_LEFT)
-        await asyncio.sleep(3)
+        await stays(lambda: _is_waiting(cluster, "comes-meanwhile"), 3, "the API server is not away")
         await proxy.open()
 
         ended = await cluster.wait_for_phase("ends-meanwhile", "Ended")
@@ -50,7 +58,7 @@ async def test_an_operator_that_starts_before_the_api_server_waits_for_it(
     async with proxied_api_server(api_server, tmp_path) as (proxy, kubeconfig):
         await proxy.cut()
         operator = cluster.start_operator(kubeconfig=kubeconfig)
-        await asyncio.sleep(1.5)
+        await stays(lambda: _has_no_pod(cluster), 1.5, "the API server is not away")
         await proxy.open()
         await cluster.wait_for_warm()
         await cluster.create_session("call", room="room")
@@ -133,6 +141,8 @@ async def test_a_room_whose_call_is_over_is_closed(polling: OperatorCluster, liv
 
 async def test_a_room_without_a_ticket_is_left_alone(polling: OperatorCluster, livekit: LiveKitServer) -> None:
     room = await _start_room(livekit, "somebody else's")
-    await asyncio.sleep(5)
-    assert not await _room_is_gone(livekit, room.name)
-    assert await polling.session(voice_session_name(room.sid)) is None
+
+    async def is_left_alone() -> bool:
+        return not await _room_is_gone(livekit, room.name) and not await polling.session(voice_session_name(room.sid))
+
+    await stays(is_left_alone, 5, "it was closed, or got an agent")

@@ -1,12 +1,13 @@
 """Pools of waiting pods: their number, their renewal, and what a broken one says."""
 
-import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 from kube.client import Raw
 from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Exit
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
+from voicesession import clock
 from voicesession.models import EndReason
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, TEMPLATE_LABEL
 
@@ -22,6 +23,10 @@ async def _wait_for_status(cluster: OperatorCluster, plural: str = AGENT_POOLS, 
 
     await eventually(look, why=lambda: f"{status} instead of {fields}")
     return status
+
+
+async def _has_warm(cluster: OperatorCluster, count: int) -> bool:
+    return len(await cluster.warm_pods()) == count
 
 
 def _reason(status: Raw) -> str:
@@ -91,13 +96,8 @@ async def test_surplus_pods_wait_for_the_delay(cluster: OperatorCluster) -> None
     cluster.start_operator()
     await cluster.wait_for_warm(3)
     await cluster.patch(AGENT_POOLS, "default", {"spec": {"warm": {"min": 1}}})
-    await asyncio.sleep(1.5)
-    assert len(await cluster.wait_for_warm(3)) == 3
-
-    async def fewer() -> bool:
-        return len([pod for pod in await cluster.pods() if is_warm_and_ready(pod)]) == 1
-
-    await eventually(fewer)
+    await stays(lambda: _has_warm(cluster, 3), 1.5, "a surplus pod went before its 3 s were over")
+    await eventually(lambda: _has_warm(cluster, 1))
 
 
 async def test_a_new_image_replaces_waiting_pods_one_by_one_and_no_call(cluster: OperatorCluster) -> None:
@@ -114,7 +114,7 @@ async def test_a_new_image_replaces_waiting_pods_one_by_one_and_no_call(cluster:
 
     async def renewed() -> bool:
         nonlocal fewest
-        ready = [pod for pod in await cluster.pods() if is_warm_and_ready(pod)]
+        ready = await cluster.warm_pods()
         fewest = min(fewest, len(ready))
         return len(ready) == 4 and all(pod["metadata"]["labels"][TEMPLATE_LABEL] not in old for pod in ready)
 
@@ -129,8 +129,11 @@ async def test_a_changed_profile_needs_no_new_pod(cluster: OperatorCluster) -> N
     cluster.start_operator()
     before = {pod["metadata"]["uid"] for pod in await cluster.wait_for_warm(2)}
     await cluster.patch(AGENT_PROFILES, "default", {"spec": {"instructions": "second"}})
-    await asyncio.sleep(0.5)
-    assert {pod["metadata"]["uid"] for pod in await cluster.wait_for_warm(2)} == before
+
+    async def are_the_same() -> bool:
+        return {pod["metadata"]["uid"] for pod in await cluster.warm_pods()} == before
+
+    await stays(are_the_same, 0.5, "a waiting pod was renewed")
     await cluster.create_session("call", room="room")
     assignment = cluster.stub_of(await cluster.wait_for_phase("call", "Active")).assignment
     assert assignment is not None
@@ -141,11 +144,13 @@ async def test_a_waiting_pod_that_stops_answering_is_replaced(cluster: OperatorC
     await cluster.create_pool()
     cluster.start_operator()
     (pod,) = await cluster.wait_for_warm()
-    await asyncio.sleep(1.1)  # conditions have whole seconds: unready must be later than running
+    # Conditions have whole seconds: unready must be later than running.
+    running = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+    await eventually(lambda: clock.now() >= datetime.fromisoformat(running) + timedelta(seconds=1))
     await cluster.kubelet.set_ready(pod["metadata"]["name"], ready=False)
 
     async def replaced() -> bool:
-        ready = [each for each in await cluster.pods() if is_warm_and_ready(each)]
+        ready = await cluster.warm_pods()
         return bool(ready) and ready[0]["metadata"]["uid"] != pod["metadata"]["uid"]
 
     await eventually(replaced, seconds=30)
@@ -155,9 +160,8 @@ async def test_pods_that_crash_are_not_created_in_a_storm(cluster: OperatorClust
     cluster.kubelet.script.exits = Exit(3, "Error")
     await cluster.create_pool(warm={"min": 2, "maxStarting": 2})
     cluster.start_operator()
-    await asyncio.sleep(8)
+    await stays(lambda: cluster.kubelet.count_seen() <= 6, 8, "a storm")
     created = {pod["metadata"]["name"] for pod in await cluster.pods()}
-    assert cluster.kubelet.count_seen() <= 6
     assert len(created) <= 3  # the ended ones are deleted, but for the newest
     status = await _wait_for_status(cluster, ready=0)
     assert _reason(status) == "CrashLooping"
@@ -174,8 +178,7 @@ async def test_pods_that_crash_beside_one_that_waits_are_no_storm_either(cluster
     await cluster.wait_for_warm()
     cluster.kubelet.script.exits = Exit(3, "Error")
     await cluster.patch(AGENT_POOLS, "default", {"spec": {"warm": {"min": 3}}})
-    await asyncio.sleep(8)
-    assert cluster.kubelet.count_seen() <= 1 + 6
+    await stays(lambda: cluster.kubelet.count_seen() <= 1 + 6, 8, "a storm")
     status = await _wait_for_status(cluster, ready=1)
     assert _reason(status) == "CrashLooping"
 
@@ -189,8 +192,7 @@ async def test_deleting_a_pool_and_profile_leaves_their_calls_alone(cluster: Ope
     active = await cluster.wait_for_phase("call", "Active")
     await cluster.delete(AGENT_POOLS, "default")
     await cluster.delete(AGENT_PROFILES, "default")
-    await asyncio.sleep(1)
-    assert not cluster.stub_of(active).exited
+    await stays(lambda: not cluster.stub_of(active).exited, 1, "its call ended")
     await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
     await cluster.wait_for_phase("call", "Ended")
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ async def test_a_starting_pod_is_asked_itself_before_its_kubelet_calls_it_ready(
     await cluster.wait_for_phase("call", "Active", seconds=10)
 
 
+async def _is_noticed(cluster: OperatorCluster, name: str) -> bool:
+    session = await cluster.session(name)
+    return session is not None and bool(session.status.conditions)
+
+
 async def test_calls_get_pods_in_order_of_arrival(cluster: OperatorCluster) -> None:
     await cluster.create_pool(warm={"min": 0, "maxStarting": 1})
     await cluster.create_profile()
@@ -71,7 +77,7 @@ async def test_calls_get_pods_in_order_of_arrival(cluster: OperatorCluster) -> N
     names = [f"call-{number}" for number in range(4)]
     for name in names:
         await cluster.create_session(name, room=f"room-{name}")
-        await asyncio.sleep(0.1)
+        await eventually(partial(_is_noticed, cluster, name))
     done = [await cluster.wait_for_phase(name, "Active") for name in names]
     joined = [_joined_at(session) for session in done]
     assert joined == sorted(joined)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from testing.crds import ROOT
+from local_cluster.layout import REPOSITORY
 
-FOLDER = ROOT / "docs" / "decisions"
+FOLDER = REPOSITORY / "docs" / "decisions"
 DECISIONS = sorted(FOLDER.glob("[0-9]*.md"))
 PARTS = ["Context", "Choice", "Price", "What would change it"]
 

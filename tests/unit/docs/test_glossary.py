@@ -6,10 +6,10 @@ from functools import cache
 import yaml
 
 from docs.reference.crds import CRDS, KINDS, walk_fields
+from local_cluster.layout import REPOSITORY
 from testing.code_names import names_of_the_code
-from testing.crds import ROOT
 
-GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
+GLOSSARY = (REPOSITORY / "docs" / "glossary.md").read_text()
 NAMES = set(re.findall(r"`([^`]+)`", GLOSSARY)) - {"code style"}
 
 

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from docs.reference import environment, metrics
+from local_cluster.layout import REPOSITORY
 from testing.code_names import names_of_the_code
-from testing.crds import ROOT
 
 _NOT_OURS = {"node_modules", "dist", "__pycache__"}
 _PATH = re.compile(r"[\w*-][\w.*-]*(?:/[\w.*-]+)*/?")
@@ -28,9 +28,9 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 def files() -> frozenset[PurePosixPath]:
     """Returns every file and folder of the repository that is not hidden, built or installed, from its root."""
     found = set()
-    for folder, folders, names in os.walk(ROOT):
+    for folder, folders, names in os.walk(REPOSITORY):
         folders[:] = [name for name in folders if name not in _NOT_OURS and not name.startswith(".")]
-        found |= {PurePosixPath(folder, name).relative_to(ROOT) for name in (*folders, *names)}
+        found |= {PurePosixPath(folder, name).relative_to(REPOSITORY) for name in (*folders, *names)}
     return frozenset(found)
 
 
@@ -61,7 +61,7 @@ def test_paths_in_comments_exist() -> None:
 
 
 def test_paths_in_other_files_exist() -> None:
-    texts = [(file, (ROOT / file).read_text()) for file in OTHERS]
+    texts = [(file, (REPOSITORY / file).read_text()) for file in OTHERS]
     assert [f"{file}: {path}" for file, text in texts for path in missing_paths(text)] == []
 
 
@@ -144,7 +144,7 @@ def _packages() -> frozenset[str]:
 
 def without_blocks(page: PurePosixPath) -> str:
     """Returns a page's text without its blocks of code, fenced or indented."""
-    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", (REPOSITORY / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^ {4}.*$", "", text, flags=re.MULTILINE)
 
 
@@ -155,7 +155,7 @@ def without_code(page: PurePosixPath) -> str:
 
 def comments_of(module: PurePosixPath) -> Iterator[str]:
     """Yields a module's comments and docstrings."""
-    text = (ROOT / module).read_text()
+    text = (REPOSITORY / module).read_text()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.string

@@ -9,7 +9,7 @@ import pytest
 
 from docs.reference import FOLDER, PAGES, metrics
 from docs.reference.environment import BESIDE_SETTINGS, PARTS, read_names
-from testing.crds import ROOT
+from local_cluster.layout import REPOSITORY
 
 # Where variables are read that somebody may want to set. The benchmarks' are between their own processes.
 _READERS = ("operator", "agent_image", "local_models", "local_cluster", "demo", "testing", "tests")
@@ -23,7 +23,9 @@ def test_a_page_is_up_to_date(name: str) -> None:
 
 
 def test_every_variable_that_is_read_by_name_is_listed() -> None:
-    read = {name for folder in _READERS for file in (ROOT / folder).rglob("*.py") for name in find_variables(file)}
+    read = {
+        name for folder in _READERS for file in (REPOSITORY / folder).rglob("*.py") for name in find_variables(file)
+    }
     of_settings = {name for _, settings in PARTS.values() for name in read_names(settings).values()}
     listed = {name for variables in BESIDE_SETTINGS.values() for name in variables}
     unlisted = (read | find_make_variables()) - listed - of_settings - _EVERYBODYS - _MAKES_OWN
@@ -33,12 +35,12 @@ def test_every_variable_that_is_read_by_name_is_listed() -> None:
 
 def test_every_module_with_metrics_is_listed() -> None:
     with_collectors = {
-        file.relative_to(ROOT)
+        file.relative_to(REPOSITORY)
         for folder in ("operator", "agent_image", "local_models")
-        for file in (ROOT / folder).rglob("*.py")
+        for file in (REPOSITORY / folder).rglob("*.py")
         if re.search(r"from prometheus_client import .*\b(Counter|Gauge|Histogram|Summary)\b", file.read_text())
     }
-    listed = {Path(str(module.__file__)).relative_to(ROOT) for module, _, _ in metrics.PARTS.values()}
+    listed = {Path(str(module.__file__)).relative_to(REPOSITORY) for module, _, _ in metrics.PARTS.values()}
     assert with_collectors == listed
 
 
@@ -69,7 +71,7 @@ def find_variables(file: Path) -> Iterator[str]:
 
 def find_make_variables() -> set[str]:
     """Returns the variables that the Makefile uses and leaves to whoever calls it."""
-    text = (ROOT / "Makefile").read_text()
+    text = (REPOSITORY / "Makefile").read_text()
     used = set(re.findall(r"\$\(([A-Z_]+)\)", text))
     own = set(re.findall(r"^(?:[\w -]+: )?(?:export )?([A-Z_]+) :?=", text, re.MULTILINE))
     return used - own - {"TIER"}  # TIER is the Makefile's word to itself

@@ -6,16 +6,11 @@ import threading
 import pytest
 
 from local_models.lane import Lane, QueueFullError
+from testing.waiting import let_others_run
 
 
 def lane(*, concurrency: int = 1, queue_limit: int = 1, timeout_seconds: float = 30.0) -> Lane:
     return Lane("test", concurrency=concurrency, queue_limit=queue_limit, timeout_seconds=timeout_seconds)
-
-
-async def settle() -> None:
-    """Lets every task run as far as it can without a thread's help."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_what_the_work_returns_or_raises_comes_back() -> None:
@@ -30,12 +25,12 @@ async def test_what_the_work_returns_or_raises_comes_back() -> None:
 async def test_over_the_limit_is_refused_and_the_queue_is_visible() -> None:
     tested, gate = lane(), threading.Event()
     running = [asyncio.create_task(tested.run(gate.wait)) for _ in range(2)]
-    await settle()
+    await let_others_run()
     assert (tested.busy, tested.waiting) == (1, 1)
     with pytest.raises(QueueFullError):
         await tested.run(gate.wait)
     admitted = asyncio.create_task(tested.run(gate.wait, admitted=True))
-    await settle()
+    await let_others_run()
     assert tested.waiting == 2
     gate.set()
     await asyncio.gather(*running, admitted)
@@ -64,7 +59,7 @@ async def test_no_more_run_at_once_than_allowed() -> None:
 async def test_a_wait_has_an_end() -> None:
     tested, gate = lane(timeout_seconds=0.05), threading.Event()
     running = asyncio.create_task(tested.run(gate.wait))
-    await settle()
+    await let_others_run()
     with pytest.raises(QueueFullError):
         await tested.run(gate.wait)
     gate.set()
@@ -77,7 +72,7 @@ async def test_a_caller_who_leaves_frees_his_place_and_running_work_keeps_its_sl
     tested, gate = lane(), threading.Event()
     running = asyncio.create_task(tested.run(gate.wait))
     waiting = asyncio.create_task(tested.run(gate.wait))
-    await settle()
+    await let_others_run()
     waiting.cancel()
     running.cancel()
     await asyncio.gather(running, waiting, return_exceptions=True)

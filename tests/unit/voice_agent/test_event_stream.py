@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from testing.waiting import let_others_run
 from voice_agent import event_stream
 from voice_agent.event_stream import EventStream
 from voicesession.assignment import Accepted, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
@@ -27,7 +28,7 @@ async def test_a_late_reader_gets_everything_from_the_beginning() -> None:
     stream = build_stream()
     stream.emit(Accepted(at=NOW))
     early = asyncio.create_task(read_all(stream))
-    await asyncio.sleep(0)
+    await let_others_run()
     stream.emit(RoomDeletionRequested(at=NOW))
     stream.emit(CallEnded(at=NOW, reason=EndReason.IDLE))
     stream.close()
@@ -64,7 +65,7 @@ async def test_waiting_for_readers() -> None:
     stream = build_stream()
     await stream.wait_until_read(1)
     reader = asyncio.create_task(read_all(stream))
-    await asyncio.sleep(0)
+    await let_others_run()
     await stream.wait_until_read(0.01)
     assert not reader.done()
     stream.close()

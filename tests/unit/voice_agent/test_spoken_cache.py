@@ -1,7 +1,6 @@
 """Texts synthesized ahead: found again, bounded, and no trouble when a provider fails."""
 
-import asyncio
-
+from testing.waiting import let_others_run
 from voice_agent.apology import recorded_apology
 from voice_agent.spoken_cache import FRAME_SAMPLES, LARGEST_BYTES, SpokenCache, build_frames
 from voicesession.assignment import Greeting
@@ -18,7 +17,7 @@ class Synthesizer:
 
     async def __call__(self, greeting: Greeting) -> bytes:
         self.asked.append(greeting.text)
-        await asyncio.sleep(0)
+        await let_others_run()
         if greeting.text.startswith("fail"):
             raise RuntimeError("no voice")
         return bytes(self.size)

@@ -23,12 +23,6 @@ async def running(
         await queue.stop()
 
 
-async def reached(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
-
-
 async def test_additions_before_a_key_is_handled_are_one() -> None:
     handled: list[str] = []
 
@@ -38,9 +32,8 @@ async def test_additions_before_a_key_is_handled_are_one() -> None:
     async with running(handle) as queue:
         for _ in range(5):
             queue.add("a")
-        await reached(lambda: bool(handled))
-        await asyncio.sleep(0.02)
-    assert handled == ["a"]
+        await eventually(lambda: handled)
+        await stays(lambda: handled == ["a"], 0.02, "it was handled once more")
 
 
 async def test_a_key_is_never_handled_twice_at_a_time_and_not_forgotten_meanwhile() -> None:
@@ -56,14 +49,13 @@ async def test_a_key_is_never_handled_twice_at_a_time_and_not_forgotten_meanwhil
 
     async with running(handle) as queue:
         queue.add("a")
-        await reached(lambda: busy == 1)
+        await eventually(lambda: busy == 1)
         queue.add("a")
         queue.add("a")
-        await asyncio.sleep(0.02)
+        await stays(lambda: busy == 1, 0.02, "it was handled twice at a time")
         gate.set()
-        await reached(lambda: done == 2)
-        await asyncio.sleep(0.02)
-    assert (most, done) == (1, 2)
+        await eventually(lambda: done == 2)
+        await stays(lambda: (most, done) == (1, 2), 0.02, "both additions were handled")
 
 
 async def test_other_keys_do_not_wait_for_a_slow_one() -> None:
@@ -71,13 +63,13 @@ async def test_other_keys_do_not_wait_for_a_slow_one() -> None:
 
     async def handle(key: str) -> None:
         if key == "slow":
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         handled.append(key)
 
     async with running(handle) as queue:
         queue.add("slow")
         queue.add("quick")
-        await reached(lambda: handled == ["quick"])
+        await eventually(lambda: handled == ["quick"])
 
 
 async def test_an_error_is_retried_until_it_succeeds() -> None:
@@ -91,9 +83,8 @@ async def test_an_error_is_retried_until_it_succeeds() -> None:
 
     async with running(handle) as queue:
         queue.add("a")
-        await reached(lambda: tries == 4)
-        await asyncio.sleep(0.1)
-    assert tries == 4
+        await eventually(lambda: tries == 4)
+        await stays(lambda: tries == 4, 0.1, "it was tried again after it had succeeded")
 
 
 async def test_the_earliest_of_several_delays_counts() -> None:
@@ -106,7 +97,7 @@ async def test_the_earliest_of_several_delays_counts() -> None:
         queue.add_after("a", 60)
         queue.add_after("a", 0.01)
         queue.add_after("a", 60)
-        await reached(lambda: handled == ["a"])
+        await eventually(lambda: handled == ["a"])
 
 
 async def test_an_addition_makes_its_delay_superfluous() -> None:
@@ -118,22 +109,23 @@ async def test_an_addition_makes_its_delay_superfluous() -> None:
     async with running(handle) as queue:
         queue.add_after("a", 0.05)
         queue.add("a")
-        await asyncio.sleep(0.15)
-    assert handled == ["a"]
+        await eventually(lambda: handled)
+        await stays(lambda: handled == ["a"], 0.15, "the delay was handled as well")
 
 
 async def test_stopping_ends_what_is_being_handled() -> None:
-    ended = asyncio.Event()
+    began, ended = asyncio.Event(), asyncio.Event()
 
     async def handle(_key: str) -> None:
+        began.set()
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
     async with running(handle) as queue:
         queue.add("a")
-        await asyncio.sleep(0.02)
+        await eventually(began.is_set)
     assert ended.is_set()
 
 
@@ -148,7 +140,7 @@ def test_delays_of_less_than_a_millisecond_work_in_the_loop_that_the_operator_ru
         async with running(handle) as queue:
             queue.add_after("a", seconds)
             queue.add_after("a", 30)
-            await reached(lambda: handled == ["a"])
+            await eventually(lambda: handled == ["a"])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(add_twice())

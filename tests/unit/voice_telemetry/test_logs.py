@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from testing.waiting import let_others_run
 from voice_telemetry import logs
 from voice_telemetry.logs import (
     JsonFormatter,
@@ -111,7 +112,7 @@ def test_a_line_names_its_call() -> None:
 
 async def test_tasks_name_the_call_that_began_them() -> None:
     async def work() -> str:
-        await asyncio.sleep(0)
+        await let_others_run()
         return write("voice_operator")
 
     with log_context(session="uid-1"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from testing.agent_pod import REPOSITORY
+from local_cluster.layout import REPOSITORY
 
 PACKAGES: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"][
     "root_packages"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from testing.crds import ROOT
+from local_cluster.layout import REPOSITORY
 from testing.operator_objects import CLOUD, LOCAL, MODELS, make_pool, make_profile
 from token_service.call_names import CallNames
 from token_service.callers import Caller
@@ -19,7 +19,7 @@ from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
 from voicesession.serving import Problem, Serving, find_serving, resolve_serving
 
 TWO = [CLOUD, {"name": "second", **MODELS}]
-EXAMPLES = ROOT / "crds" / "examples"
+EXAMPLES = REPOSITORY / "crds" / "examples"
 
 
 def resolve(
