@@ -112,7 +112,7 @@ TIERS := unit part chart e2e
 # Two files at once where tests mostly wait for processes and sounds; e2e tests have the machine to themselves.
 OPTIONS_part := --numprocesses=2 --dist=loadfile
 
-.PHONY: test test-unit test-part test-chart test-e2e
+.PHONY: test test-unit test-part test-chart test-e2e golden
 test: lint images ## Lint, then every tier: unit, part, chart, e2e
 	@failed=""; \
 	for tier in $(TIERS); do \
@@ -136,3 +136,6 @@ test-chart: venv ## What the chart renders
 
 test-e2e: images ## Real pods, real LiveKit, real speech
 	@$(PYTEST) tests/e2e
+
+golden: venv ## Write the golden files in tests/data anew; read what has changed before you commit it
+	@UPDATE_GOLDEN=1 $(PYTEST) tests/unit/test_golden.py tests/chart/test_golden.py

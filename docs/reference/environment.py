@@ -54,6 +54,8 @@ BESIDE_SETTINGS = {
     "Tests": {
         "KEEP_RELEASE": "Anything: the e2e tests leave their release installed.",
         "LIVEKIT_SERVER": "A LiveKit server to use in place of the built one.",
+        "UPDATE_GOLDEN": "Anything: the tests write their golden files anew (`make golden`).",
+        "CI": "Anything: nobody is there, so golden files are never written.",
         "PAGE_IMAGES": "Folder in which the page's tests leave their pictures.",
     },
 }

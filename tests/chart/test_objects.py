@@ -319,16 +319,6 @@ def test_livekit_is_told_its_ports_and_webhook() -> None:
     assert {port["port"] for port in policy["spec"]["egress"][-1]["ports"]} == set(ports.values())
 
 
-def test_api_keys_are_mounted() -> None:
-    objects = render(VARIANTS["api-keys"])
-    assert (
-        environment_of(objects, "Deployment", "token-service")["API_KEYS_FILE"] == "/etc/voice-agent/api-keys/api-keys"
-    )
-    spec = find(objects, "Deployment", "token-service")["spec"]["template"]["spec"]
-    (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "api-keys"]
-    assert volume["secret"]["secretName"] == "keys"
-
-
 def test_tenant_limit_of_none_and_zero_differ() -> None:
     for value, expected in ((None, None), (0, "0"), (5, "5")):
         objects = render({"admission": {"tenantMaxSessions": value}})

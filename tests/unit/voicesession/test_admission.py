@@ -17,7 +17,7 @@ from voicesession.admission import (
 )
 from voicesession.customer_words import RefusalReason
 from voicesession.models import AgentProfile, AgentProfileSpec, Metadata, Phase, VoiceSession
-from voicesession.names import CALL_LABEL, PROFILE_LABEL, ROOM_HASH_LABEL, TENANT_LABEL, short_hash, voice_session_name
+from voicesession.names import CALL_LABEL, PROFILE_LABEL, short_hash, voice_session_name
 from voicesession.tickets import CallTicket, new_ticket
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -51,23 +51,6 @@ def created(admission: Admission) -> VoiceSession:
 def refusal(admission: Admission) -> Refuse:
     assert isinstance(admission, Refuse), admission
     return admission
-
-
-def test_a_started_room_gets_what_its_ticket_asks_for() -> None:
-    ticket = make_ticket(
-        tenant="acme", participant_identity="ada", llm_provider="local", local_mode=True, variables={"a": "1"}
-    )
-    made = created(decide_admission(make_room(ticket), NOW, [], make_profile(), LIMITS))
-    assert made.metadata.name == voice_session_name("RM_one")
-    assert made.metadata.labels == {
-        PROFILE_LABEL: "default",
-        TENANT_LABEL: "acme",
-        CALL_LABEL: ticket.call_id,
-        ROOM_HASH_LABEL: short_hash("room"),
-    }
-    spec = made.spec
-    assert (spec.room, spec.room_sid, spec.participant_identity) == ("room", "RM_one", "ada")
-    assert (spec.llm_provider, spec.local_mode, spec.variables, spec.tenant) == ("local", True, {"a": "1"}, "acme")
 
 
 @pytest.mark.parametrize("metadata", ["", "{}", "hello", "[1]", '{"callId": "short", "issuedAt": "2030-01-01T00:00Z"}'])

@@ -1,0 +1,68 @@
+"""What we build for Kubernetes and for the agents, compared whole with tests/data."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from testing.golden import check_golden, find_cases
+from testing.operator_objects import NOW, make_pool
+from voice_operator.calls.assignment import build_assignment
+from voice_operator.events import build_event
+from voice_operator.pools.pod_template import build_agent_pod
+from voicesession.admission import AdmissionLimits, Admit, RoomStart, decide_admission
+from voicesession.assignment import Assignment
+from voicesession.models import AgentPool, AgentProfile, EffectiveLimits, Metadata, VoiceSession
+from voicesession.serving import Serving
+from voicesession.tickets import parse_ticket
+
+Raw = dict[str, Any]
+
+
+def agent_pod(given: Raw) -> Raw:
+    pool = AgentPool.model_validate(given["pool"])
+    return build_agent_pod(pool, given["publicKey"], given.get("databaseSecret", ""), given.get("logLevel", "INFO"))
+
+
+def voice_session(given: Raw) -> Raw:
+    text = json.dumps(given["ticket"])
+    ticket = parse_ticket(text)
+    room = RoomStart(given["room"], given["roomSid"], ticket.issued_at, text)
+    profiles = {ticket.profile: AgentProfile(metadata=Metadata(name=ticket.profile))}
+    admission = decide_admission(room, ticket.issued_at, [], profiles, AdmissionLimits())
+    assert isinstance(admission, Admit), admission
+    return admission.voice_session_body
+
+
+def event(given: Raw) -> Raw:
+    session = VoiceSession.model_validate(given["voiceSession"])
+    made = build_event(session, given["type"], given["reason"], given["message"], NOW)
+    made["metadata"]["name"] = re.sub(r"\.[0-9a-f]{16}$", ".<random>", made["metadata"]["name"])
+    return made
+
+
+def assignment(given: Raw) -> Raw:
+    session = VoiceSession.model_validate(given["voiceSession"])
+    profile, limits = AgentProfile.model_validate(given["profile"]), EffectiveLimits.model_validate(given["limits"])
+    serving = Serving(profile, make_pool(), given["provider"], limits)
+    made = build_assignment(
+        session, serving, given["attempt"], given["room"], given["roomSid"], "ws://livekit:7880", "token", b"k" * 32
+    )
+    wire = made.model_dump_json(by_alias=True)
+    assert Assignment.model_validate_json(wire) == made
+    return dict(json.loads(wire))
+
+
+BUILDERS: dict[str, Callable[[Raw], Raw]] = {
+    "agent_pod": agent_pod,
+    "assignment": assignment,
+    "event": event,
+    "voice_session": voice_session,
+}
+
+
+@pytest.mark.parametrize("case", find_cases(*BUILDERS))
+def test_what_is_built_is_what_was_written_down(case: str) -> None:
+    check_golden(case, BUILDERS[case.split("/", maxsplit=1)[0]])
