@@ -47,17 +47,11 @@ class Follower:
     """One reader of a pod's event stream."""
 
     events: list[PodEvent] = field(default_factory=list)
-    finished: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, event: PodEvent) -> None:
         """Notes an event."""
         self.events.append(event)
-        self._changed.set()
-
-    def finish(self) -> None:
-        """Notes the stream's end."""
-        self.finished = True
         self._changed.set()
 
     def all_of(self, kind: type[_Event]) -> list[_Event]:
@@ -186,7 +180,6 @@ class AgentPod:
         with contextlib.suppress(aiohttp.ClientError):
             async for line in answer.content:
                 follower.add(parse_pod_event(line))
-        follower.finish()
 
 
 @asynccontextmanager

@@ -1,9 +1,7 @@
 """A real Chromium without a window, and the page in it as its customer meets it."""
 
-import array
 import contextlib
 import io
-import math
 import os
 import re
 import wave
@@ -14,8 +12,9 @@ from typing import Literal
 from PIL import Image
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
+from testing.sound import SAMPLE_RATE
+
 CHROMIUM = "/usr/bin/chromium"
-SAMPLE_RATE = 24_000
 # Looks of a call (`data-look`); `docs/page.md` tells what each means.
 Look = Literal[
     "start", "connecting", "listening", "hearing", "thinking", "speaking", "lost", "reconnecting", "leaving", "ended"
@@ -50,22 +49,12 @@ def write_wav(path: Path, parts: Sequence[bytes | float]) -> Path:
     return path
 
 
-def build_murmur(seconds: float) -> bytes:
-    """Returns something as loud and as uneven as speech, for tests that need a voice and no words."""
-    samples = (
-        9000 * math.sin(2 * math.pi * 170 * i / SAMPLE_RATE) * (0.6 + 0.4 * math.sin(2 * math.pi * 5 * i / SAMPLE_RATE))
-        for i in range(int(seconds * SAMPLE_RATE))
-    )
-    return array.array("h", (int(sample) for sample in samples)).tobytes()
-
-
 @contextlib.asynccontextmanager
 async def chromium(
     microphone: Path | None = None,
     *,
     loop: bool = True,
     allowed: bool = True,
-    extra_flags: Sequence[str] = (),
     program: str = CHROMIUM,
 ) -> AsyncIterator[Browser]:
     """Yields a browser.
@@ -73,7 +62,7 @@ async def chromium(
     microphone: a WAV that it hears, again and again where `loop`; None: beeps.
     allowed: whether pages that ask for the microphone get it.
     """
-    flags = [*_FLAGS, *extra_flags, "--use-fake-ui-for-media-stream" if allowed else "--deny-permission-prompts"]
+    flags = [*_FLAGS, "--use-fake-ui-for-media-stream" if allowed else "--deny-permission-prompts"]
     if microphone is not None:
         flags.append(f"--use-file-for-fake-audio-capture={microphone}{'' if loop else '%noloop'}")
     async with async_playwright() as playwright:

@@ -1,11 +1,8 @@
 """A tiny OpenAI for tests: speech, transcription, chat, realtime; answers as told, remembers what it was asked."""
 
-import asyncio
 import base64
 import json
-import math
 import re
-import struct
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +11,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-SAMPLE_RATE = 24_000
+from testing.sound import build_murmur
+
 SECONDS_PER_CHARACTER = 0.02
 RIGHT_KEY = "sk-the-right-key-of-this-test"
 _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
@@ -24,11 +22,9 @@ _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
 class FakeOpenAI:
     """What it is told, and what it was asked."""
 
-    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime"), texts to hear, a pause before answers.
+    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime") and texts to hear.
     statuses: dict[str, int] = field(default_factory=dict)
     transcripts: deque[str] = field(default_factory=deque)
-    chat_pause: float = 0.0
-    speech_pause: float = 0.0
     required_key: str | None = None
     # Asked.
     spoken: list[str] = field(default_factory=list)
@@ -71,7 +67,6 @@ class FakeOpenAI:
         self.chats.append(body)
         if refusal := self._refusal(request, "chat"):
             return refusal
-        await asyncio.sleep(self.chat_pause)  # noqa: TID251 - as told
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for delta, reason in _answer(body):
@@ -86,9 +81,8 @@ class FakeOpenAI:
         self.spoken.append(body["input"])
         if refusal := self._refusal(request, "speech"):
             return refusal
-        await asyncio.sleep(self.speech_pause)  # noqa: TID251 - as told
         return web.Response(
-            body=build_tone(len(body["input"]) * SECONDS_PER_CHARACTER),
+            body=build_murmur(len(body["input"]) * SECONDS_PER_CHARACTER),
             content_type="audio/pcm",
             headers={"x-request-id": "1"},
         )
@@ -150,7 +144,7 @@ class RealtimeConversation:
         await self._send("response.output_item.added", response_id=response, output_index=0, item=message)
         await self._send("response.content_part.added", **where, part={"type": "audio", "transcript": ""})
         await self._send("response.output_audio_transcript.delta", **where, delta=self.ANSWER)
-        audio = base64.b64encode(build_tone(0.6)).decode()
+        audio = base64.b64encode(build_murmur(0.6)).decode()
         await self._send("response.output_audio.delta", **where, delta=audio)
         await self._send("response.output_audio.done", **where)
         await self._send("response.output_audio_transcript.done", **where, transcript=self.ANSWER)
@@ -176,18 +170,6 @@ async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
         yield fake
     finally:
         await runner.cleanup()
-
-
-def build_tone(seconds: float) -> bytes:
-    """Returns 24 kHz mono 16-bit samples, as loud and uneven as speech."""
-    count = max(1, int(seconds * SAMPLE_RATE))
-    samples = (
-        int(
-            9000 * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE) * (0.6 + 0.4 * math.sin(8 * math.pi * i / SAMPLE_RATE))
-        )
-        for i in range(count)
-    )
-    return struct.pack(f"<{count}h", *samples)
 
 
 def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from local_models.audio import encode
 from local_models.text_to_speech import Synthesizer
-
-SAMPLE_RATE = 24_000
+from testing.sound import SPOKEN
 
 
 def speech_wav(sentence: str) -> Path:
@@ -18,9 +17,10 @@ def speech_wav(sentence: str) -> Path:
     Kept in $XDG_CACHE_HOME/voice-agent-operator/speech; the model is loaded only for sentences that are new.
     """
     key = hashlib.sha256(f"hibari {version('hibari-tts')} {sentence}".encode()).hexdigest()[:24]
-    file = _cache_folder() / f"{key}.wav"
+    file = SPOKEN / f"{key}.wav"
     if not file.exists():
         # Renamed into place: several tests may ask at the same time.
+        SPOKEN.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}")
         unfinished.write_bytes(encode(_synthesizer().synthesize(sentence), "wav"))
         unfinished.rename(file)
@@ -31,13 +31,6 @@ def speech_pcm(sentence: str) -> bytes:
     """Returns the samples of `speech_wav`: 24 kHz, mono, signed 16-bit little-endian."""
     header_bytes = 44
     return speech_wav(sentence).read_bytes()[header_bytes:]
-
-
-def _cache_folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "voice-agent-operator" / "speech"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @functools.cache

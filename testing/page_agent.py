@@ -15,32 +15,20 @@ fell silent).
 
 import asyncio
 import json
-import math
 import secrets
-import struct
 import sys
 from typing import Any
 
 from livekit import rtc
 
-from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, rms
+from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, build_murmur, rms
 
-FRAME_SAMPLES = SAMPLE_RATE // 50
+FRAME_SECONDS = 0.02
+FRAME_SAMPLES = int(SAMPLE_RATE * FRAME_SECONDS)
 STATE_ATTRIBUTE = "lk.agent.state"
 # Silence between two sounds of the customer that is still the same sound.
 SILENT_FRAMES = 20
 CUSTOMER_SECONDS = 30.0
-
-
-def build_tone(start: int) -> bytes:
-    """Returns 20 ms of something as loud and as uneven as speech, from sample `start` on."""
-    samples = (
-        9000
-        * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE)
-        * (0.55 + 0.45 * math.sin(2 * math.pi * 4 * i / SAMPLE_RATE))
-        for i in range(start, start + FRAME_SAMPLES)
-    )
-    return struct.pack(f"<{FRAME_SAMPLES}h", *(int(sample) for sample in samples))
 
 
 def report(event: str, **details: Any) -> None:
@@ -144,7 +132,9 @@ class ScriptedAgent:
         )
 
     async def _play(self, start: int) -> None:
-        await self._source.capture_frame(rtc.AudioFrame(build_tone(start), SAMPLE_RATE, 1, FRAME_SAMPLES))
+        await self._source.capture_frame(
+            rtc.AudioFrame(build_murmur(FRAME_SECONDS, start), SAMPLE_RATE, 1, FRAME_SAMPLES)
+        )
 
     def _on_chat(self, reader: rtc.TextStreamReader, _identity: str) -> None:
         self._start(self._read_chat(reader))

@@ -1,14 +1,27 @@
-"""What is audible in 24 kHz mono 16-bit samples: where speech begins and ends, for everything that times a call."""
+"""Sound as 24 kHz mono 16-bit samples: what is audible in it, for everything that times a call, and a murmur."""
 
 import array
 import math
 
+from local_cluster.layout import cache_folder
+
+# Where spoken sentences are kept for the next time.
+SPOKEN = cache_folder() / "speech"
 SAMPLE_RATE = 24_000
 FRAME_MILLIS = 10
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MILLIS // 1000
 FRAME_BYTES = FRAME_SAMPLES * 2
 # Root mean square (of 32767) above which a frame counts as audible: comfort noise stays below 30, speech above 500.
 AUDIBLE_RMS = 150.0
+
+
+def build_murmur(seconds: float, start: int = 0) -> bytes:
+    """Returns something as loud and as uneven as speech, for whoever needs a voice and no words, from a sample on."""
+    samples = (
+        9000 * math.sin(2 * math.pi * 180 * i / SAMPLE_RATE) * (0.6 + 0.4 * math.sin(2 * math.pi * 4 * i / SAMPLE_RATE))
+        for i in range(start, start + max(1, int(seconds * SAMPLE_RATE)))
+    )
+    return array.array("h", (int(sample) for sample in samples)).tobytes()
 
 
 def rms(pcm: bytes) -> float:

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import os
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from testing.release import Release
+from testing.sound import SPOKEN
 
 
 class SpeechError(Exception):
@@ -20,7 +19,7 @@ def synthesize(release: Release, sentence: str) -> bytes:
     Raises:
         SpeechError: the server refused or could not be reached.
     """
-    kept = _cache_folder() / f"{hashlib.sha256(sentence.encode()).hexdigest()[:24]}.pcm"
+    kept = SPOKEN / f"{hashlib.sha256(sentence.encode()).hexdigest()[:24]}.pcm"
     if kept.exists():
         return kept.read_bytes()
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": sentence, "response_format": "pcm"}).encode()
@@ -32,12 +31,6 @@ def synthesize(release: Release, sentence: str) -> bytes:
             pcm: bytes = answer.read()
     except (urllib.error.HTTPError, OSError) as error:
         raise SpeechError(f"the local models did not speak: {error}") from error
+    SPOKEN.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(pcm)
     return pcm
-
-
-def _cache_folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = base / "voice-agent-operator" / "speech"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

@@ -34,7 +34,7 @@ HEARTBEAT_SECONDS = 1.0
 class Script:
     """How a stub behaves; shared by several, and changed while they run.
 
-    ready: answers /readyz. joins: tells `joined` after `join_seconds`. really_joins: connects to LiveKit.
+    ready: answers /readyz. join_seconds: until it tells `joined`. really_joins: connects to LiveKit.
     refuse_with: status of every assignment. refuse_once_with: status of the next one.
     hang_on_assignment: takes it and never answers.
     lose_answer: takes the call, then breaks the first connection without a word.
@@ -42,7 +42,6 @@ class Script:
     """
 
     ready: bool = True
-    joins: bool = True
     join_seconds: float = 0.0
     really_joins: bool = False
     refuse_with: int | None = None
@@ -226,8 +225,7 @@ class StubPod:
         self.assignment = assignment
         self.assignments += 1
         self._events.append(Accepted(at=clock.now()))
-        if self.script.joins:
-            self._later(self._join(assignment))
+        self._later(self._join(assignment))
         self._later(self._beat())
 
     async def _join(self, assignment: Assignment) -> None:

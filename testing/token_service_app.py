@@ -81,7 +81,6 @@ def room_event(
     *,
     event: str = "room_started",
     created_at: datetime | None = None,
-    room_created_at: datetime | None = None,
     identity: str | None = None,
 ) -> dict[str, Any]:
     """Returns LiveKit's webhook for a room."""
@@ -90,8 +89,8 @@ def room_event(
         "sid": sid,
         "name": name,
         "metadata": metadata,
-        "creationTime": str(int((room_created_at or at).timestamp())),
-        "creationTimeMs": str(int((room_created_at or at).timestamp() * 1000)),
+        "creationTime": str(int(at.timestamp())),
+        "creationTimeMs": str(int(at.timestamp() * 1000)),
     }
     body: dict[str, Any] = {
         "event": event,

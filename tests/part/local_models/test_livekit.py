@@ -12,7 +12,8 @@ from livekit.agents.voice.run_result import RunResult
 from livekit.plugins import openai
 
 from testing.local_models import running_local_models
-from testing.local_speech import SAMPLE_RATE, speech_pcm
+from testing.local_speech import speech_pcm
+from testing.sound import SAMPLE_RATE
 from testing.transcripts import word_error_rate
 
 SENTENCE = "I would like to book a table for my family, tomorrow evening, please."

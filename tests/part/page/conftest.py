@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
-from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
+from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.livekit import LiveKitServer
 from testing.page_stage import Stage, opened_stage
+from testing.sound import build_murmur
 
 
 @pytest.fixture

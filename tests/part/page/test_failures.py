@@ -7,10 +7,11 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
+from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.livekit import running_livekit
 from testing.page_stage import Refusal, Stage, opened_stage
 from testing.ports import free_port
+from testing.sound import build_murmur
 
 # The page waits 20 s for an agent; noticing that one has died takes it 3 s more.
 PATIENCE_MILLIS = 40_000

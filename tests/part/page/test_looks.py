@@ -4,9 +4,10 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from testing.browser import TalkPage, build_murmur, chromium, open_page, write_wav
+from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.livekit import LiveKitServer
 from testing.page_stage import AgentProcess, opened_stage
+from testing.sound import build_murmur
 
 WRITTEN_DOWN = [
     ("assistant", "Hello, this is Ada. How can I help?", False),
