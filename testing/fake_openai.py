@@ -1,5 +1,6 @@
 """A tiny OpenAI for tests: speech, transcription, chat, realtime; answers as told, remembers what it was asked."""
 
+import asyncio
 import base64
 import json
 import re
@@ -22,9 +23,10 @@ _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
 class FakeOpenAI:
     """What it is told, and what it was asked."""
 
-    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime") and texts to hear.
+    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime"), texts to hear, seconds before speech.
     statuses: dict[str, int] = field(default_factory=dict)
     transcripts: deque[str] = field(default_factory=deque)
+    speech_pause: float = 0.0
     required_key: str | None = None
     # Asked.
     spoken: list[str] = field(default_factory=list)
@@ -81,6 +83,7 @@ class FakeOpenAI:
         self.spoken.append(body["input"])
         if refusal := self._refusal(request, "speech"):
             return refusal
+        await asyncio.sleep(self.speech_pause)  # noqa: TID251 - as told
         return web.Response(
             body=build_murmur(len(body["input"]) * SECONDS_PER_CHARACTER),
             content_type="audio/pcm",

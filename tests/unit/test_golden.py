@@ -10,7 +10,9 @@ import pytest
 from testing.golden import check_golden, find_cases
 from testing.operator_objects import NOW, make_pool
 from voice_operator.calls.assignment import build_assignment
+from voice_operator.calls.claim import build_claim
 from voice_operator.events import build_event
+from voice_operator.pods.agent_pod import read_pod
 from voice_operator.pools.pod_template import build_agent_pod
 from voicesession.admission import AdmissionLimits, Admit, RoomStart, decide_admission
 from voicesession.assignment import Assignment
@@ -24,6 +26,12 @@ Raw = dict[str, Any]
 def agent_pod(given: Raw) -> Raw:
     pool = AgentPool.model_validate(given["pool"])
     return build_agent_pod(pool, given["publicKey"], given.get("databaseSecret", ""), given.get("logLevel", "INFO"))
+
+
+def claim(given: Raw) -> list[Raw]:
+    """The JSON-patch tests what makes a pod claimable, and nothing that the kubelet moves."""
+    session = VoiceSession.model_validate(given["voiceSession"])
+    return list(build_claim(read_pod(given["pod"]), session, given["attempt"], NOW))
 
 
 def voice_session(given: Raw) -> Raw:
@@ -55,9 +63,10 @@ def assignment(given: Raw) -> Raw:
     return dict(json.loads(wire))
 
 
-BUILDERS: dict[str, Callable[[Raw], Raw]] = {
+BUILDERS: dict[str, Callable[[Raw], object]] = {
     "agent_pod": agent_pod,
     "assignment": assignment,
+    "claim": claim,
     "event": event,
     "voice_session": voice_session,
 }

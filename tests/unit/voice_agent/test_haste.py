@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from testing.waiting import let_others_run
 from voice_agent import haste
 from voice_agent.conversation_log import CLOSE_SECONDS as LOG_CLOSE_SECONDS
 from voice_agent.farewell import (
@@ -74,7 +75,7 @@ async def test_a_step_that_runs_already_is_hastened(
     monkeypatch.setattr(haste, "SHUTDOWN_SECONDS", 0.0)
     hurry = Haste()
     step = asyncio.create_task(hurry.within(3600, asyncio.Event().wait(), "waiting"))
-    await asyncio.sleep(0)
+    await let_others_run()
     hurry.begin()
     await asyncio.wait_for(step, 20)
     assert "a step took too long and was given up" in caplog.text

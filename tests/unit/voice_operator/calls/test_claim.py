@@ -9,9 +9,9 @@ from aiohttp import web
 
 from kube.client import KubernetesApi, KubernetesUnavailableError, Raw
 from testing.answering_api_server import Answer
-from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_raw_pod, make_session
+from testing.operator_objects import NOW, UID, make_pool, make_profile, make_raw_pod, make_session
 from voice_operator.cache import Cache
-from voice_operator.calls.claim import Claims, build_claim
+from voice_operator.calls.claim import Claims
 from voice_operator.calls.memory import CallMemory, Calls, ClaimRefusal
 from voice_operator.calls.steps import Claim
 from voice_operator.pools.ready_pods import ReadyPods
@@ -20,38 +20,6 @@ from voice_operator.pools.waiting_line import Waiter
 from voice_operator.write_through import WriteThrough
 from voicesession.models import EffectiveLimits
 from voicesession.serving import Serving
-
-
-def test_the_claim_tests_what_makes_a_pod_claimable_and_nothing_that_the_kubelet_moves() -> None:
-    assert build_claim(make_pod(), make_session(), 2, NOW) == [
-        {"op": "test", "path": "/metadata/uid", "value": "uid-of-pod-a"},
-        {"op": "test", "path": "/metadata/deletionTimestamp", "value": None},
-        {"op": "test", "path": "/metadata/labels/voiceagents.dev~1state", "value": "warm"},
-        {"op": "replace", "path": "/metadata/labels/voiceagents.dev~1state", "value": "claimed"},
-        {"op": "add", "path": "/metadata/labels/voiceagents.dev~1session", "value": UID},
-        {"op": "add", "path": "/metadata/annotations/voiceagents.dev~1attempt", "value": "2"},
-        {
-            "op": "add",
-            "path": "/metadata/annotations/voiceagents.dev~1claimed-at",
-            "value": "2026-01-01T12:00:00+00:00",
-        },
-        {
-            "op": "replace",
-            "path": "/metadata/ownerReferences",
-            "value": [
-                {
-                    "apiVersion": "voiceagents.dev/v1alpha1",
-                    "kind": "VoiceSession",
-                    "name": "call",
-                    "uid": UID,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
-        },
-        {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
-    ]
-
 
 REFUSED: Raw = {"kind": "Status", "code": 422, "message": "no claims on Sundays"}
 FORBIDDEN: Raw = {"kind": "Status", "code": 403, "message": "no rights"}
