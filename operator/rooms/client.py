@@ -41,15 +41,18 @@ class LiveKitUnavailableError(Exception):
 class RoomClient:
     """LiveKit's rooms. Every method but `close` may raise LiveKitUnavailableError."""
 
-    def __init__(self, url: str, key: str, secret: str) -> None:
-        """Opens no connection yet; needs a running event loop."""
+    def __init__(
+        self, url: str, key: str, secret: str, request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest
+    ) -> None:
+        """Opens no connection yet; needs a running event loop. `request_class`: what aiohttp sends requests by."""
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+        self._http = aiohttp.ClientSession(timeout=timeout, request_class=request_class)
         # With its failover, LiveKit Cloud would be asked three times before anybody hears that it does not answer.
-        self._api = api.LiveKitAPI(url, key, secret, timeout=timeout, failover=False)
+        self._api = api.LiveKitAPI(url, key, secret, session=self._http, failover=False)
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._api.aclose()
+        await self._http.close()
 
     async def create(
         self, name: str, ticket: CallTicket, limits: EffectiveLimits, max_participants: int = 0

@@ -28,12 +28,18 @@ class PodRequestError(Exception):
 class PodClient:
     """HTTP to agent pods, with a token for each request."""
 
-    def __init__(self, key: Ed25519PrivateKey, port: int = AGENT_PORT) -> None:
+    def __init__(
+        self,
+        key: Ed25519PrivateKey,
+        port: int = AGENT_PORT,
+        request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
+    ) -> None:
+        """`request_class`: what aiohttp sends requests by."""
         self._key = key
         self._port = port
         connector = aiohttp.TCPConnector(limit=0, socket_factory=_keepalive_socket)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=HEARTBEAT_SECONDS)
-        self._http = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        self._http = aiohttp.ClientSession(connector=connector, timeout=timeout, request_class=request_class)
 
     async def close(self) -> None:
         """Closes all connections."""
