@@ -53,7 +53,7 @@ def observe(world: World, memory: CallMemory, link: LinkView | None, now: dateti
         serving=serving,
         pods=pods,
         link=link,
-        rival=_find_rival(world, session) if session else None,
+        rival=_find_rival(world, memory, session),
         limit=_find_limit(world, session, serving) if session and not memory.begun else None,
         line=line,
         pod_available=line is not None and world.ready_pods.has_pod_for(uid),
@@ -61,16 +61,16 @@ def observe(world: World, memory: CallMemory, link: LinkView | None, now: dateti
     )
 
 
-def _find_rival(world: World, session: VoiceSession) -> str | None:
+def _find_rival(world: World, memory: CallMemory, session: VoiceSession | None) -> str | None:
     """Returns the name of the VoiceSession that has the right to the same room, if it is another one."""
-    if session.spec.room is None:
+    room = session.spec.room if session else memory.room
+    if not room:
         return None
-    others = world.cache.sessions.by("live-room", session.spec.room)
-    others = [other for other in others if other.metadata.uid != session.metadata.uid]
+    others = [other for other in world.cache.sessions.by("live-room", room) if other.metadata.uid != memory.uid]
     if not others:
         return None
     first = min(others, key=lambda other: _room_rank(world, other))
-    if is_finished(session) or _room_rank(world, first) < _room_rank(world, session):
+    if session is None or is_finished(session) or _room_rank(world, first) < _room_rank(world, session):
         return first.metadata.name
     return None
 

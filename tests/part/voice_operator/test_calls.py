@@ -167,6 +167,20 @@ async def test_deleting_the_voicesession_ends_the_call_and_its_room(
     assert [asked.reason for asked in stub.end_requests] == ["ended_by_request"]
 
 
+async def test_deleting_a_voicesession_leaves_its_room_to_the_call_that_has_it(
+    cluster: OperatorCluster, livekit: LiveKitServer
+) -> None:
+    await _start(cluster)
+    async with livekit.client() as client:
+        await client.room.create_room(api.CreateRoomRequest(name="shared"))
+    await cluster.create_session("first", room="shared")
+    await cluster.wait_for_phase("first", "Active")
+    await cluster.create_session("second", room="shared")
+    await cluster.wait_for_phase("second", "Failed")
+    await cluster.delete(VOICE_SESSIONS, "second")
+    await stays(lambda: _rooms(livekit, "shared"), 1, "the room of a deleted VoiceSession is deleted at once")
+
+
 @pytest.mark.parametrize(
     ("exit_", "reason"),
     [

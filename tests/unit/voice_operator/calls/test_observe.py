@@ -293,6 +293,12 @@ def test_a_call_that_is_over_has_no_right_to_a_room() -> None:
     assert (here.look("1").rival, here.look().rival) == ("call", None)
 
 
+def test_a_call_that_is_gone_has_no_right_to_a_room() -> None:
+    here = rivals()
+    here.cache.sessions.remove("older", "1")
+    assert (here.look("1").rival, here.look().rival) == ("call", None)
+
+
 def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_the_least_uid() -> None:
     bound = make_session("bound", uid="9")
     old = make_session("old", uid="8").model_copy(
