@@ -1,4 +1,4 @@
-"""What a claim writes, and what its answers mean."""
+"""What the answers to a claim mean; what it writes is compared in tests/unit/test_golden.py."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

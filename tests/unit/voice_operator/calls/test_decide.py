@@ -1,5 +1,6 @@
 """The next step for a call, for everything that may be known of it."""
 
+import itertools
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
@@ -485,3 +486,63 @@ def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it(
     assert decide_call(view(**gone)) == CloseRoom()
     assert decide_call(view(**gone, room_closed=True)) == Forget()
     assert decide_call(view(**gone, rival="other")) == Forget()
+
+
+# The whole
+
+
+FAILED = make_session(conditions=finished_conditions(Reason.AGENT_ERROR), status_attempts=1)
+CHOICES: dict[str, list[Any]] = {
+    "session": [None, SESSION, ROOMLESS, FAILED],
+    "serving": [SERVING, PROBLEM],
+    "pods": [[], [POD], [make_claimed_pod(exit=exit_of(139))]],
+    "line": [None, "default", "another"],
+    "pod_available": [False, True],
+    "begun": [False, True],
+    "waited": [False, True],
+    "accepted": [False, True],
+    "pods_read": [False, True],
+    "room_made_at": [None, NOW],
+    "room_closed": [False, True],
+    "unanswered_claim": [None, "pod-a"],
+}
+
+
+def after_it(seen: CallView, step: Step) -> CallView | None:
+    """Returns the view once the step is done, where that is certain."""
+    memory = seen.memory
+    match step:
+        case Begin():
+            memory = replace(memory, begun=True)
+        case JoinLine(pool):
+            return replace(seen, line=pool)
+        case LeaveLine():
+            return replace(seen, line=None)
+        case AskForPod():
+            memory = replace(memory, waited=True)
+        case ReadBack():
+            memory = replace(memory, unanswered_claim=None)
+        case ReadPods():
+            memory = replace(memory, pods_read=True)
+        case CloseRoom():
+            memory = replace(memory, room_closed=True)
+        case CloseConversation():
+            memory = replace(memory, conversation_settled=True)
+        case _:
+            return None
+    return replace(seen, memory=memory)
+
+
+def test_whatever_is_known_no_step_is_decided_again_or_undone_once_it_is_done() -> None:
+    looked_at = set()
+    for values in itertools.product(*CHOICES.values()):
+        seen = view(**dict(zip(CHOICES, values, strict=True)))
+        step = decide_call(seen)
+        done = after_it(seen, step)
+        if done is None:
+            continue
+        looked_at.add(type(step))
+        after = decide_call(done)
+        assert type(after) is not type(step), (seen, step)
+        assert not (isinstance(step, JoinLine) and isinstance(after, LeaveLine)), (seen, step)
+    assert looked_at == {Begin, JoinLine, LeaveLine, AskForPod, ReadBack, ReadPods, CloseRoom, CloseConversation}
