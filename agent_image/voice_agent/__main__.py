@@ -23,7 +23,7 @@ os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
 os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 lean_imports.install()
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def note_assignment(assignment: Assignment) -> None:
 
 def end_standstill(settings: AgentSettings, at: list[str]) -> None:
     """Ends a process whose event loop stands still; `at` is where."""
-    _log.error("the agent's code holds the event loop up", extra={"at": at})
+    log.error("the agent's code holds the event loop up", extra={"at": at})
     message = "the agent's code held its event loop up for a minute; the pod's log says where"
     write_termination_message(settings.termination_log, EndReason.ERROR.value, message)
     leave(1)

@@ -15,7 +15,7 @@ from voice_agent.conversation_log import ConversationEnd, ConversationLog
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.haste import Haste
 from voice_agent.job_context import CallContext, CallRoom, call_their_code
-from voice_agent.profile_agent import build_spoken_key, fill_in
+from voice_agent.profile_agent import fill_in, find_spoken
 from voice_agent.spoken_cache import build_frames
 from voice_agent.workshop import Workshop
 from voicesession import clock
@@ -127,8 +127,7 @@ class Farewell:
         return bytes(frame.data) if frame.sample_rate == 24_000 and frame.num_channels == 1 else None
 
     def _find_spoken(self, text: str) -> bytes | None:
-        key = build_spoken_key(text, self.provider, self.assignment.profile)
-        return self.workshop.spoken.find(key) if key is not None else None
+        return find_spoken(text, self.workshop.spoken, self.provider, self.assignment.profile)
 
     async def _write_end(self, ending: Ending) -> Ending:
         if self.facts.joined_at is None:

@@ -137,10 +137,10 @@ def build_spoken_key(text: str, provider: Provider, profile: AgentProfileSpec) -
     return Greeting(provider=provider.name, voice=profile.models.voice or provider.tts.voice, text=text)
 
 
-def find_spoken(text: str, call: ProfileCall) -> bytes | None:
-    """Returns the prepared speech for a text of this call, if there is any."""
-    key = build_spoken_key(text, call.provider, call.assignment.profile)
-    return call.spoken.find(key) if key is not None else None
+def find_spoken(text: str, spoken: SpokenCache, provider: Provider, profile: AgentProfileSpec) -> bytes | None:
+    """Returns the prepared speech for a text of a call's, if there is any."""
+    key = build_spoken_key(text, provider, profile)
+    return spoken.find(key) if key is not None else None
 
 
 def open_conversation(session: AgentSession[Any], agent: Agent, call: ProfileCall, history: Sequence[ChatItem]) -> None:
@@ -157,7 +157,7 @@ def open_conversation(session: AgentSession[Any], agent: Agent, call: ProfileCal
     if session.tts is None:
         session.generate_reply(instructions=f"Greet the customer with exactly these words: {greeting}")
         return
-    spoken = find_spoken(greeting, call)
+    spoken = find_spoken(greeting, call.spoken, call.provider, call.assignment.profile)
     session.say(greeting, audio=build_frames(spoken) if spoken else NOT_GIVEN)
 
 
