@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import PurePosixPath
 
+import pytest
+
 from docs.reference import environment, metrics
 from local_cluster.layout import REPOSITORY
 from testing.code_names import names_of_the_code
@@ -63,6 +65,28 @@ def test_paths_in_comments_exist() -> None:
 def test_paths_in_other_files_exist() -> None:
     texts = [(file, (REPOSITORY / file).read_text()) for file in OTHERS]
     assert [f"{file}: {path}" for file, text in texts for path in missing_paths(text)] == []
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        "operator/no/such.py",
+        "no_such.py",
+        "docs/nowhere",
+        "voicesession.names.no_such",
+        "voice_operator_no_such_total",
+        "NO_SUCH_VARIABLE=1",
+    ],
+)
+def test_what_is_not_there_is_noticed(span: str) -> None:
+    assert not exists(span)
+
+
+def test_links_to_nowhere_are_noticed() -> None:
+    page = PurePosixPath("docs/operator.md")
+    assert leads_somewhere(page, "reference/metrics.md#operator")
+    assert not leads_somewhere(page, "reference/metrics.md#no-such-heading")
+    assert not leads_somewhere(page, "metrics.md")
 
 
 def missing_paths(text: str) -> list[str]:
