@@ -155,9 +155,8 @@ class Store(Generic[T]):
         return [name for name, _ in missing]
 
     def _forget_versions(self, version: int) -> None:
-        log.warning(
-            "the API server has gone back from version %d to %d: everything is read anew", self._newest, version
-        )
+        fields = {"from": self._newest, "to": version}
+        log.warning("the API server has gone back: everything is read anew", extra=fields)
         self._newest = version
         self._gone.clear()
         self._seen = {name: _Seen(held.uid, 0) for name, held in self._seen.items()}

@@ -13,7 +13,7 @@ from conversations.closer import ConversationCloser
 from kube.client import Connection, KubernetesApi, Raw
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
-from voice_operator.cache import PODS, Cache
+from voice_operator.cache import Cache
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
@@ -42,7 +42,7 @@ from voice_operator.routing import Routing
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
-from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class Operator:
         self._keys = keys
         self._resync = Resync(kubernetes, self.cache, settings.resync_seconds)
         self._queue: WorkQueue[Key] = WorkQueue(
-            self._reconcile, on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc()
+            self._reconcile,
+            on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc(),
+            log_fields=self.cache.log_fields,
         )
         self._handlers: dict[Kind, Callable[[str], Awaitable[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -89,10 +91,7 @@ class Operator:
         self._stack.push_async_callback(self._queue.stop)
         routing.connect()
         self.synced = True
-        log.info(
-            "started: %d VoiceSessions, %d pods, %d pools, %d profiles",
-            *(len(self.cache.stores[plural].by_name) for plural in (VOICE_SESSIONS, PODS, AGENT_POOLS, AGENT_PROFILES)),
-        )
+        log.info("started", extra={plural: len(store.by_name) for plural, store in self.cache.stores.items()})
 
     async def stop(self) -> None:
         """Ends everything that was started, the last first. Calls in progress go on."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kube.store import Store
+from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod, read_pod
 from voicesession.admission import is_finished
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
@@ -52,3 +53,18 @@ class Cache:
             AGENT_PROFILES: self.profiles,
             PODS: self.pods,
         }
+
+    def find_session(self, uid: str) -> VoiceSession | None:
+        """Returns the VoiceSession of this uid, or None."""
+        return next(iter(self.sessions.by("uid", uid)), None)
+
+    def log_fields(self, key: Key) -> dict[str, str | None]:
+        """Returns by what log lines name the thing that is reconciled."""
+        match key.kind:
+            case Kind.CALL | Kind.CLOSING:
+                session = self.find_session(key.name)
+                return session.log_fields if session else {"session": key.name}
+            case Kind.POOL | Kind.PREPARATION:
+                return {"pool": key.name}
+            case Kind.PROFILE:
+                return {"profile": key.name}

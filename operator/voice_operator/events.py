@@ -58,7 +58,9 @@ class EventRecorder:
             except KubernetesUnavailableError:
                 await asyncio.sleep(2**attempt)
             except KubernetesError as error:
-                log.warning("Event %s was refused: %s", event["reason"], error)
+                about = event["involvedObject"]
+                fields = {"session": about["uid"], "voicesession": about["name"], "reason": event["reason"]}
+                log.warning("an Event was refused", extra={**fields, "error": error})
                 break
             else:
                 return

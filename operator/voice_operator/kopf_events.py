@@ -25,6 +25,6 @@ def hand_events_to(see: Callable[..., Any]) -> None:
             await see(memo=memobase, resource=resource, event=raw_event)
         except Exception:
             # One object that cannot be taken in must not end the watch of all the others.
-            log.exception("an event of %s could not be taken in", resource.plural)
+            log.exception("an event could not be taken in", extra={"plural": resource.plural})
 
     processing.process_resource_event = process  # type: ignore[assignment]

@@ -43,11 +43,11 @@ class LiveKitAddress:
             async with asyncio.timeout(_LOOKUP_SECONDS):
                 found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, None, type=socket.SOCK_STREAM)
         except (OSError, TimeoutError) as error:
-            log.warning("the address of LiveKit is not known anew, pods are told %s: %s", self._current, error)
+            log.warning("the address of LiveKit is not known anew", extra={"told": self._current, "error": error})
             return
         url = with_address(self._configured, str(found[0][4][0]))
         if url != self._current:
-            log.info("agent pods find LiveKit at %s", url)
+            log.info("agent pods are told a new address of LiveKit", extra={"told": url})
             self._current = url
 
 

@@ -29,7 +29,7 @@ class Resync:
             try:
                 await self._list_all()
             except (KubernetesUnavailableError, KubernetesError) as error:
-                log.warning("cannot read the cluster yet, again in %.0f s: %s", _RELIST_SECONDS, error)
+                log.warning("cannot read the cluster yet", extra={"retrySeconds": _RELIST_SECONDS, "error": error})
                 await asyncio.sleep(_RELIST_SECONDS)
             else:
                 return
@@ -41,10 +41,10 @@ class Resync:
             try:
                 await self._list_all()
             except (KubernetesUnavailableError, KubernetesError) as error:
-                log.warning("resync failed, again in %.0f s: %s", self._seconds, error)
+                log.warning("resync failed", extra={"retrySeconds": self._seconds, "error": error})
             except Exception:
                 # It finds what watches miss: whatever an object looks like, it must not end.
-                log.exception("resync failed, again in %.0f s", self._seconds)
+                log.exception("resync failed", extra={"retrySeconds": self._seconds})
             await asyncio.sleep(self._seconds)
 
     async def _list_all(self) -> None:
@@ -52,7 +52,8 @@ class Resync:
             gone = await store.resync(self._list(plural))
             if gone:
                 MISSED_DELETIONS.labels(plural).inc(len(gone))
-                log.warning("%d %s were gone without a word: %s", len(gone), plural, ", ".join(gone[:5]))
+                fields = {"plural": plural, "count": len(gone), "objects": gone[:5]}
+                log.warning("objects were gone without a word", extra=fields)
 
     def _list(self, plural: str) -> AsyncIterator[Page]:
         return self._kubernetes.list_pod_pages() if plural == PODS else self._kubernetes.list_pages(plural)

@@ -9,6 +9,7 @@ from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
 from voice_operator.metrics import ROOMS_POLLED
 from voice_operator.settings import OperatorSettings
+from voice_telemetry.logs import log_context
 from voicesession import clock
 from voicesession.admission import (
     REJECTED,
@@ -21,6 +22,7 @@ from voicesession.admission import (
     decide_admission,
     is_finished,
 )
+from voicesession.models import VoiceSession
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +48,9 @@ class RoomPoll:
             try:
                 await self.poll_once()
             except (LiveKitUnavailableError, KubernetesUnavailableError) as error:
-                log.warning(
-                    "the rooms could not be compared, again in %.0f s: %s", self._settings.room_poll_seconds, error
-                )
+                log.warning("the rooms could not be compared", extra={"error": error})
             except Exception:
-                log.exception("the rooms could not be compared, again in %.0f s", self._settings.room_poll_seconds)
+                log.exception("the rooms could not be compared")
 
     async def poll_once(self) -> None:
         """Looks at every room once. One that cannot be settled does not keep the others from it.
@@ -65,13 +65,14 @@ class RoomPoll:
         for room in rooms:
             if room.sid in served or clock.now() - room.created_at <= _WEBHOOK_GRACE:
                 continue
-            try:
-                await self._settle(room)
-            except LiveKitUnavailableError as error:
-                failures += 1
-                if failures >= _FAILURES_TO_GIVE_UP:
-                    raise
-                log.warning("room %s could not be settled: %s", room.sid, error)
+            with log_context(room=room.name, roomSid=room.sid):
+                try:
+                    await self._settle(room)
+                except LiveKitUnavailableError as error:
+                    failures += 1
+                    if failures >= _FAILURES_TO_GIVE_UP:
+                        raise
+                    log.warning("the room could not be settled", extra={"error": error})
 
     def _served_sids(self) -> set[str | None]:
         live = [session for session in self._cache.sessions.all() if not is_finished(session)]
@@ -92,24 +93,25 @@ class RoomPoll:
             case Refuse():
                 await self._turn_away(room, admission)
             case AlreadyServed(name, finished=True):
-                log.info("room %s is closed: the call of VoiceSession %s is over", room.sid, name)
+                log.info("the room is closed: its call is over", extra={"voicesession": name})
                 await self._rooms.delete(room.name, room.sid)
             case AlreadyServed() | NotOurs():
                 pass
 
     async def _create(self, room: RoomStart, body: dict[str, object]) -> None:
         try:
-            self._cache.sessions.put(await self._kubernetes.create_session(body))
+            raw = await self._kubernetes.create_session(body)
         except ConflictError:
             return  # its webhook came after all
-        except KubernetesError as error:
-            log.error("room %s gets no VoiceSession: %s", room.sid, error)  # noqa: TRY400 - their words say it all
+        except KubernetesError:
+            log.exception("the room gets no VoiceSession")
             await self._turn_away(room, REJECTED)
             return
-        log.info("room %s had no VoiceSession: its webhook was lost", room.sid)
+        self._cache.sessions.put(raw)
+        log.info("VoiceSession created: the room's webhook was lost", extra=VoiceSession.model_validate(raw).log_fields)
 
     async def _turn_away(self, room: RoomStart, refusal: Refuse) -> None:
-        log.info("room %s is refused: %s", room.sid, refusal.reason)
+        log.info("the room is refused", extra={"reason": refusal.reason})
         await self._rooms.turn_away(room, refusal, just_arrived=False)
 
 

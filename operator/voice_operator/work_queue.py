@@ -5,10 +5,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from voice_operator.metrics import QUEUE_DEPTH
+from voice_telemetry.logs import log_context
 
 K = TypeVar("K", bound=Hashable)
 log = logging.getLogger(__name__)
@@ -32,12 +33,15 @@ class WorkQueue(Generic[K]):
         backoff: float = 0.1,
         max_backoff: float = 30.0,
         on_error: Callable[[K], None] = lambda _key: None,
+        log_fields: Callable[[K], Mapping[str, object]] = lambda _key: {},
     ) -> None:
+        """`log_fields`: what log lines hold while a key is handled."""
         self._handle = handle
         self._workers = workers
         self._backoff = backoff
         self._max_backoff = max_backoff
         self._on_error = on_error
+        self._log_fields = log_fields
         self._ready: asyncio.Queue[K] = asyncio.Queue()
         self._queued: set[K] = set()
         self._running: set[K] = set()
@@ -130,11 +134,8 @@ class WorkQueue(Generic[K]):
             self._running.add(key)
             self._idle.clear()
             try:
-                await self._handle(key)
-            except Exception as error:
-                self._retry(key, error)
-            else:
-                self._failures.pop(key, None)
+                with log_context(**self._log_fields(key)):
+                    await self._handle_or_retry(key)
             finally:
                 self._running.discard(key)
                 if not self._running:
@@ -143,18 +144,19 @@ class WorkQueue(Generic[K]):
                 self._again.discard(key)
                 self.add(key)
 
+    async def _handle_or_retry(self, key: K) -> None:
+        try:
+            await self._handle(key)
+        except Exception as error:
+            self._retry(key, error)
+        else:
+            self._failures.pop(key, None)
+
     def _retry(self, key: K, error: Exception) -> None:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = min(self._max_backoff, self._backoff * 2 ** (failures - 1)) * random.uniform(0.5, 1.5)  # noqa: S311
         # The first failures of one kind are ordinary (a conflict, a restart); their stack traces would be noise.
-        log.warning(
-            "reconciling %s failed (%d), again in %.1f s: %s: %s",
-            key,
-            failures,
-            delay,
-            type(error).__name__,
-            error,
-            exc_info=failures >= 5,
-        )
+        fields = {"key": str(key), "failures": failures, "retrySeconds": round(delay, 1), "error": error}
+        log.warning("reconciling failed", extra=fields, exc_info=failures >= 5)
         self._on_error(key)
         self.add_after(key, delay)

@@ -79,7 +79,7 @@ class Agents:
             try:
                 await self._pods.end(step.pod, step.reason)
             except PodRequestError as error:
-                log.warning("call %s: %s", memory.name, error)
+                log.warning("the pod could not be asked to end", extra={"pod": step.pod.name, "error": error})
         return replace(memory, end_asked_at=asked_at)
 
     async def dismiss(self, memory: CallMemory, step: Dismiss) -> CallMemory:
@@ -105,7 +105,8 @@ class Agents:
             if link and link.state is LinkState.SILENT and pod.node:
                 self._ready.suspect(pod.node)
             PODS_LOST.inc()
-            log.warning("call %s: pod %s never accepted it. %s", memory.name, pod.name, link.detail if link else "")
+            detail = link.detail if link else None
+            log.warning("the pod never accepted the call", extra={"pod": pod.name, "detail": detail})
         # Before anything is sent: how such a pod ends, superseded for example, is not how the call ends.
         return self._calls.keep(replace(memory, lost_pods=memory.lost_pods | {pod.uid for pod in pods}))
 
@@ -113,7 +114,7 @@ class Agents:
         try:
             await self._pods.end(pod, step.reason)
         except PodRequestError as error:
-            log.info("%s; it is deleted anyway", error)
+            log.info("the pod could not be told to end: it is deleted", extra={"pod": pod.name, "error": error})
 
     def _find_link(self, memory: CallMemory, pod: AgentPod) -> LinkView | None:
         link = self._links.view_of(memory.uid)

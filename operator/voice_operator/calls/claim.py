@@ -67,14 +67,16 @@ class Claims:
             return memory
         except (ConflictError, InvalidError) as error:
             CLAIM_CONFLICTS.inc()
-            log.info("pod %s cannot be claimed: %s", pod.name, error.message)
+            log.info("the pod cannot be claimed", extra={"pod": pod.name, "error": error})
             await self._kubernetes.refresh_pod(pod.name, pod.uid)
             held = self._cache.pods.get(pod.name)
             is_free = held is not None and held.uid == pod.uid and held.warm
             return _note_refusal(memory, error) if is_free else memory  # it was not the pod that had changed
         except KubernetesError as error:
             return _note_refusal(memory, error)
-        CLAIM_SECONDS.labels(memory.start_type.value).observe((clock.now() - memory.arrived_at).total_seconds())
+        seconds = (clock.now() - memory.arrived_at).total_seconds()
+        CLAIM_SECONDS.labels(memory.start_type.value).observe(seconds)
+        log.info("pod claimed", extra={"pod": pod.name, "attempt": step.attempt, "milliseconds": round(1000 * seconds)})
         return replace(memory, claimed_here=pod.uid, claims=step.attempt, claim_refusal=None)
 
     async def read_back(self, memory: CallMemory, pod_name: str) -> CallMemory:
@@ -86,7 +88,7 @@ class Claims:
 
 
 def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
-    log.error("call %s: its claim was refused: %s", memory.name, error.message)
+    log.error("the claim was refused", extra={"error": error})
     return replace(memory, claim_refusal=ClaimRefusal(error.message, clock.now()))
 
 

@@ -35,5 +35,5 @@ class Closing:
         if reason is None or self._closer is None:
             return
         if await self._closer.close_conversation(uid, reason):
-            log.info("call %s: its conversation was closed for its agent: %s", uid, reason.value)
+            log.info("the conversation was closed for its agent", extra={"reason": reason.value})
         del self._open[uid]

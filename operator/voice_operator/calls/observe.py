@@ -35,7 +35,7 @@ class World:
 def observe(world: World, memory: CallMemory, link: LinkView | None, now: datetime) -> CallView:
     """Returns the view of one call; the memory in it has all that was learned by this look."""
     cache, uid = world.cache, memory.uid
-    session = next(iter(cache.sessions.by("uid", uid)), None)
+    session = cache.find_session(uid)
     if session and not memory.name:
         room = session.spec.room or own_room_name(world.room_key, uid)
         memory = recall(memory, session, room, has_pods=cache.pods.count("session", uid) > 0)

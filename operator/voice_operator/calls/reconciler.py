@@ -102,7 +102,7 @@ class Reconciler:
                     self._links.forget(uid)
                     self._calls.forget(uid)
                     return
-            log.debug("call %s: %s", uid, type(step).__name__)
+            log.debug("a step is taken", extra={"step": type(step).__name__})
             self._calls.keep(await self._act(memory, step))
         raise StuckError(f"call {uid} does not come to rest after {_MAX_STEPS} steps; the last was {step}")
 

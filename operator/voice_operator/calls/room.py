@@ -50,9 +50,7 @@ class CallRooms:
         try:
             absent = not await self._rooms.has_agent(memory.room)
         except LiveKitUnavailableError as error:
-            log.warning(
-                "call %s: its pod is silent and LiveKit does not say whether it is there: %s", memory.name, error
-            )
+            log.warning("LiveKit does not say whether the agent is still there", extra={"error": error})
         return replace(memory, asked_livekit_at=asked_at, agent_absent=absent)
 
     async def tell(self, memory: CallMemory, problem: Problem) -> None:
@@ -61,7 +59,7 @@ class CallRooms:
         try:
             await self._rooms.tell(memory.room, notice)
         except LiveKitUnavailableError as error:
-            log.warning("call %s: the customer could not be told: %s", memory.name, error)
+            log.warning("the customer could not be told", extra={"error": error})
 
     async def close(self, memory: CallMemory) -> CallMemory:
         """Deletes the room, but not a later start of its name.

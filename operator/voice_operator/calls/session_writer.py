@@ -44,13 +44,17 @@ class SessionWriter:
         JOINED_SECONDS.labels(start).observe((millis or 0) / 1000)
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
         self._events.record(session, "Normal", "AgentJoined", message)
-        log.info("call %s (%s): agent joined in %s ms", session.metadata.name, session.metadata.uid, millis)
+        log.info("agent joined", extra={"pod": status.pod_name, "start": start, "milliseconds": millis})
 
     def _tell_finished(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         phase, reason, message = status.phase or "", status.reason or "", status.message or ""
-        SESSIONS_FINISHED.labels(phase, reason, status.end_reason.value if status.end_reason else "").inc()
+        end_reason = status.end_reason.value if status.end_reason else None
+        SESSIONS_FINISHED.labels(phase, reason, end_reason or "").inc()
         self._events.record(session, "Normal" if phase is Phase.ENDED else "Warning", reason, message)
-        log.info("call %s (%s): %s %s: %s", session.metadata.name, session.metadata.uid, phase, reason, message)
+        # The message of a call that just ended may be that of the agent's code, which may quote the customer.
+        detail = message if phase is Phase.FAILED else None
+        fields = {"pod": status.pod_name, "phase": phase, "reason": reason, "endReason": end_reason, "detail": detail}
+        log.info("call finished", extra=fields)
 
 
 def _has_joined(status: VoiceSessionStatus) -> bool:

@@ -68,7 +68,7 @@ class PodLink:
             while self.view.ended is None and self.view.state not in {LinkState.DEAD, LinkState.REFUSED}:
                 await self._try_once()
         except Exception as error:
-            log.exception("following pod %s failed", self.pod.name)
+            log.exception("following the pod failed", extra={"pod": self.pod.name})
             self._set_state(LinkState.REFUSED, f"internal error: {type(error).__name__}")
 
     async def _try_once(self) -> None:
@@ -123,7 +123,7 @@ class PodLink:
         try:
             event = parse_pod_event(line)
         except ValidationError:
-            log.warning("pod %s sent a line that is no known event", self.pod.name)
+            log.warning("the pod sent a line that is no known event", extra={"pod": self.pod.name})
             return
         new = self._last_event_at is None or event.at > self._last_event_at
         if new:

@@ -152,7 +152,7 @@ class PoolReconciler:
     def _count_failure(self, pool: AgentPool, held: _Pool, detail: str) -> None:
         POOL_FAILED.labels(pool.metadata.name).inc()
         held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=clock.now())
-        log.warning("pool %s: a pod failed before it had a call: %s", pool.metadata.name, detail)
+        log.warning("a pod failed before it had a call", extra={"detail": detail})
 
     async def _act(self, pool: AgentPool, held: _Pool, step: PoolStep) -> None:
         doomed = step.delete[:DELETIONS_AT_ONCE]
@@ -184,7 +184,7 @@ class PoolReconciler:
         trouble = Trouble(Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED, error.message)
         now = clock.now()
         held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
-        log.warning("pool %s: a pod could not be created: %s", pool.metadata.name, error.message)
+        log.warning("a pod could not be created", extra={"error": error})
         retry_at = next_creation_at(held.memory)
         if retry_at:
             self._queue.add_after(Key(Kind.POOL, pool.metadata.name), (retry_at - now).total_seconds() + 0.01)

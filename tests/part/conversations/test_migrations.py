@@ -1,6 +1,5 @@
 """The migration command against a real Postgres: from empty, again, at once, late, and with a wrong set-up."""
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 from conversations.__main__ import main
 from conversations.migrate import MigrationError, run_migrations
 from conversations.write_key import ConversationKeyError
+from testing.code_path import PYTHONPATH
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
 from testing.ports import free_port
 from testing.postgres import PostgresServer, running_postgres
@@ -123,7 +123,7 @@ def test_as_a_command(empty: ConversationsDatabase) -> None:
         "READER_DATABASE_PASSWORD": PASSWORDS["voice_reader"],
         "CLOSER_DATABASE_PASSWORD": PASSWORDS["voice_closer"],
         "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        "PYTHONPATH": PYTHONPATH,
     }
     command = [sys.executable, "-m", "conversations", "migrate"]
     for _ in range(2):

@@ -8,7 +8,6 @@ import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +32,7 @@ from testing.token_service_app import (
     ticket_of,
 )
 from testing.waiting import eventually
-from voice_telemetry.logs import JsonFormatter
+from testing.written_log import WrittenLog, written_log
 from voicesession import clock
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
@@ -57,17 +56,10 @@ def keys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log() -> Iterator[StringIO]:
-    """What the service itself logs, as it writes it."""
-    written = StringIO()
-    handler = logging.StreamHandler(written)
-    handler.setFormatter(JsonFormatter({"token_service"}))
-    logger = logging.getLogger("token_service")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield written
-    logger.removeHandler(handler)
-    logger.setLevel(logging.NOTSET)
+def log() -> Iterator[WrittenLog]:
+    """What the service logs."""
+    with written_log("token_service") as written:
+        yield written
 
 
 @pytest.fixture
@@ -342,10 +334,10 @@ async def test_a_body_that_breaks_off_asks_for_nothing(
     assert not asked
 
 
-async def test_a_request_id_is_taken_over_or_made_and_is_in_the_log(door: FrontDoor, log: StringIO) -> None:
+async def test_a_request_id_is_taken_over_or_made_and_is_in_the_log(door: FrontDoor, log: WrittenLog) -> None:
     answer = await door.call("POST", "/api/token", headers={"X-Request-Id": "abc-1.2"})
     assert answer.headers["x-request-id"] == "abc-1.2"
-    line = json.loads(log.getvalue())
+    (line,) = log.lines
     assert (line["requestId"], line["message"]) == ("abc-1.2", "request answered")
     assert (line["method"], line["route"], line["status"]) == ("POST", "/api/token", 201)
     bad = await door.call("POST", "/api/token", headers={"X-Request-Id": "a b<script>"})
@@ -354,7 +346,7 @@ async def test_a_request_id_is_taken_over_or_made_and_is_in_the_log(door: FrontD
 
 
 async def test_the_log_knows_the_room_and_neither_tokens_nor_keys_nor_what_was_asked(
-    keyed_door: FrontDoor, log: StringIO
+    keyed_door: FrontDoor, log: WrittenLog
 ) -> None:
     body = {"participant_name": "Ada Lovelace", "variables": {"account": "4711"}}
     token = (await keyed_door.call("POST", "/api/token", body, "acme-key")).body["participant_token"]
@@ -362,12 +354,10 @@ async def test_the_log_knows_the_room_and_neither_tokens_nor_keys_nor_what_was_a
     await keyed_door.call("GET", f"/api/sessions/{room}", bearer=token)
     await keyed_door.call("POST", "/api/token", {"variables": {"account": ["4711"]}}, "acme-key")
     await keyed_door.call("POST", "/api/token", {}, "wrong-key")
-    text = log.getvalue()
-    assert text.count("requestId") == 4
-    assert '"tenant": "acme"' in text
-    assert json.loads(text.splitlines()[0])["room"] == room
+    assert len([line for line in log.lines if line["requestId"]]) == 4
+    assert (log.lines[0]["tenant"], log.lines[0]["room"]) == ("acme", room)
     for secret in (token, SECRET, "acme-key", "wrong-key", "Ada", "4711"):
-        assert secret not in text
+        assert secret not in log.text
 
 
 async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) -> None:

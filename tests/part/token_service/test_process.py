@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET
 from testing.ports import free_port
 from testing.waiting import eventually
@@ -45,7 +46,7 @@ class Process:
 @contextlib.asynccontextmanager
 async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
     port, health_port = free_port(), free_port()
-    paths = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    paths = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "token_service"),
         env={**paths, **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},

@@ -16,6 +16,7 @@ from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.ports import free_port
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of
 from testing.waiting import eventually, stays
+from testing.written_log import written_log
 from voicesession import clock
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
@@ -67,6 +68,21 @@ async def rooms_now(livekit: LiveKitServer) -> set[str]:
 
 
 # One room, one VoiceSession
+
+
+async def test_the_log_names_the_room_and_then_its_voice_session(called_door: FrontDoor, cluster: FakeCluster) -> None:
+    with written_log("token_service") as log:
+        token = await get_token(called_door, variables={"customer": "Ada"})
+        await Guest().room.connect(called_door.service.settings.livekit_public_url, token)
+        await eventually(lambda: "VoiceSession created" in log.text)
+    ((name, session),) = cluster.sessions.items()
+    asked = next(line for line in log.lines if line.get("route") == "/api/token")
+    created = next(line for line in log.lines if line["message"] == "VoiceSession created")
+    assert asked["room"] == created["room"] == room_of(token)
+    assert created["session"] == session["metadata"]["uid"]
+    assert (created["voicesession"], created["profile"]) == (name, session["spec"]["profile"])
+    assert asked["requestId"] != created["requestId"]
+    assert "Ada" not in log.text
 
 
 async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_asked_for(

@@ -17,6 +17,7 @@ from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster
 from testing.stub_pod import Exit
 from testing.waiting import eventually, stays
+from testing.written_log import written_log
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import parse_ticket
@@ -51,6 +52,23 @@ async def test_a_call_gets_a_waiting_pod_is_followed_to_its_end_and_leaves_nothi
         return stub.name not in names and await cluster.session("first") is None and len(names) == 1
 
     await eventually(nothing_left)
+
+
+async def test_every_line_of_a_call_names_it(cluster: OperatorCluster) -> None:
+    with written_log("voice_operator") as log:
+        await _start(cluster)
+        call = await _begin(cluster, tenant="acme")
+        await cluster.stub_of(call).finish(EndReason.PARTICIPANT_LEFT, "the customer said: my card is 4711")
+        await cluster.wait_for_phase("call", "Ended")
+        await eventually(lambda: "call finished" in log.text)
+    of_call = [line for line in log.lines if line.get("session") == call.metadata.uid]
+    assert [line["message"] for line in of_call] == ["pod claimed", "agent joined", "call finished"]
+    for line in of_call:
+        assert (line["voicesession"], line["room"]) == ("call", call.spec.room)
+        assert (line["tenant"], line["profile"]) == ("acme", "default")
+        assert line["pod"] == call.status.pod_name
+    assert (of_call[-1]["phase"], of_call[-1]["endReason"]) == ("Ended", "participant_left")
+    assert "4711" not in log.text
 
 
 async def _start(cluster: OperatorCluster, **profile: Any) -> None:

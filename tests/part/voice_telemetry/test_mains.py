@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from testing.code_path import PYTHONPATH
 from voicesession.pod_tokens import public_key_pem
 
 SECRET = "a-secret-4711"
@@ -114,7 +115,7 @@ def folder(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def started(part: Part, folder: Path, **changes: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Starts a part; without the variables whose change is empty."""
-    paths = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+    paths = {**{name: os.environ[name] for name in ("PATH", "HOME")}, "PYTHONPATH": PYTHONPATH}
     filled = {name: value.format(folder=folder) for name, value in part.environment.items()}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *part.command.split()),
@@ -192,7 +193,9 @@ fail()
 
 
 async def test_what_nobody_catches_is_json_without_its_words() -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", UNCAUGHT, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", UNCAUGHT), env={"PYTHONPATH": PYTHONPATH}, stderr=asyncio.subprocess.PIPE
+    )
     code, told = await read_end(process)
     lines = [json.loads(line) for line in told.splitlines()]
     assert code == 1

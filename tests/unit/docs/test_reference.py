@@ -13,7 +13,7 @@ from local_cluster.layout import REPOSITORY
 
 # Where variables are read that somebody may want to set. The benchmarks' are between their own processes.
 _READERS = ("operator", "agent_image", "local_models", "local_cluster", "demo", "testing", "tests")
-_EVERYBODYS = {"HOME", "LANG", "PATH", "PYTHONPATH"}
+_EVERYBODYS = {"HOME", "LANG", "PATH"}
 _MAKES_OWN = {"CURDIR", "MAKE", "MAKEFILE_LIST"}
 
 

@@ -1,26 +1,56 @@
 """The queue of keys: one worker a key, again after errors, once for many additions."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvloop
 
 from testing.waiting import eventually, stays
+from testing.written_log import written_log
+from voice_operator.pods.client import PodRequestError
 from voice_operator.work_queue import WorkQueue
 
 
 @asynccontextmanager
 async def running(
-    handle: Callable[[str], Awaitable[None]], backoff: float = 0.01, max_backoff: float = 0.05
+    handle: Callable[[str], Awaitable[None]], backoff: float = 0.01, max_backoff: float = 0.05, **options: Any
 ) -> AsyncIterator[WorkQueue[str]]:
-    queue: WorkQueue[str] = WorkQueue(handle, workers=4, backoff=backoff, max_backoff=max_backoff)
+    queue: WorkQueue[str] = WorkQueue(handle, workers=4, backoff=backoff, max_backoff=max_backoff, **options)
     queue.start()
     try:
         yield queue
     finally:
         await queue.stop()
+
+
+async def test_what_is_logged_while_a_key_is_handled_names_it() -> None:
+    log, begun, both = logging.getLogger("voice_operator"), set(), asyncio.Event()
+
+    async def handle(key: str) -> None:
+        begun.add(key)
+        if begun == {"good", "bad"}:
+            both.set()
+        await both.wait()
+        log.info("handled")
+        if key == "bad":
+            raise PodRequestError("no answer")
+
+    with written_log("voice_operator") as written:
+        async with running(handle, log_fields=lambda key: {"session": key}) as queue:
+            queue.add("good")
+            queue.add("bad")
+            await eventually(lambda: "reconciling failed" in written.text)
+        log.info("at rest")
+    assert {(line["message"], line.get("session"), line.get("error")) for line in written.lines} == {
+        ("handled", "good", None),
+        ("handled", "bad", None),
+        ("reconciling failed", "bad", "PodRequestError: no answer"),
+        ("at rest", None, None),
+    }
 
 
 async def test_additions_before_a_key_is_handled_are_one() -> None:
