@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from testing.code_path import PYTHONPATH
 from testing.livekit import LiveKitServer
 from testing.ports import LOOPBACK, free_port
+from testing.tasks import Tasks
 from testing.waiting import eventually
 from voicesession.assignment import (
     Assignment,
@@ -47,12 +47,6 @@ class Follower:
     """One reader of a pod's event stream."""
 
     events: list[PodEvent] = field(default_factory=list)
-    _changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def add(self, event: PodEvent) -> None:
-        """Notes an event."""
-        self.events.append(event)
-        self._changed.set()
 
     def all_of(self, kind: type[_Event]) -> list[_Event]:
         """Returns the events of one kind so far."""
@@ -65,13 +59,7 @@ class Follower:
 
     async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         """Waits until `condition` holds."""
-        deadline = time.monotonic() + timeout
-        while not condition():
-            left = deadline - time.monotonic()
-            assert left > 0, f"waited {timeout:.0f} s for {what}; there were {self.events}"
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left, 0.2))
+        await eventually(condition, timeout, lambda: f"{what}; there were {self.events}")
 
 
 class AgentPod:
@@ -87,7 +75,7 @@ class AgentPod:
         self.key = key
         self.url = f"http://{LOOPBACK}:{port}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._whole_log: str | None = None
 
     @property
@@ -158,9 +146,7 @@ class AgentPod:
 
     async def aclose(self) -> None:
         """Kills it if it still runs."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._session.close()
         if self.process.returncode is None:
             self.process.kill()
@@ -170,16 +156,14 @@ class AgentPod:
     def _follow(self, answer: aiohttp.ClientResponse) -> Follower:
         assert answer.status == 200, answer.status
         follower = Follower()
-        task = asyncio.get_running_loop().create_task(self._read(answer, follower))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(self._read(answer, follower))
         return follower
 
     @staticmethod
     async def _read(answer: aiohttp.ClientResponse, follower: Follower) -> None:
         with contextlib.suppress(aiohttp.ClientError):
             async for line in answer.content:
-                follower.add(parse_pod_event(line))
+                follower.events.append(parse_pod_event(line))
 
 
 @asynccontextmanager

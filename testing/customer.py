@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from livekit import rtc
 
 from testing.sound import AUDIBLE_RMS, FRAME_BYTES, FRAME_SAMPLES, SAMPLE_RATE, rms, silence_after
+from testing.tasks import Tasks
 from voicesession.names import AGENT_IDENTITY
 
 # Read by LiveKit's native library when it is first used. With more threads a customer on a busy machine may stay deaf
@@ -91,7 +92,7 @@ class Customer:
         self._spoken = asyncio.Event()
         self._spoken_at = 0.0
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     @property
     def agent_state(self) -> str | None:
@@ -118,13 +119,11 @@ class Customer:
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await self.room.local_participant.publish_track(track, options)
-        self._start(self._microphone())
+        self._tasks.start(self._microphone())
 
     async def close(self) -> None:
         """Leaves the room, as a customer who hangs up."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         # Closing the process with an open source can abort in the native library.
         await self._source.aclose()
         await self.room.disconnect()
@@ -217,7 +216,7 @@ class Customer:
         self, track: rtc.RemoteTrack, _publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant
     ) -> None:
         if participant.identity == AGENT_IDENTITY and track.kind == rtc.TrackKind.KIND_AUDIO:
-            self._start(self._record(track))
+            self._tasks.start(self._record(track))
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         self.heard.messages.append((packet.topic or "", packet.data))
@@ -228,7 +227,7 @@ class Customer:
         self._changed.set()
 
     def _on_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
-        self._start(self._read_transcription(reader, identity))
+        self._tasks.start(self._read_transcription(reader, identity))
 
     async def _read_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
         text = await reader.read_all()
@@ -256,11 +255,6 @@ class Customer:
             if speaking and not self._speech:
                 self._spoken_at = time.monotonic() + self._source.queued_duration
                 self._spoken.set()
-
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 @contextlib.asynccontextmanager

@@ -6,10 +6,10 @@ import itertools
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw
 from testing.stub_pod import Exit, Script, StubPod
+from testing.tasks import Tasks
 from voicesession import clock
 
 PACE_SECONDS = 0.03
@@ -44,7 +44,7 @@ class Kubelet:
         self.public_key = public_key
         self._seen: set[str] = set()
         self._ending: set[str] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -55,8 +55,7 @@ class Kubelet:
                         self._look_at(raw)
                 await asyncio.sleep(PACE_SECONDS)  # noqa: TID251 - it looks again and again
         finally:
-            for task in list(self._tasks):
-                task.cancel()
+            await self._tasks.cancel()
             for stub in self.stubs.values():
                 await stub.stop()
 
@@ -75,10 +74,10 @@ class Kubelet:
         if raw["metadata"].get("deletionTimestamp"):
             if uid not in self._ending:
                 self._ending.add(uid)
-                self._later(self._end(name, uid))
+                self._tasks.start(self._end(name, uid))
         elif uid not in self._seen:
             self._seen.add(uid)
-            self._later(self._begin(name, uid))
+            self._tasks.start(self._begin(name, uid))
 
     async def _begin(self, name: str, uid: str) -> None:
         script = self.script
@@ -138,11 +137,6 @@ class Kubelet:
 
     def _path(self, *parts: str) -> str:
         return "/".join((f"/api/v1/namespaces/{self._namespace}", *parts))
-
-    def _later(self, doing: Any) -> None:
-        task = asyncio.ensure_future(doing)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ from typing import Any
 from livekit import rtc
 
 from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, build_murmur, rms
+from testing.tasks import Tasks
 
 FRAME_SECONDS = 0.02
 FRAME_SAMPLES = int(SAMPLE_RATE * FRAME_SECONDS)
@@ -47,7 +48,7 @@ class ScriptedAgent:
         # As livekit-agents does: no segment of a successor has the id of one of its predecessor's.
         self._segment_prefix = secrets.token_hex(4)
         self._segments = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._customer_ready = asyncio.Event()
 
     async def join(self, server_url: str, token: str) -> None:
@@ -74,15 +75,13 @@ class ScriptedAgent:
         elif what == "say":
             await self._say(command["text"], command.get("seconds", 1.0))
         elif what == "mumble":
-            self._start(self._mumble(command["text"]))
+            self._tasks.start(self._mumble(command["text"]))
         elif what == "hear":
             await self._hear([*command.get("interim", []), command["text"]])
 
     async def leave(self) -> None:
         """Leaves as an agent that has ended its call."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._source.aclose()
         await self._room.disconnect()
 
@@ -137,14 +136,14 @@ class ScriptedAgent:
         )
 
     def _on_chat(self, reader: rtc.TextStreamReader, _identity: str) -> None:
-        self._start(self._read_chat(reader))
+        self._tasks.start(self._read_chat(reader))
 
     async def _read_chat(self, reader: rtc.TextStreamReader) -> None:
         report("chat", text=await reader.read_all())
 
     def _on_track(self, track: rtc.RemoteTrack, *_: object) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO:
-            self._start(self._listen(track))
+            self._tasks.start(self._listen(track))
 
     async def _listen(self, track: rtc.RemoteTrack) -> None:
         stream = rtc.AudioStream(track, sample_rate=SAMPLE_RATE, num_channels=1)
@@ -159,11 +158,6 @@ class ScriptedAgent:
                     report("heard", audible=False)
         finally:
             await stream.aclose()
-
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _is_active(participant: rtc.RemoteParticipant) -> bool:

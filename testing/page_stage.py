@@ -19,6 +19,7 @@ from testing.browser import TalkPage
 from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET, LiveKitServer
 from testing.ports import LOOPBACK
+from testing.tasks import Tasks
 from testing.waiting import WAIT_SECONDS, eventually
 from token_service.app import build_headers
 from voicesession.names import new_participant_identity, new_room_name
@@ -129,7 +130,7 @@ class Stage:
         self._port = 0
         self._spare: AgentProcess | None = None
         self._agent_sent = asyncio.Condition()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls = Tasks()
 
     async def until_agent(self, count: int = 1) -> AgentProcess:
         """Waits until `count` agents have come and the last of them is in its room."""
@@ -214,9 +215,7 @@ class Stage:
 
     async def close(self) -> None:
         """Ends every agent and the service."""
-        for call in self._calls:
-            call.cancel()
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._calls.cancel()
         for agent in [*self.agents, *([self._spare] if self._spare else [])]:
             await agent.kill()
         await self._runner.cleanup()
@@ -251,9 +250,7 @@ class Stage:
         room, identity = new_room_name(), new_participant_identity()
         self.rooms.append(room)
         self._customers.append(identity)
-        call = asyncio.create_task(self._serve(room, identity))
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        self._calls.start(self._serve(room, identity))
         token = self._livekit.customer_token(room, identity)
         return web.json_response({"server_url": self.public_url, "participant_token": token}, status=201)
 

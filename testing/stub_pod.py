@@ -5,11 +5,11 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 from livekit import rtc
 
+from testing.tasks import Tasks
 from voicesession import clock
 from voicesession.assignment import (
     Accepted,
@@ -82,7 +82,7 @@ class StubPod:
     _events: list[PodEvent] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _runner: web.AppRunner | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: Tasks = field(default_factory=Tasks)
 
     async def start(self) -> None:
         """Listens."""
@@ -103,10 +103,7 @@ class StubPod:
 
     async def stop(self) -> None:
         """Ends the process without a word to anybody."""
-        others = [task for task in self._tasks if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await self._tasks.cancel()
         if self.room:
             await self.room.disconnect()
             self.room = None
@@ -173,7 +170,7 @@ class StubPod:
 
     async def _assign(self, request: web.Request) -> web.StreamResponse:
         if self.script.die_on_assignment:
-            self._later(self.crash())
+            self._tasks.start(self.crash())
             await _never()
         self.posts += 1
         body = await self._authorized(request, Purpose.ASSIGNMENT)
@@ -208,7 +205,7 @@ class StubPod:
             await _never()
         wanted = EndRequest.model_validate_json(body)
         self.end_requests.append(wanted)
-        self._later(self.finish(wanted.reason, wanted.message))
+        self._tasks.start(self.finish(wanted.reason, wanted.message))
         return web.Response(status=202)
 
     async def _authorized(self, request: web.Request, purpose: Purpose) -> bytes:
@@ -225,8 +222,8 @@ class StubPod:
         self.assignment = assignment
         self.assignments += 1
         self._events.append(Accepted(at=clock.now()))
-        self._later(self._join(assignment))
-        self._later(self._beat())
+        self._tasks.start(self._join(assignment))
+        self._tasks.start(self._beat())
 
     async def _join(self, assignment: Assignment) -> None:
         if self.script.really_joins:
@@ -258,11 +255,6 @@ class StubPod:
                         return response
                 sent += len(new)
         return response
-
-    def _later(self, doing: Any) -> None:
-        task = asyncio.ensure_future(doing)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def _never() -> None:

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import grimp
 import pytest
+
+from testing.own_packages import PACKAGES
 
 PROGRAMS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.system"}
 
@@ -36,3 +39,9 @@ def _inside() -> Iterator[None]:
     WATCH.on = True
     yield
     WATCH.on = False
+
+
+@pytest.fixture(scope="session")
+def imports() -> grimp.ImportGraph:
+    """Who of ours imports whom."""
+    return grimp.build_graph(*PACKAGES)

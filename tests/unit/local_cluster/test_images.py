@@ -1,20 +1,10 @@
 """What the images hold: all of ours that their parts import."""
 
-import tomllib
-
 import grimp
 import pytest
 
 from local_cluster.images import PROJECT_IMAGES, Image
-from local_cluster.layout import REPOSITORY
-
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-PACKAGES: list[str] = PROJECT["tool"]["importlinter"]["root_packages"]
-
-
-@pytest.fixture(scope="module")
-def imports() -> grimp.ImportGraph:
-    return grimp.build_graph(*PACKAGES)
+from testing.own_packages import PACKAGES, PROJECT
 
 
 @pytest.mark.parametrize("image", [image for image in PROJECT_IMAGES if image.chart_key], ids=lambda image: image.name)

@@ -1,24 +1,13 @@
 """Each part tells its log which packages are ours, whose errors may be told in their own words."""
 
 import ast
-import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import grimp
 import pytest
 
-from local_cluster.layout import REPOSITORY
-
-PACKAGES: list[str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"][
-    "root_packages"
-]
 IN_EVERY_PART = {"voicesession", "voice_telemetry"}
-
-
-@pytest.fixture(scope="module")
-def imports() -> grimp.ImportGraph:
-    return grimp.build_graph(*PACKAGES)
 
 
 def read_start(part: str) -> ast.Call:
