@@ -83,7 +83,7 @@ def finished_conditions(reason: Reason = Reason.CALL_ENDED) -> list[Condition]:
 
 
 def make_pod(name: str = "pod-a", **fields: Any) -> AgentPod:
-    """Returns a waiting pod that is ready."""
+    """Returns a waiting pod that is ready; what happened to it was seen when it happened, unless `fields` say more."""
     values: dict[str, Any] = {
         "uid": f"uid-of-{name}",
         "created_at": ago(100),
@@ -97,7 +97,14 @@ def make_pod(name: str = "pod-a", **fields: Any) -> AgentPod:
         "running_since": ago(99),
         "ready_changed_at": ago(90),
     }
-    return AgentPod(name, **{**values, **fields})
+    values |= fields
+    seen = {
+        "seen_at": values["created_at"],
+        "claim_seen_at": values.get("claimed_at"),
+        "ready_seen_at": values["ready_changed_at"],
+        "running_seen_at": values["running_since"],
+    }
+    return AgentPod(name, **{**seen, **values})
 
 
 def make_starting_pod(name: str = "pod-s", **fields: Any) -> AgentPod:

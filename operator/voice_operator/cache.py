@@ -1,10 +1,12 @@
 """What the operator has seen of the API server so far, and the answers to its own writes at once."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kube.store import Store
 from voice_operator.keys import Key, Kind
-from voice_operator.pods.agent_pod import AgentPod, read_pod
+from voice_operator.pods.agent_pod import AgentPod, read_pod, with_sight
+from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
@@ -40,7 +42,7 @@ class Cache:
         self.pools: Store[AgentPool] = Store(AgentPool.model_validate)
         self.profiles: Store[AgentProfile] = Store(AgentProfile.model_validate)
         self.pods: Store[AgentPod] = Store(
-            read_pod,
+            self._read_pod,
             {
                 "pool": lambda pod: pod.pool,
                 "starting-pool": lambda pod: pod.pool if pod.warm and not pod.ready else None,
@@ -68,3 +70,7 @@ class Cache:
                 return {"pool": key.name}
             case Kind.PROFILE:
                 return {"profile": key.name}
+
+    def _read_pod(self, raw: Mapping[str, Any]) -> AgentPod:
+        pod = read_pod(raw)
+        return with_sight(pod, self.pods.get(pod.name), clock.steady())

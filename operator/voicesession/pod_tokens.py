@@ -1,4 +1,7 @@
-"""JWTs by which the operator speaks to an agent pod: one purpose, one pod, one body, 30 seconds."""
+"""JWTs by which the operator speaks to an agent pod: one purpose, one pod, one body, 30 seconds.
+
+Clocks may be a minute apart, as `clock.MAX_ERROR` says.
+"""
 
 import hashlib
 from datetime import timedelta
@@ -12,6 +15,7 @@ from voicesession import clock
 
 ISSUER = "voice-operator"
 LIFETIME = timedelta(seconds=30)
+_CLOCK_WORDS = "this node's clock and that of the operator's node are over a minute apart"
 
 
 class Purpose(StrEnum):
@@ -71,9 +75,11 @@ def verify_pod_request(public_key: str, token: str, pod_uid: str, purpose: Purpo
             algorithms=["EdDSA"],
             audience=pod_uid,
             issuer=ISSUER,
-            leeway=5,
+            leeway=clock.MAX_ERROR,
             options={"require": ["exp", "iat", "aud", "iss", "purpose", "body"]},
         )
+    except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError) as error:
+        raise PodTokenError(f"token refused: {error}; or {_CLOCK_WORDS}") from error
     except jwt.PyJWTError as error:
         raise PodTokenError(f"token refused: {error}") from error
     if claims["purpose"] != purpose.value:

@@ -74,7 +74,7 @@ class Agents:
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
         """Asks for the end of the call, if its pod is followed; whether it is heard shows by what the pod tells."""
-        asked_at = clock.now()
+        asked_at = clock.steady()
         if self._find_link(memory, step.pod):
             try:
                 await self._pods.end(step.pod, step.reason)
@@ -102,7 +102,7 @@ class Agents:
             link = self._find_link(memory, pod)
             if link:
                 self._links.cancel(memory.uid)
-            if link and link.state is LinkState.SILENT and pod.node:
+            if link and link.state in {LinkState.SILENT, LinkState.REFUSED} and pod.node:
                 self._ready.suspect(pod.node)
             PODS_LOST.inc()
             detail = link.detail if link else None

@@ -74,7 +74,7 @@ class Claims:
             return _note_refusal(memory, error) if is_free else memory  # it was not the pod that had changed
         except KubernetesError as error:
             return _note_refusal(memory, error)
-        seconds = (clock.now() - memory.arrived_at).total_seconds()
+        seconds = (clock.steady() - memory.arrived_at).total_seconds()
         CLAIM_SECONDS.labels(memory.start_type.value).observe(seconds)
         log.info("pod claimed", extra={"pod": pod.name, "attempt": step.attempt, "milliseconds": round(1000 * seconds)})
         return replace(memory, claimed_here=pod.uid, claims=step.attempt, claim_refusal=None)
@@ -89,7 +89,7 @@ class Claims:
 
 def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
     log.error("the claim was refused", extra={"error": error})
-    return replace(memory, claim_refusal=ClaimRefusal(error.message, clock.now()))
+    return replace(memory, claim_refusal=ClaimRefusal(error.message, clock.steady()))
 
 
 def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetime) -> Sequence[dict[str, Any]]:

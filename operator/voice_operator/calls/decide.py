@@ -121,7 +121,7 @@ def _decide_problem(view: CallView, session: VoiceSession, problem: Problem) -> 
     patience = view.memory.arrived_at + REFERENCE_GRACE
     if view.now >= patience:
         return _refuse(view, session, problem)
-    return _tell(session, report_waiting(session, problem.reason, problem.message, view.now), patience)
+    return _tell(session, report_waiting(session, problem.reason, problem.message, view.wall), patience)
 
 
 def _decide_room(view: CallView, session: VoiceSession, serving: Serving) -> Step:
@@ -133,7 +133,7 @@ def _decide_room(view: CallView, session: VoiceSession, serving: Serving) -> Ste
         return _refuse(view, session, Problem(Reason.LIVEKIT_UNAVAILABLE, message))
     told = find_condition(session.status.conditions, ConditionType.AGENT_JOINED)
     if told is None or told.reason != Reason.LIVEKIT_UNAVAILABLE:
-        return WriteStatus(session, report_livekit_unavailable(session, message, view.now))
+        return WriteStatus(session, report_livekit_unavailable(session, message, view.wall))
     return again
 
 
@@ -159,9 +159,9 @@ def _decide_waiting(view: CallView, session: VoiceSession, pool: str) -> Step:
     if view.now < tell_at:
         return Rest(min(tell_at, deadline))
     if view.trouble:
-        report = report_waiting(session, view.trouble.reason, view.trouble.message, view.now)
+        report = report_waiting(session, view.trouble.reason, view.trouble.message, view.wall)
     else:
-        report = report_waiting(session, Reason.WAITING_FOR_POD, "No pod is ready; one is being started.", view.now)
+        report = report_waiting(session, Reason.WAITING_FOR_POD, "No pod is ready; one is being started.", view.wall)
     return _tell(session, report, deadline)
 
 
@@ -238,8 +238,12 @@ def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: Lin
 
 
 def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
-    """A pod that is silent, or that refuses us (our key is not what it was), may be in its call all right."""
-    if not _was_accepted(view, session) or view.memory.agent_absent:
+    """A pod that is silent, or that refuses us (our key is not what it was), may be in its call all right.
+
+    So may one that another process claimed: what it told, nobody here has heard.
+    """
+    is_known_idle = view.memory.claimed_here == pod.uid and not _was_accepted(view, session)
+    if is_known_idle or view.memory.agent_absent:
         return _dismiss_or_finish(view, session, pod)
     asked_at = view.memory.asked_livekit_at
     ask_at = asked_at + ASK_LIVEKIT_EVERY if asked_at else link.since
@@ -251,17 +255,18 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
         return CloseRoom()
     if _has_joined(session):
         return Rest()
-    bound_at = pod.claimed_at or view.memory.arrived_at
     if link.joined:
         return WriteStatus(session, _joined_status(view, session, pod, link))
-    if view.now >= bound_at + JOIN_TIMEOUT:
+    if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
         return _refuse(view, session, problem, died=link.accepted)
-    if view.now < bound_at + WORTH_TELLING:
-        return Rest(bound_at + WORTH_TELLING)
+    tell_at = (pod.claim_seen_at or view.memory.arrived_at) + WORTH_TELLING
+    if view.now < tell_at:
+        return Rest(tell_at)
     memory, provider = view.memory, _provider_of(view)
-    status = report_starting(session, pod, memory.room, memory.start_type, provider, view.now)
-    return _tell(session, status, bound_at + JOIN_TIMEOUT)
+    status = report_starting(session, pod, memory.room, memory.start_type, provider, view.wall)
+    # A link that connects still has not had its say; it comes to an end of its own.
+    return _tell(session, status, link.answered_at + JOIN_TIMEOUT if link.answered_at else None)
 
 
 def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> VoiceSessionStatus:
@@ -274,7 +279,7 @@ def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: L
         view.memory.start_type,
         _provider_of(view),
         max(0, round((joined_at - view.memory.arrived_at) / timedelta(milliseconds=1))),
-        joined_at,
+        joined_at + view.wall_ahead,
     )
 
 
@@ -300,14 +305,14 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     if end_reason is EndReason.SUPERSEDED and not view.memory.pods_read:
         return ReadPods()
     text = message or f"The call ended: {end_reason.value}."
-    return Finish(session, report_finished(session, reason, text, end_reason, view.now, pod, view.memory.room))
+    return Finish(session, report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room))
 
 
 def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
     if not view.memory.pods_read:
         return ReadPods()
     reason, message = judge_death(pod, view.link)
-    status = report_finished(session, reason, message, EndReason.ERROR, view.now, pod, view.memory.room)
+    status = report_finished(session, reason, message, EndReason.ERROR, view.wall, pod, view.memory.room)
     return Finish(session, status, died=True)
 
 
@@ -330,20 +335,20 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
 def _finish_wanted(view: CallView, session: VoiceSession) -> Step:
     memory, message = view.memory, "The call was ended by `spec.end`."
     end_reason = EndReason.ENDED_BY_REQUEST
-    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.now, memory.last_pod, memory.room)
+    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.wall, memory.last_pod, memory.room)
     return Finish(session, status, died=memory.accepted)
 
 
 def _finish_rival(view: CallView, session: VoiceSession, rival: str) -> Step:
     memory = view.memory
     message = f"VoiceSession {rival} has room {memory.room!r}. End it first, or name another room."
-    status = report_finished(session, Reason.ROOM_TAKEN, message, None, view.now, memory.last_pod, memory.room)
+    status = report_finished(session, Reason.ROOM_TAKEN, message, None, view.wall, memory.last_pod, memory.room)
     return Finish(session, status)
 
 
 def _refuse(view: CallView, session: VoiceSession, problem: Problem, *, died: bool = False) -> Step:
     pod, room = view.memory.last_pod, view.memory.room
-    status = report_finished(session, problem.reason, problem.message, None, view.now, pod, room)
+    status = report_finished(session, problem.reason, problem.message, None, view.wall, pod, room)
     return Finish(session, status, refusal=problem, died=died)
 
 
@@ -355,8 +360,7 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     live = tuple(pod for pod in view.pods if not pod.deleting)
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
-    ended_at = status.ended_at or view.now
-    expires_at = ended_at + _kept(view, session)
+    expires_at = (memory.finished_at or view.now) + _kept(view, session)
     # Not a room that another call has, nor for ever: a closed-down LiveKit must not keep VoiceSessions.
     if not memory.room_closed and not view.rival and view.now < expires_at:
         return CloseRoom()
@@ -377,7 +381,7 @@ def _decide_gone(view: CallView) -> Step:
 # Small questions
 
 
-def _tell(session: VoiceSession, status: VoiceSessionStatus, until: datetime) -> Step:
+def _tell(session: VoiceSession, status: VoiceSessionStatus, until: datetime | None) -> Step:
     return Rest(until) if _says_the_same(session.status, status) else WriteStatus(session, status)
 
 

@@ -3,16 +3,13 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import StartType, VoiceSession
-
-# A VoiceSession first seen this soon after its creation was created now; its own time has whole seconds only.
-_FRESH = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,10 @@ class ClaimRefusal:
 
 @dataclass(frozen=True, slots=True)
 class CallMemory:
-    """One call. It travels in the call's view, and an act returns it changed; see `Calls`."""
+    """One call. It travels in the call's view, and an act returns it changed; see `Calls`.
+
+    All times are by the steady clock, of when this process saw or did something.
+    """
 
     uid: str
     arrival: int  # its number among all calls
@@ -33,6 +33,7 @@ class CallMemory:
     name: str = ""  # of its VoiceSession; empty until that was seen
     profile: str = ""
     begun: bool = False  # it counts, and limits bind it no more
+    finished_at: datetime | None = None
     conversation_settled: bool = False  # its agent has closed it, or we have had it closed
 
     # Its way to a pod
@@ -76,12 +77,10 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
     `room`: the name of the room that it has, or will have.
     """
     bound = find_condition(session.status.conditions, ConditionType.POD_BOUND)
-    created_at = session.metadata.creation_timestamp
     return replace(
         memory,
         name=session.metadata.name,
         profile=session.spec.profile,
-        arrived_at=created_at if created_at and memory.arrived_at - created_at >= _FRESH else memory.arrived_at,
         begun=has_pods or (bound is not None and bound.status == "True"),
         claims=session.status.attempts or 0,
         room=room,

@@ -1,8 +1,8 @@
 """What is known of one call at this moment, put together for a decision. Pure: looks at everything, changes nothing."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 from voice_operator.cache import Cache
 from voice_operator.calls.assignment import own_room_name
@@ -11,6 +11,7 @@ from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod
 from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.ready_pods import ReadyPods
+from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import Reason
 from voicesession.models import VoiceSession
@@ -32,13 +33,22 @@ class World:
     room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
 
 
-def observe(world: World, memory: CallMemory, link: LinkView | None, now: datetime) -> CallView:
-    """Returns the view of one call; the memory in it has all that was learned by this look."""
+def observe(
+    world: World, memory: CallMemory, link: LinkView | None, now: datetime, wall_ahead: timedelta = timedelta(0)
+) -> CallView:
+    """Returns the view of one call; the memory in it has all that was learned by this look.
+
+    `now`: by the steady clock. `wall_ahead`: of the wall's clock before it.
+    """
     cache, uid = world.cache, memory.uid
     session = cache.find_session(uid)
     if session and not memory.name:
         room = session.spec.room or own_room_name(world.room_key, uid)
         memory = recall(memory, session, room, has_pods=cache.pods.count("session", uid) > 0)
+        if is_finished(session):
+            memory = replace(memory, finished_at=clock.at_first_sight(session.status.ended_at, now, wall_ahead))
+    if session and memory.finished_at is None and is_finished(session):
+        memory = replace(memory, finished_at=now)
     # How a pod ends that was given up, superseded for example, is not how the call ends.
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
     memory = learn(memory, choose_pod(pods, link), link)
@@ -46,6 +56,7 @@ def observe(world: World, memory: CallMemory, link: LinkView | None, now: dateti
     line = world.ready_pods.line_of(uid)
     return CallView(
         now=now,
+        wall_ahead=wall_ahead,
         memory=memory,
         terms=world.terms,
         session=session,

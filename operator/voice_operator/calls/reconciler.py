@@ -89,14 +89,15 @@ class Reconciler:
             KubernetesUnavailableError, LiveKitUnavailableError: an act had no answer; to be retried.
         """
         for _ in range(_MAX_STEPS):
-            now = clock.now()
-            view = observe(self._world, self._calls.meet(uid, now), self._links.view_of(uid), now)
+            now = clock.steady()
+            memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
+            view = observe(self._world, memory, link, now, clock.wall_ahead())
             memory = self._calls.keep(view.memory)
             step = decide_call(view)
             match step:
                 case Rest(until):
                     if until:
-                        self._queue.add_after(Key(Kind.CALL, uid), (until - clock.now()).total_seconds())
+                        self._queue.add_after(Key(Kind.CALL, uid), (until - clock.steady()).total_seconds())
                     return
                 case Forget():
                     self._links.forget(uid)

@@ -41,11 +41,11 @@ class CallRooms:
         except LiveKitUnavailableError as error:
             self._calls.keep(replace(memory, livekit_error=str(error)))
             raise
-        return replace(memory, room_sid=room.sid, room_made_at=clock.now(), livekit_error=None)
+        return replace(memory, room_sid=room.sid, room_made_at=clock.steady(), livekit_error=None)
 
     async def ask(self, memory: CallMemory) -> CallMemory:
         """Asks whether the agent is in the room; where LiveKit does not say, it is taken to be."""
-        asked_at = clock.now()
+        asked_at = clock.steady()
         absent = memory.agent_absent
         try:
             absent = not await self._rooms.has_agent(memory.room)

@@ -29,8 +29,9 @@ class Terms:
 class CallView:
     """Everything that a decision about one call depends on: what was just seen, and what is remembered."""
 
-    now: datetime
+    now: datetime  # by the steady clock
     memory: CallMemory
+    wall_ahead: timedelta = timedelta(0)
     terms: Terms = field(default_factory=Terms)
     session: VoiceSession | None = None
     known_deleted: bool = False  # the API server said that the VoiceSession is gone
@@ -47,6 +48,11 @@ class CallView:
     def pod(self) -> AgentPod | None:
         """Returns the one of its pods that has the call."""
         return choose_pod(self.pods, self.link)
+
+    @property
+    def wall(self) -> datetime:
+        """Returns the time for what is written."""
+        return self.now + self.wall_ahead
 
     @property
     def gives_up_at(self) -> datetime:

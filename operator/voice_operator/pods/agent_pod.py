@@ -1,7 +1,7 @@
 """What the operator reads in an agent pod: one parse for each event, then plain values. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,11 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """One agent pod as decisions see it."""
+    """One agent pod as decisions see it.
+
+    What `..._at` and `..._since` say stands in the object, by whose clock ever; `..._seen_at` is when this process saw
+    it, by the steady clock, from which alone time is counted.
+    """
 
     name: str
     uid: str
@@ -67,6 +71,10 @@ class AgentPod:
     evicted: bool = False
     exit: PodExit | None = None
     trouble: Trouble | None = None
+    seen_at: datetime | None = None
+    claim_seen_at: datetime | None = None
+    ready_seen_at: datetime | None = None  # it became ready, or unready
+    running_seen_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -120,6 +128,24 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
         exit=_read_exit(status, state),
         trouble=_read_trouble(conditions, state),
+    )
+
+
+def with_sight(pod: AgentPod, before: AgentPod | None, now: datetime) -> AgentPod:
+    """Returns the pod with when this process saw what stands in it. `before`: the same pod as it was seen last."""
+
+    def see(stamp: datetime | None, stamp_before: datetime | None, seen_before: datetime | None) -> datetime | None:
+        if stamp is None:
+            return None
+        return seen_before if seen_before and stamp == stamp_before else now
+
+    known = before if before and before.uid == pod.uid else pod
+    return replace(
+        pod,
+        seen_at=known.seen_at or now,
+        claim_seen_at=see(pod.claimed_at, known.claimed_at, known.claim_seen_at),
+        ready_seen_at=see(pod.ready_changed_at, known.ready_changed_at, known.ready_seen_at),
+        running_seen_at=see(pod.running_since, known.running_since, known.running_seen_at),
     )
 
 

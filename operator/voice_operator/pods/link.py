@@ -45,7 +45,7 @@ class PodLink:
     ) -> None:
         """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
         self.pod = pod
-        self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.now())
+        self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.steady())
         self._client = client
         self._assignment = assignment
         self._ask_first = resume or assignment is None
@@ -104,7 +104,7 @@ class PodLink:
         # Not ready yet, or just ended: the next request, or the pod's status, will tell.
         if self.view.state is not LinkState.CONNECTING:
             self._set_state(LinkState.CONNECTING)
-        if (clock.now() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
+        if (clock.steady() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
             self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {refusal}.")
         await asyncio.sleep(RECONNECT_SECONDS)
 
@@ -129,7 +129,7 @@ class PodLink:
         if new:
             self._last_event_at = event.at
         before = self.view
-        self.view = with_event(before, event, clock.now())
+        self.view = with_event(before, event, clock.steady())
         if new:
             _measure(event)
         if self.view.state is not LinkState.FOLLOWING:
@@ -139,7 +139,7 @@ class PodLink:
 
     def _set_state(self, state: LinkState, detail: str = "") -> None:
         if state is not self.view.state:
-            self.view = replace(self.view, state=state, since=clock.now(), detail=detail)
+            self.view = replace(self.view, state=state, since=clock.steady(), detail=detail)
             self._on_change()
 
 

@@ -23,10 +23,11 @@ class LinkView:
 
     pod_uid: str
     state: LinkState
-    since: datetime
+    since: datetime  # by the steady clock, as all times here
+    answered_at: datetime | None = None  # its first event came: from here on it can be judged by what it tells
     accepted: bool = False
     joined: Joined | None = None
-    joined_at: datetime | None = None  # by the operator's clock
+    joined_at: datetime | None = None
     ended: CallEnded | None = None
     deletion_requested: bool = False
     detail: str = ""
@@ -34,6 +35,7 @@ class LinkView:
 
 def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
     """Returns the view after this event of the pod, which came at `now`; the same event again changes nothing."""
+    view = view if view.answered_at else replace(view, answered_at=now)
     match event:
         case Accepted():
             return replace(view, accepted=True)

@@ -25,8 +25,6 @@ CRASH_LOOP = 3
 MAX_REFUSAL_BACKOFF = timedelta(seconds=15)
 # A claimed pod is replaced after this: the start of another would take the CPU just while its agent joins and greets.
 REFILL_DELAY = timedelta(seconds=1)
-# Times that Kubernetes tells have whole seconds.
-_WHOLE_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,8 @@ class PoolView:
     pool: AgentPool
     template: str  # hash of what a pod would be made of now
     pods: Sequence[AgentPod]
-    now: datetime
+    now: datetime  # by the steady clock
+    wall_ahead: timedelta = timedelta(0)  # what is added to it for what is written
     answering: frozenset[str] = frozenset()  # uids of pods that answered the operator, whatever the kubelet says
     reserved: frozenset[str] = frozenset()  # uids of pods that are being claimed this moment
     waiting: int = 0  # calls without a pod
@@ -147,7 +146,7 @@ def _refill_times(view: PoolView) -> list[datetime]:
     if view.waiting:
         return []
     since = view.now - REFILL_DELAY
-    claims = [pod.claimed_at for pod in view.pods if pod.claimed_at and pod.claimed_at > since and pod.live]
+    claims = [pod.claim_seen_at for pod in view.pods if pod.claim_seen_at and pod.claim_seen_at > since and pod.live]
     claims += [view.now for pod in view.pods if pod.uid in view.reserved]
     return [claimed_at + REFILL_DELAY for claimed_at in claims]
 
@@ -167,25 +166,22 @@ def _is_proof(view: PoolView, pod: AgentPod, last_failure_at: datetime) -> bool:
     if not pod.live or pod.template != view.template:
         return False
     if pod.claimed:
-        return pod.created_at + _WHOLE_SECOND > last_failure_at
-    return (
-        _is_stable(view, pod)
-        and pod.ready_changed_at is not None
-        and (pod.ready_changed_at + _WHOLE_SECOND > last_failure_at)
-    )
+        return pod.seen_at is not None and pod.seen_at > last_failure_at
+    return _is_stable(view, pod) and pod.ready_seen_at is not None and pod.ready_seen_at > last_failure_at
 
 
 def _is_stable(view: PoolView, pod: AgentPod) -> bool:
-    return pod.ready and pod.ready_changed_at is not None and view.now >= pod.ready_changed_at + STABLE
+    return pod.ready and pod.ready_seen_at is not None and view.now >= pod.ready_seen_at + STABLE
 
 
 def _is_broken(view: PoolView, pod: AgentPod) -> bool:
-    if pod.ready or pod.running_since is None:
+    if pod.ready or pod.running_since is None or pod.running_seen_at is None:
         return False
     changed = pod.ready_changed_at
-    if changed and changed > pod.running_since and view.now >= changed + UNREADY_GRACE:
-        return True  # it was ready once
-    return view.now >= pod.running_since + START_TIMEOUT
+    was_ready = changed is not None and changed > pod.running_since  # both by its kubelet's clock
+    if was_ready and pod.ready_seen_at and view.now >= pod.ready_seen_at + UNREADY_GRACE:
+        return True
+    return view.now >= pod.running_seen_at + START_TIMEOUT
 
 
 def _decide_surplus(
@@ -239,11 +235,11 @@ def _deadlines(view: PoolView, memory: PoolMemory) -> list[datetime]:
     if memory.surplus_since:
         moments.append(memory.surplus_since + timedelta(seconds=view.pool.spec.warm.scale_down_delay_seconds))
     for pod in view.warm:
-        if memory.failures and pod.ready and pod.ready_changed_at:
-            moments.append(pod.ready_changed_at + STABLE)
-        if pod.running_since and not pod.ready:
-            changed = pod.ready_changed_at or pod.running_since
-            moments += [changed + UNREADY_GRACE, pod.running_since + START_TIMEOUT]
+        if memory.failures and pod.ready and pod.ready_seen_at:
+            moments.append(pod.ready_seen_at + STABLE)
+        if pod.running_seen_at and not pod.ready:
+            changed = pod.ready_seen_at or pod.running_seen_at
+            moments += [changed + UNREADY_GRACE, pod.running_seen_at + START_TIMEOUT]
     return [moment for moment in moments if moment > view.now]
 
 
@@ -295,6 +291,6 @@ def build_pool_status(view: PoolView) -> AgentPoolStatus:
             "True" if status == "True" else "False",
             reason,
             message[:1024],
-            view.now,
+            view.now + view.wall_ahead,
         ),
     )

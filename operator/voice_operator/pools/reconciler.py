@@ -94,7 +94,7 @@ class PoolReconciler:
         if self._ready.count_waiting(name):
             self._probes.probe_starting(name)
         if step.look_again_at:
-            self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - clock.now()).total_seconds() + 0.01)
+            self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - clock.steady()).total_seconds() + 0.01)
         acted = time.monotonic()
         view = self._observe(pool, held)
         self._note_trouble(view)
@@ -118,7 +118,8 @@ class PoolReconciler:
             reserved=frozenset(self._ready.reserved),
             waiting=self._ready.count_waiting(name),
             memory=held.memory,
-            now=clock.now(),
+            now=clock.steady(),
+            wall_ahead=clock.wall_ahead(),
         )
 
     def _note_trouble(self, view: PoolView) -> None:
@@ -151,14 +152,19 @@ class PoolReconciler:
 
     def _count_failure(self, pool: AgentPool, held: _Pool, detail: str) -> None:
         POOL_FAILED.labels(pool.metadata.name).inc()
-        held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=clock.now())
+        held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=clock.steady())
         log.warning("a pod failed before it had a call", extra={"detail": detail})
 
     async def _act(self, pool: AgentPool, held: _Pool, step: PoolStep) -> None:
         doomed = step.delete[:DELETIONS_AT_ONCE]
-        now = clock.now()
+        now = clock.steady()
         for pod in doomed:
-            if pod.exit is None and pod.running_since and now >= pod.running_since + START_TIMEOUT and not pod.ready:
+            if (
+                pod.exit is None
+                and pod.running_seen_at
+                and now >= pod.running_seen_at + START_TIMEOUT
+                and not pod.ready
+            ):
                 self._count_failure(pool, held, f"not ready after {START_TIMEOUT.total_seconds():.0f} s")
         await asyncio.gather(*(self._delete(pod) for pod in doomed))
         if step.create:
@@ -182,7 +188,7 @@ class PoolReconciler:
             raise error
         quota = isinstance(error, ForbiddenError) and "quota" in error.message
         trouble = Trouble(Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED, error.message)
-        now = clock.now()
+        now = clock.steady()
         held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
         log.warning("a pod could not be created", extra={"error": error})
         retry_at = next_creation_at(held.memory)

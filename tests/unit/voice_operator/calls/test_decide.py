@@ -20,6 +20,7 @@ from testing.operator_objects import (
 )
 from voice_operator.calls.decide import decide_call
 from voice_operator.calls.memory import CallMemory, ClaimRefusal
+from voice_operator.calls.status import report_starting
 from voice_operator.calls.steps import (
     NO_SESSION,
     AskEnd,
@@ -308,9 +309,21 @@ def test_joining_is_told_when_it_takes_over_a_second() -> None:
 
 
 def test_joining_has_an_end() -> None:
-    step = finish(decide_call(bound(pods=[make_claimed_pod(claimed_at=ago(30))], link=link(accepted=True))))
+    step = finish(decide_call(bound(link=link(accepted=True, answered_at=ago(30)))))
     assert step.status.reason == "AssignmentFailed"
     assert step.died
+
+
+@pytest.mark.parametrize("claimed", [31, 3600, -60])
+def test_joining_is_timed_from_the_pods_first_answer_to_this_process(claimed: float) -> None:
+    """Whoever comes back long after the claim, or with another clock, hears the pod first."""
+    told = report_starting(SESSION, POD, "room", StartType.WARM, "cloud", NOW)
+    starting = SESSION.model_copy(update={"status": told})
+    pod = make_claimed_pod(claimed_at=ago(claimed), claim_seen_at=ago(5))
+    connecting = bound(session=starting, pods=[pod], link=link(LinkState.CONNECTING))
+    assert decide_call(connecting) == Rest()
+    following = bound(session=starting, pods=[pod], link=link(answered_at=ago(1)))
+    assert decide_call(following) == Rest(ago(1 - 30))
 
 
 def test_joined_is_written_once() -> None:
@@ -386,7 +399,14 @@ def test_a_pod_that_died_before_it_accepted_costs_the_call_only_another_claim() 
 
 @pytest.mark.parametrize("state", [LinkState.DEAD, LinkState.REFUSED, LinkState.SILENT])
 def test_a_pod_that_never_accepted_is_dismissed_at_once(state: LinkState) -> None:
-    assert decide_call(bound(link=link(state))) == Dismiss((POD,), EndReason.SUPERSEDED, lost=True)
+    seen = bound(link=link(state), claimed_here=POD.uid)
+    assert decide_call(seen) == Dismiss((POD,), EndReason.SUPERSEDED, lost=True)
+
+
+@pytest.mark.parametrize("state", [LinkState.REFUSED, LinkState.SILENT])
+def test_a_pod_that_another_process_claimed_and_that_is_not_heard_may_be_in_its_call(state: LinkState) -> None:
+    assert decide_call(bound(link=link(state))) == AskLiveKit()
+    assert decide_call(bound(link=link(state), agent_absent=True)) == Dismiss((POD,), EndReason.SUPERSEDED, lost=True)
 
 
 def test_a_dead_port_waits_a_little_for_the_kubelets_word() -> None:
@@ -430,7 +450,7 @@ def test_an_end_is_asked_for_once_and_awaited() -> None:
 
 
 def over(**known: Any) -> CallView:
-    return view(**{"session": OVER, **known})
+    return view(**{"session": OVER, "finished_at": NOW, **known})
 
 
 OVER = make_session(conditions=finished_conditions(), status_ended_at=NOW, status_end_reason="idle")

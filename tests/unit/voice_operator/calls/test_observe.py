@@ -102,11 +102,28 @@ def test_calls_have_the_order_in_which_they_were_met() -> None:
     assert [here.look(uid).memory.arrival for uid in (UID, "2", UID)] == [0, 1, 0]
 
 
-@pytest.mark.parametrize(("age", "since"), [(0.0, 0.0), (2.9, 0.0), (3.0, 3.0), (600.0, 600.0)])
-def test_a_call_arrived_now_or_when_an_older_voicesession_was_created(age: float, since: float) -> None:
-    """A creation is told in whole seconds."""
-    view = Here(make_session()).look(now=NOW + timedelta(seconds=age))
-    assert view.now - view.memory.arrived_at == timedelta(seconds=since)
+@pytest.mark.parametrize("age", [-60.0, 0.0, 600.0])
+def test_a_call_arrived_when_it_was_seen_whatever_its_stamps_say(age: float) -> None:
+    now = NOW + timedelta(seconds=age)
+    assert Here(make_session()).look(now=now).memory.arrived_at == now
+
+
+@pytest.mark.parametrize(("age", "since"), [(-60.0, 0.0), (30.0, 0.0), (90.0, 30.0)])
+def test_a_call_that_another_process_finished_is_over_since_then_give_or_take_a_minute(
+    age: float, since: float
+) -> None:
+    now = NOW + timedelta(seconds=age)
+    view = Here(make_session(conditions=finished_conditions(), status_ended_at=NOW)).look(now=now)
+    assert view.memory.finished_at == now - timedelta(seconds=since)
+
+
+def test_a_call_that_is_seen_to_finish_is_over_since_its_sight() -> None:
+    here = Here(make_session())
+    here.look()
+    over = make_session(conditions=finished_conditions(), status_ended_at=ago(60))
+    here.put(over, version=2)
+    for _ in range(2):
+        assert here.look().memory.finished_at == NOW
 
 
 def test_a_room_of_the_operators_own_has_a_name_before_it_is_made_and_the_same_after_a_restart() -> None:

@@ -1,11 +1,12 @@
 """What the operator reads in a Pod as the API server shows it."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod
+from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod, with_sight
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
 
@@ -122,3 +123,15 @@ def test_why_a_pod_does_not_start(status: dict[str, Any], expected: Trouble | No
 def test_a_pod_that_leaves_its_node() -> None:
     pod = read_pod(raw({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}, deletionTimestamp=AT))
     assert (pod.evicted, pod.deleting, pod.live, pod.warm) == (True, True, False, False)
+
+
+def test_what_happened_to_a_pod_is_counted_from_its_sight_whatever_its_stamps_say() -> None:
+    seen_at, later = WHEN + timedelta(hours=1), WHEN + timedelta(hours=2)
+    pod = AgentPod("pod", "uid", created_at=WHEN, running_since=WHEN, ready_changed_at=WHEN - timedelta(hours=9))
+    first = with_sight(pod, None, seen_at)
+    assert (first.seen_at, first.running_seen_at, first.ready_seen_at, first.claim_seen_at) == (*[seen_at] * 3, None)
+    assert with_sight(pod, first, later) == first
+    unready = with_sight(replace(pod, ready_changed_at=WHEN, claimed_at=WHEN), first, later)
+    assert (unready.seen_at, unready.running_seen_at) == (seen_at, seen_at)
+    assert (unready.ready_seen_at, unready.claim_seen_at) == (later, later)
+    assert with_sight(replace(pod, uid="another of its name"), first, later).seen_at == later

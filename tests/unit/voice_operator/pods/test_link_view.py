@@ -1,5 +1,6 @@
 """What a pod's events make of what is known of it."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from voicesession.models import EndReason
 
 LATER = NOW + timedelta(seconds=5)
 VIEW = LinkView("uid-of-pod", LinkState.FOLLOWING, NOW)
+ANSWERED = replace(VIEW, answered_at=LATER)
 JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_1")
 ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
 
@@ -18,21 +20,18 @@ ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (Accepted(at=NOW), LinkView("uid-of-pod", LinkState.FOLLOWING, NOW, accepted=True)),
-        (
-            JOINED,
-            LinkView("uid-of-pod", LinkState.FOLLOWING, NOW, accepted=True, joined=JOINED, joined_at=LATER),
-        ),
-        (RoomDeletionRequested(at=NOW), LinkView("uid-of-pod", LinkState.FOLLOWING, NOW, deletion_requested=True)),
-        (ENDED, LinkView("uid-of-pod", LinkState.FOLLOWING, NOW, ended=ENDED)),
-        (Heartbeat(at=NOW), VIEW),
-        (Turn(at=NOW, answer_millis=800), VIEW),
+        (Accepted(at=NOW), replace(ANSWERED, accepted=True)),
+        (JOINED, replace(ANSWERED, accepted=True, joined=JOINED, joined_at=LATER)),
+        (RoomDeletionRequested(at=NOW), replace(ANSWERED, deletion_requested=True)),
+        (ENDED, replace(ANSWERED, ended=ENDED)),
+        (Heartbeat(at=NOW), ANSWERED),
+        (Turn(at=NOW, answer_millis=800), ANSWERED),
     ],
 )
 def test_each_event_says_one_thing(event: PodEvent, expected: LinkView) -> None:
     assert with_event(VIEW, event, LATER) == expected
 
 
-def test_a_stream_told_again_from_the_beginning_does_not_move_the_time_of_joining() -> None:
+def test_a_stream_told_again_from_the_beginning_does_not_move_its_times() -> None:
     told = with_event(VIEW, JOINED, NOW)
     assert with_event(told, JOINED, LATER) == told
