@@ -71,10 +71,10 @@ async def run(settings: AgentSettings) -> None:
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 
     native_logs.silence()
-    session_host.keep_shut()
     try:
+        session_host.keep_shut()
         workshop = build_workshop(settings, hide)
-    except CodeLoadError as error:
+    except (CodeLoadError, session_host.SessionHostError) as error:
         write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
         leave(1)
     pod = Pod(workshop, leave, note_assignment)

@@ -15,15 +15,19 @@ from livekit.agents import AgentSession
 log = logging.getLogger(__name__)
 
 
+class SessionHostError(Exception):
+    """This livekit-agents cannot be kept from opening a session host; the message is one line that says so."""
+
+
 def keep_shut() -> None:
     """Has every `AgentSession.start` of this process open no session host. Call before the agent's code is loaded.
 
     Raises:
-        RuntimeError: livekit-agents does not have the option any more, and no call may be taken.
+        SessionHostError: livekit-agents does not have the option, so that no call may be taken.
     """
     start: Any = AgentSession.start
     if "session_host" not in inspect.signature(start).parameters:
-        raise RuntimeError("this livekit-agents has no session_host=: whether its sessions can be kept shut is unknown")
+        raise SessionHostError("this livekit-agents has no session_host=, so anyone in a room might drive its agent")
 
     @functools.wraps(start)
     async def start_without_host(self: AgentSession[Any], *arguments: Any, **options: Any) -> Any:

@@ -130,7 +130,7 @@ def test_a_session_that_cannot_be_kept_shut_is_not_started(monkeypatch: pytest.M
     async def start(self: object, agent: object) -> None: ...
 
     monkeypatch.setattr(AgentSession, "start", start)
-    with pytest.raises(RuntimeError, match="no session_host="):
+    with pytest.raises(session_host.SessionHostError, match="no session_host="):
         session_host.keep_shut()
 
 

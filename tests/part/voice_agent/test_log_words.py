@@ -78,7 +78,7 @@ async def test_errors_of_own_code_are_told_without_their_words(
         assert await pod.exit_code() == 0
         check_no_words(pod, follower)
         lines = pod.lines
-    assert told_of(lines, "on_session_end") == {("voice_agent.farewell", "ValidationError")}
+    assert told_of(lines, "on_session_end") == {("voice_agent.haste", "ValidationError")}
     assert told_of(lines, "on_shutdown") == {("voice_agent.job_context", "ValidationError")}
     assert told_of(lines, "note_card") == {("livekit.agents", "ValidationError")}
     assert any(line["logger"] == "asyncio" and line["error"] == "ValidationError" for line in lines)
