@@ -10,17 +10,17 @@ import urllib.request
 
 from demo.conversation import Conversation, converse
 from demo.script import SENTENCES
-from local_cluster.layout import REPOSITORY
+from local_cluster.layout import HANDOUT, REPOSITORY
 from testing.customer import CustomerError
 from testing.forwarding import ForwardingError, start_forwarding, stop_forwarding
 from testing.front_door import Connection, FrontDoorError, ask_for_connection
 from testing.progress import step
-from testing.release import STATE, Release, ReleaseError
+from testing.release import Release, ReleaseError
 from testing.speech import SpeechError, synthesize
 from testing.transcripts import word_error_rate
 
 RELEASE = Release("voice", "voice")
-PID_FILE = STATE / "demo-forwarding.pid"
+PID_FILE = HANDOUT / "demo-forwarding.pid"
 TOKEN_SERVICE_PORT = 3000
 STEPS = 6
 

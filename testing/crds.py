@@ -8,8 +8,9 @@ import yaml
 
 from local_cluster.binaries import KUBERNETES
 from local_cluster.layout import REPOSITORY
+from testing.chart import CHART
 
-CRD_FOLDER = REPOSITORY / "charts" / "voice-agent" / "crds"
+CRD_FOLDER = CHART / "crds"
 EXAMPLES = REPOSITORY / "crds" / "examples"
 
 

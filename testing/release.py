@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from local_cluster.layout import REPOSITORY
+from local_cluster.handout import IMAGES_YAML
+from local_cluster.layout import HANDOUT, KUBECONFIG, REPOSITORY
+from testing.chart import CHART
 from testing.progress import Step
 from testing.waiting import eventually_sync
 
-STATE = REPOSITORY / ".cluster"
-CHART = REPOSITORY / "charts" / "voice-agent"
 # Where the host finds the token service; see `expose`.
 LOCAL_VALUES = REPOSITORY / "demo" / "values.yaml"
 
@@ -29,12 +29,12 @@ def kubeconfig_path() -> Path:
     """Returns the kubeconfig of the local cluster, or $KUBECONFIG where CLUSTER=current."""
     if os.environ.get("CLUSTER") == "current" and os.environ.get("KUBECONFIG"):
         return Path(os.environ["KUBECONFIG"])
-    return STATE / "kubeconfig"
+    return KUBECONFIG
 
 
 def tool_environment() -> dict[str, str]:
     """Returns the environment in which helm and kubectl reach the cluster."""
-    path = f"{STATE / 'bin'}:{os.environ.get('PATH', '')}"
+    path = f"{HANDOUT / 'bin'}:{os.environ.get('PATH', '')}"
     return {**os.environ, "KUBECONFIG": str(kubeconfig_path()), "PATH": path}
 
 
@@ -121,7 +121,7 @@ class Release:
         run_tool("kubectl", "apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
         run_tool(
             *("helm", "upgrade", "--install", self.name, str(CHART), "--namespace", self.namespace),
-            *("--create-namespace", "--skip-crds", "-f", str(STATE / "images.yaml"), "-f", str(LOCAL_VALUES)),
+            *("--create-namespace", "--skip-crds", "-f", str(IMAGES_YAML), "-f", str(LOCAL_VALUES)),
             *("-f", "-", "--timeout", "5m"),
             stdin=json.dumps(dict(values or {})),
             timeout=320,

@@ -33,7 +33,7 @@ async def eventually(condition: Callable[[], Any], seconds: float = WAIT_SECONDS
     while not (answer := await _ask(condition)):
         if time.monotonic() > deadline:
             raise TimeoutError(_tell(seconds, why))
-        await asyncio.sleep(PACE_SECONDS)  # noqa: TID251 - the one
+        await asyncio.sleep(PACE_SECONDS)
     return answer
 
 
@@ -45,7 +45,7 @@ def eventually_sync(
     while not (answer := condition()):
         if time.monotonic() > deadline:
             raise TimeoutError(_tell(seconds, why))
-        time.sleep(pace)  # noqa: TID251 - the one
+        time.sleep(pace)
     return answer
 
 
@@ -61,13 +61,13 @@ async def stays(condition: Callable[[], Any], seconds: float, why: Why) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             return
-        await asyncio.sleep(min(left, SLOW_PACE_SECONDS))  # noqa: TID251 - the one
+        await asyncio.sleep(min(left, SLOW_PACE_SECONDS))
 
 
 async def let_others_run() -> None:
     """Lets every other task run as far as it can without a thread's help; no time has to pass."""
     for _ in range(10):
-        await asyncio.sleep(0)  # noqa: TID251 - the one
+        await asyncio.sleep(0)
 
 
 def until_started(process: "subprocess.Popen[bytes]", is_ready: Callable[[], bool], log: Path, seconds: float) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from local_cluster.handout import IMAGES_JSON
 from testing.customer import Customer, joined_room
 from testing.front_door import ask_for_connection
 from testing.progress import Step
-from testing.release import STATE, Release
+from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
 from testing.transcripts import words
 from voicesession.names import API_VERSION
@@ -21,7 +22,7 @@ SENTENCES = ("What is on the menu?", "Please add the pizza called salami.", "Ple
 @contextmanager
 def pool_with_code(release: Release, name: str, code: str, image: str | None = None) -> Iterator[None]:
     """Gives the release a pool and a profile of this name, whose pods run `code` of the example image."""
-    references = json.loads((STATE / "images.json").read_text())
+    references = json.loads(IMAGES_JSON.read_text())
     default = release.get("agentpool", "default")["spec"]
     spec: dict[str, Any] = {
         "image": image or references["example-agents"],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from testing.golden import check_golden, find_cases
+from testing.golden import DATA, check_golden, find_cases
 from testing.operator_objects import NOW, make_pool
 from voice_operator.calls.assignment import build_assignment
 from voice_operator.calls.claim import build_claim
@@ -75,3 +75,7 @@ BUILDERS: dict[str, Callable[[Raw], object]] = {
 @pytest.mark.parametrize("case", find_cases(*BUILDERS))
 def test_what_is_built_is_what_was_written_down(case: str) -> None:
     check_golden(case, BUILDERS[case.split("/", maxsplit=1)[0]])
+
+
+def test_every_folder_of_golden_files_is_read() -> None:
+    assert {folder.name for folder in DATA.iterdir()} == {*BUILDERS, "chart"}
