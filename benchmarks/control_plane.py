@@ -34,6 +34,7 @@ from testing.livekit import KEY, SECRET, LiveKitServer, running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.ports import LOOPBACK, free_port
 from testing.running_operator import write_signing_key
+from testing.tickets import write_installation_key
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 from voicesession.pod_tokens import load_private_key, public_key_pem
 
@@ -197,6 +198,7 @@ def write_keys(folder: Path) -> None:
     public = public_key_pem(load_private_key((folder / "signing.pem").read_text()))
     (folder / "operator-public.pem").write_text(public)
     (folder / "conversation.key").write_text("a key of more than 32 characters, for a benchmark")
+    write_installation_key(folder)
 
 
 # Objects
@@ -334,5 +336,6 @@ def build_operator_environment(
         "LIVEKIT_API_SECRET": SECRET,
         "SIGNING_KEY_FILE": str(folder / "signing.pem"),
         "CONVERSATION_KEY_FILE": str(folder / "conversation.key"),
+        "INSTALLATION_KEY_FILE": str(folder / "installation.key"),
         "HTTP_PORT": str(port),
     }

@@ -34,6 +34,7 @@ from testing.crds import apply_crds
 from testing.fake_cluster import POOL
 from testing.livekit import KEY, SECRET
 from testing.ports import free_port
+from testing.tickets import sign_ticket, write_installation_key
 from voicesession import clock
 from voicesession.admission import build_voice_session
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, GROUP, VERSION, VOICE_SESSIONS, new_room_name
@@ -104,6 +105,7 @@ def running_service(kubeconfig: Path, log: Path) -> Iterator[Replica]:
         "LIVEKIT_PUBLIC_URL": "wss://livekit.example.com",
         "LIVEKIT_API_KEY": KEY,
         "LIVEKIT_API_SECRET": SECRET,
+        "INSTALLATION_KEY_FILE": str(write_installation_key(log.parent)),
         "AUTH_MODE": "none",
         "HOST": "127.0.0.1",
         "PORT": str(port),
@@ -141,15 +143,15 @@ async def send_at_rate(
 def sign_room_started() -> tuple[bytes, dict[str, str]]:
     """Returns body and headers of LiveKit's webhook for a room that started now with a ticket of ours."""
     now = clock.now()
-    ticket = new_ticket("default", participant_identity="customer")
+    room = new_room_name()
     event = {
         "event": "room_started",
         "id": f"EV_{secrets.token_hex(6)}",
         "createdAt": str(int(now.timestamp())),
         "room": {
             "sid": f"RM_{secrets.token_hex(6)}",
-            "name": new_room_name(),
-            "metadata": ticket.model_dump_json(by_alias=True, exclude_none=True),
+            "name": room,
+            "metadata": sign_ticket(room, participant_identity="customer"),
             "creationTimeMs": str(int(now.timestamp() * 1000)),
         },
     }

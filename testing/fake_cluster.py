@@ -70,6 +70,14 @@ class FakeCluster:
         self._store(plural, stored, "MODIFIED" if before else "ADDED")
         return copy.deepcopy(stored)
 
+    async def finish_calls(self) -> None:
+        """Has every call end, as the operator would; returns when all watchers know."""
+        for name in self.sessions:
+            ended = copy.deepcopy(self.sessions[name])
+            ended["status"] = {**ended["status"], "phase": "Ended"}
+            self._store(VOICE_SESSIONS, ended, "MODIFIED")
+        await self.until_seen()
+
     def remove(self, plural: str, name: str) -> None:
         """Removes an object and tells the watchers."""
         self._tell(plural, "DELETED", self._objects[plural].pop(name))

@@ -17,6 +17,7 @@ from testing.kubelet import Kubelet, running_kubelet
 from testing.livekit import KEY, SECRET, LiveKitServer
 from testing.running_operator import RunningOperator, start_operator_process, write_signing_key
 from testing.stub_pod import StubPod
+from testing.tickets import write_installation_key
 from testing.waiting import WAIT_SECONDS, eventually
 from voice_operator.settings import Keys, OperatorSettings
 from voicesession.models import VoiceSession
@@ -194,6 +195,7 @@ async def operator_cluster(
             "livekit_api_secret": SecretStr(SECRET),
             "signing_key_file": folder / "signing.pem",
             "conversation_key_file": folder / "conversation.key",
+            "installation_key_file": write_installation_key(folder),
             "room_poll_seconds": 3600,  # a test that wants it sooner says so
             **settings,
         }

@@ -17,6 +17,7 @@ import jwt
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.livekit import KEY, SECRET
+from testing.tickets import TICKETS
 from testing.waiting import eventually
 from token_service.app import build_app
 from token_service.cache import Cache
@@ -25,6 +26,7 @@ from token_service.http_servers import build_server
 from token_service.service import Cluster, Service, TranscriptSource
 from token_service.settings import TokenServiceSettings
 from voicesession import clock
+from voicesession.tickets import TicketKey
 
 # Nobody listens there.
 NOBODY = "ws://127.0.0.1:9"
@@ -109,6 +111,11 @@ def read_token(token: str) -> dict[str, Any]:
     return claims
 
 
+def room_of(token: str) -> str:
+    """Returns the room that a token is for."""
+    return str(read_token(token)["video"]["room"])
+
+
 def ticket_of(token: str) -> str:
     """Returns the room metadata that a token carries."""
     return str(read_token(token)["roomConfig"]["metadata"])
@@ -121,6 +128,7 @@ def build_settings(**fields: Any) -> TokenServiceSettings:
         "livekit_public_url": PUBLIC_URL,
         "livekit_api_key": KEY,
         "livekit_api_secret": SECRET,
+        "installation_key_file": "unread: the service is given the key",
         "auth_mode": "none",
         **fields,
     }
@@ -129,7 +137,12 @@ def build_settings(**fields: Any) -> TokenServiceSettings:
 
 @contextlib.asynccontextmanager
 async def running_front_door(
-    cluster: Cluster, transcripts: TranscriptSource | None = None, port: int = 0, wait: bool = True, **settings: Any
+    cluster: Cluster,
+    transcripts: TranscriptSource | None = None,
+    port: int = 0,
+    wait: bool = True,
+    tickets: TicketKey = TICKETS,
+    **settings: Any,
 ) -> AsyncIterator[FrontDoor]:
     """Serves the application on loopback until the block ends; knows the cluster's objects, if it had to `wait`."""
     async with contextlib.AsyncExitStack() as stack:
@@ -138,7 +151,7 @@ async def running_front_door(
         stack.push_async_callback(rooms.close)
         cache = Cache()
         tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
-        service = Service(configured, cluster, cache, rooms, tokens, authenticator, transcripts)
+        service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
         if wait:

@@ -5,8 +5,8 @@ import sys
 
 from conversations.migrate import MigrationError, run_migrations
 from conversations.settings import MigrationSettings
-from conversations.write_key import ConversationKeyError
 from voice_telemetry.start import start
+from voicesession.key_files import KeyFileError
 
 log = logging.getLogger("conversations")
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     settings = start("conversations", MigrationSettings)
     try:
         run_migrations(settings)
-    except (MigrationError, ConversationKeyError):
+    except (MigrationError, KeyFileError):
         log.exception("the database is not migrated")
         return 1
     return 0

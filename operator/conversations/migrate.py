@@ -14,7 +14,8 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from conversations.settings import MigrationSettings
-from conversations.write_key import hmac_pads, load_conversation_key
+from conversations.write_key import hmac_pads
+from voicesession.key_files import load_key
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,9 @@ def run_migrations(settings: MigrationSettings) -> None:
 
     Raises:
         MigrationError: the database was not reachable in time, or its set-up leaves agents more than they may have.
-        ConversationKeyError: the key file is of no use.
+        KeyFileError: the key file is of no use.
     """
-    key = load_conversation_key(settings.conversation_key_file)
+    key = load_key(settings.conversation_key_file)
     engine = build_engine(settings.database_url.get_secret_value())
     try:
         with wait_for_database(engine, settings.database_wait_seconds) as connection, connection.begin():

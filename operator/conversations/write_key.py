@@ -1,32 +1,8 @@
 """The key of the conversations' write tokens, in the form in which the database keeps it."""
 
 import hashlib
-from pathlib import Path
 
 BLOCK_BYTES = 64
-MINIMUM_BYTES = 32
-
-
-class ConversationKeyError(Exception):
-    """The key file holds no usable key; the message says what to do."""
-
-
-def load_conversation_key(path: Path) -> bytes:
-    """Returns the key in the file, without white space around it.
-
-    Raises:
-        ConversationKeyError: the file cannot be read, or holds fewer than 32 bytes.
-    """
-    try:
-        key = path.read_bytes().strip()
-    except OSError as error:
-        raise ConversationKeyError(f"cannot read the conversation key: {error}") from error
-    if len(key) < MINIMUM_BYTES:
-        raise ConversationKeyError(
-            f"the conversation key in {path} has {len(key)} bytes, but needs {MINIMUM_BYTES}; "
-            "make one with `openssl rand -hex 32`"
-        )
-    return key
 
 
 def hmac_pads(key: bytes) -> tuple[bytes, bytes]:

@@ -15,7 +15,6 @@ from voicesession.admission import Refuse, RoomStart
 from voicesession.customer_words import build_notice
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_IDENTITY, DATA_TOPIC
-from voicesession.tickets import CallTicket
 
 T = TypeVar("T")
 
@@ -54,14 +53,12 @@ class RoomClient:
         """Closes all connections."""
         await self._http.close()
 
-    async def create(
-        self, name: str, ticket: CallTicket, limits: EffectiveLimits, max_participants: int = 0
-    ) -> RoomStart:
-        """Creates a room with this ticket, or returns the one of this name that there is, with its own ticket.
+    async def create(self, name: str, metadata: str, limits: EffectiveLimits, max_participants: int = 0) -> RoomStart:
+        """Creates a room with this signed ticket, or returns the one of this name that there is, with its own.
 
         `max_participants`: without the agent; 0 is no limit.
         """
-        request = api.CreateRoomRequest(name=name, **build_options(ticket, limits, max_participants))
+        request = api.CreateRoomRequest(name=name, **build_options(metadata, limits, max_participants))
         return read_room(await _ask("creating a room", self._api.room.create_room(request)))
 
     async def list(self, names: Sequence[str] = ()) -> list[RoomStart]:

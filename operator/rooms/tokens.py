@@ -10,7 +10,6 @@ from livekit import api
 from rooms.options import build_options
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_IDENTITY
-from voicesession.tickets import CallTicket
 
 _AGENT_LIFETIME = timedelta(seconds=60)
 _CLOCK_SKEW = timedelta(seconds=60)
@@ -30,12 +29,12 @@ class Customer:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a participant's own signed token says. `ticket`: the room metadata it carries."""
+    """What a participant's own signed token says."""
 
     room: str
     identity: str
     expired_at: datetime
-    ticket: str
+    room_metadata: str
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,9 @@ class RoomTokens:
     secret: str = field(repr=False)
 
     def sign_customer(
-        self, customer: Customer, ticket: CallTicket, limits: EffectiveLimits, lifetime_seconds: int
+        self, customer: Customer, room_metadata: str, limits: EffectiveLimits, lifetime_seconds: int
     ) -> str:
-        """Returns a token for one customer and one room, which carries the ticket as the room's metadata."""
+        """Returns a token for one customer and one room, which carries the room's metadata: its signed ticket."""
         grants = api.VideoGrants(
             room_join=True,
             room=customer.room,
@@ -61,7 +60,7 @@ class RoomTokens:
         token = token.with_name(customer.name).with_metadata(customer.metadata)
         if customer.attributes:
             token = token.with_attributes(customer.attributes)
-        config = api.RoomConfiguration(**build_options(ticket, limits, customer.max_participants))
+        config = api.RoomConfiguration(**build_options(room_metadata, limits, customer.max_participants))
         return token.with_room_config(config).with_ttl(timedelta(seconds=lifetime_seconds)).to_jwt()
 
     def sign_agent(self, room: str, display_name: str | None) -> str:
@@ -81,7 +80,7 @@ class RoomTokens:
             grants = claims.get("video") or {}
             if not grants.get("roomJoin") or not grants.get("room") or claims.get("kind") == "agent":
                 return None
-            ticket = (claims.get("roomConfig") or {}).get("metadata", "")
-            return Pass(grants["room"], claims["sub"], datetime.fromtimestamp(claims["exp"], UTC), ticket)
+            metadata = (claims.get("roomConfig") or {}).get("metadata", "")
+            return Pass(grants["room"], claims["sub"], datetime.fromtimestamp(claims["exp"], UTC), metadata)
         except (jwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError):
             return None

@@ -20,6 +20,8 @@ from token_service.service import Service
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
+from voicesession.key_files import KeyFileError, load_key
+from voicesession.tickets import TicketKey
 
 log = logging.getLogger("token_service")
 
@@ -31,7 +33,7 @@ _KUBERNETES_SECONDS = 5.0
 
 @contextlib.asynccontextmanager
 async def running_service(
-    settings: TokenServiceSettings, authenticator: Authenticator
+    settings: TokenServiceSettings, authenticator: Authenticator, tickets: TicketKey
 ) -> AsyncIterator[tuple[Service, asyncio.Task[None]]]:
     """Opens what the service works with, follows the cluster's objects, and closes everything at the end.
 
@@ -53,15 +55,16 @@ async def running_service(
         cache = Cache()
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
-        yield Service(settings, cluster, cache, rooms, RoomTokens(key, secret), authenticator, transcripts), following
+        tokens = RoomTokens(key, secret)
+        yield Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, transcripts), following
 
 
-async def serve(settings: TokenServiceSettings, authenticator: Authenticator) -> None:
+async def serve(settings: TokenServiceSettings, authenticator: Authenticator, tickets: TicketKey) -> None:
     """Serves until SIGTERM or SIGINT, then ends in good order."""
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    async with running_service(settings, authenticator) as (service, following):
+    async with running_service(settings, authenticator, tickets) as (service, following):
         public = build_server(build_app(service), settings.host, settings.port)
         health = build_health_app(is_live=lambda: None, is_ready=lambda: _find_missing(service, ending))
         async with serving(health, settings.health_port, settings.host):
@@ -96,10 +99,14 @@ def main() -> None:
         authenticator = build_authenticator(settings)
     except (OSError, ValueError) as error:
         refuse_to_start("token_service", f"API_KEYS_FILE cannot be used: {error}")
+    try:
+        tickets = TicketKey(load_key(settings.installation_key_file))
+    except KeyFileError as error:
+        refuse_to_start("token_service", f"INSTALLATION_KEY_FILE: {error}")
     # What was imported stays: looking through it for garbage would hold up every request for a quarter of a second.
     gc.freeze()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(serve(settings, authenticator))
+        runner.run(serve(settings, authenticator, tickets))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

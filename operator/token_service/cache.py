@@ -7,6 +7,7 @@ from typing import Any
 from kube.store import Store
 from kube.watch import Source, follow
 from token_service.metrics import CACHED_OBJECTS, WATCH_RESTARTS
+from voicesession.admission import SESSION_INDEXES
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
@@ -16,7 +17,7 @@ class Cache:
 
     def __init__(self) -> None:
         """Begins empty; run `follow` as a task."""
-        self.sessions = Store(VoiceSession.model_validate)
+        self.sessions = Store(VoiceSession.model_validate, SESSION_INDEXES)
         self.profiles = Store(AgentProfile.model_validate)
         self.pools = Store(AgentPool.model_validate)
         self._stores: dict[str, Store[Any]] = {

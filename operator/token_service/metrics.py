@@ -17,7 +17,8 @@ API_REQUESTS = Counter(
 )
 ADMISSIONS = Counter(
     "voice_token_service_admissions_total",
-    "Started rooms by what became of them: admitted, repeated, not-ours, or the reason of the refusal.",
+    "Started rooms by what became of them: admitted, repeated, not-ours, foreign (another installation's ticket), or "
+    "the reason of the refusal.",
     ["outcome"],
 )
 WEBHOOKS = Counter(

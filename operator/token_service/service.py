@@ -17,8 +17,9 @@ from token_service.callers import Authenticator, Caller, read_bearer
 from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
-from voicesession.admission import Refuse
+from voicesession.admission import Grounds, Refuse
 from voicesession.models import VoiceSession
+from voicesession.tickets import TicketKey
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Service:
     cache: Cache
     rooms: RoomClient
     tokens: RoomTokens
+    tickets: TicketKey
     authenticator: Authenticator
     transcripts: TranscriptSource | None = None
 
@@ -73,6 +75,11 @@ class Service:
         self.cache.sessions.put(raw)
         add_to_log_context(**VoiceSession.model_validate(raw).log_fields)
         log.info("VoiceSession created")
+
+    @property
+    def grounds(self) -> Grounds:
+        """Returns what starts of rooms are admitted by."""
+        return Grounds(self.cache.sessions, self.cache.profiles.by_name, self.settings.admission_limits, self.tickets)
 
     def require_cache(self) -> None:
         """Makes sure that the cluster's objects are known.

@@ -137,14 +137,8 @@ class _Owner:
         limits = service.settings.admission_limits
         if clock.now() - self.customer.expired_at > limits.max_ticket_age + limits.max_room_wait:
             return None  # its call may have been, and been cleaned up since
-        room = RoomStart(self._room, f"of {self._room}", clock.now(), self.customer.ticket)
-        decision = decide_admission(
-            room,
-            clock.now(),
-            service.cache.sessions.by_name.values(),
-            service.cache.profiles.by_name,
-            limits,
-        )
+        room = RoomStart(self._room, f"of {self._room}", clock.now(), self.customer.room_metadata)
+        decision = decide_admission(room, clock.now(), service.grounds)
         if not isinstance(decision, Refuse):
             return None
         return CallState(
@@ -156,7 +150,7 @@ class _Owner:
         )
 
     async def _list_sessions(self) -> list[VoiceSession]:
-        cached = [each for each in self._service.cache.sessions.by_name.values() if self._is_here(each)]
+        cached = self._service.cache.sessions.by("room", self._room)
         if cached:
             return cached
         # Another replica may have made it a moment ago.

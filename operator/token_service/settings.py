@@ -28,6 +28,10 @@ class TokenServiceSettings(BaseSettings):
     livekit_api_key: str = Field(description="LiveKit's API key.")
     livekit_api_secret: SecretStr = Field(description="Its secret; signs tokens, and checks webhooks.")
 
+    installation_key_file: Path = Field(
+        description="File with the key that signs call tickets; the operator's is the same."
+    )
+
     auth_mode: Literal["none", "api-key"] = Field(
         default="api-key", description="Who may ask for a call: whoever has an API key, or with `none` anybody."
     )

@@ -18,7 +18,7 @@ from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
 from voicesession.names import short_hash
-from voicesession.tickets import CallTicket, TicketError, parse_ticket
+from voicesession.tickets import CallTicket, TicketError
 
 log = logging.getLogger(__name__)
 
@@ -137,13 +137,7 @@ def _decide(
 
 
 def _check_places(service: Service, ticket: CallTicket, room: str) -> None:
-    refusal = refuse_concurrency(
-        ticket,
-        room,
-        service.cache.sessions.by_name.values(),
-        service.cache.profiles.by_name,
-        service.settings.admission_limits,
-    )
+    refusal = refuse_concurrency(ticket, room, service.grounds)
     if refusal is not None:
         raise no_place(refusal)
 
@@ -151,7 +145,8 @@ def _check_places(service: Service, ticket: CallTicket, room: str) -> None:
 def _sign(service: Service, wanted: WantedCall, ticket: CallTicket) -> str:
     limits = wanted.profile.spec.limits
     lifetime = service.settings.token_lifetime_seconds
-    token = service.tokens.sign_customer(wanted.customer, ticket, limits, lifetime)
+    metadata = service.tickets.sign(ticket, wanted.customer.room)
+    token = service.tokens.sign_customer(wanted.customer, metadata, limits, lifetime)
     if len(token) > _TOKEN_CHARACTERS:
         detail = (
             "The token would be too long for a URL. Send less metadata, attributes or variables; "
@@ -175,13 +170,14 @@ async def _is_open(service: Service, ticket: CallTicket) -> bool:
 
 async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> None:
     try:
-        room = await service.rooms.create(
-            wanted.customer.room, ticket, wanted.profile.spec.limits, wanted.customer.max_participants
-        )
+        name = wanted.customer.room
+        metadata = service.tickets.sign(ticket, name)
+        limits = wanted.profile.spec.limits
+        room = await service.rooms.create(name, metadata, limits, wanted.customer.max_participants)
     except LiveKitUnavailableError as error:
         log.warning("no room created", extra={"error": error})
         raise unavailable("LiveKit") from error
-    _check_new(room, ticket)
+    _check_new(service, room, ticket)
     body = build_voice_session(ticket.voice_session or "", room.name, room.sid, ticket, wanted.variables)
     try:
         service.keep_created(await service.cluster.create_session(body))
@@ -203,9 +199,9 @@ async def _check_same_call(service: Service, name: str, room: RoomStart) -> None
         raise _used_up()
 
 
-def _check_new(room: RoomStart, ticket: CallTicket) -> None:
+def _check_new(service: Service, room: RoomStart, ticket: CallTicket) -> None:
     try:
-        ours = parse_ticket(room.metadata).call_id == ticket.call_id
+        ours = service.tickets.read(room.metadata, room.name).call_id == ticket.call_id
     except TicketError:
         ours = False
     if not ours:

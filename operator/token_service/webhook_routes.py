@@ -98,13 +98,7 @@ async def _handle(service: Service, event: RoomEvent) -> None:
 
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
-    decision: Admission | None = decide_admission(
-        room,
-        clock.now(),
-        service.cache.sessions.by_name.values(),
-        service.cache.profiles.by_name,
-        service.settings.admission_limits,
-    )
+    decision: Admission | None = decide_admission(room, clock.now(), service.grounds)
     if isinstance(decision, Admit):
         decision = await _create(service, decision.voice_session_body)
     match decision:
@@ -115,8 +109,8 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
         case Refuse():
             # Its customer could not hear why yet. Their arrival, some 100 ms later, is the next event.
             log.info("room will be turned away", extra={"reason": decision.reason})
-        case NotOurs():
-            ADMISSIONS.labels("not-ours").inc()
+        case NotOurs(foreign):
+            ADMISSIONS.labels("foreign" if foreign else "not-ours").inc()
         case AlreadyServed():
             ADMISSIONS.labels("repeated").inc()
 

@@ -10,12 +10,12 @@ import kopf
 import uvloop
 
 import voice_operator.handlers  # noqa: F401 - registers with kopf
-from conversations.write_key import ConversationKeyError
 from voice_operator.app import Operator
 from voice_operator.metrics import show_phases
 from voice_operator.settings import Keys, OperatorSettings
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
+from voicesession.key_files import KeyFileError
 
 # Objects that are made before the youngest of them are looked through for garbage; Python's default is 700.
 _GARBAGE_THRESHOLDS = (50_000, 50, 100)
@@ -58,8 +58,8 @@ def read_keys(settings: OperatorSettings) -> Keys:
     """Returns the operator's keys; ends the process where one cannot be used."""
     try:
         return Keys(settings)
-    except ConversationKeyError as error:
-        refuse_to_start("voice_operator", f"CONVERSATION_KEY_FILE: {error}")
+    except KeyFileError as error:
+        refuse_to_start("voice_operator", f"CONVERSATION_KEY_FILE or INSTALLATION_KEY_FILE: {error}")
     except (OSError, ValueError) as error:
         refuse_to_start("voice_operator", f"SIGNING_KEY_FILE: {error}")
 

@@ -136,7 +136,7 @@ class Operator:
         pools = self._assemble_pools(shared)
         access = Access(livekit, RoomTokens(settings.livekit_api_key, secret), self._keys.conversation)
         calls = await self._assemble_calls(shared, pools, rooms, access)
-        poll = RoomPoll(settings, self.cache, self._kubernetes, rooms)
+        poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
         self._tasks = [
             asyncio.create_task(self._resync.run(), name="resync"),
             asyncio.create_task(poll.run(), name="room-poll"),
@@ -184,7 +184,7 @@ class Operator:
                 ready_pods=shared.ready_pods,
                 kubernetes=shared.kubernetes,
             ),
-            rooms=CallRooms(rooms, calls),
+            rooms=CallRooms(rooms, self._keys.tickets, calls),
             sessions=SessionWriter(shared.kubernetes, events),
             closing=closing,
             links=links,

@@ -7,23 +7,11 @@ from kube.store import Store
 from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod, read_pod, with_sight
 from voicesession import clock
-from voicesession.admission import is_finished
+from voicesession.admission import SESSION_INDEXES
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
 PODS = "pods"
-
-
-def _live_profile(session: VoiceSession) -> str | None:
-    return None if is_finished(session) else session.spec.profile
-
-
-def _live_tenant(session: VoiceSession) -> str | None:
-    return None if is_finished(session) else session.spec.tenant
-
-
-def _live_room(session: VoiceSession) -> str | None:
-    return None if is_finished(session) else session.spec.room
 
 
 class Cache:
@@ -32,12 +20,7 @@ class Cache:
     def __init__(self) -> None:
         self.sessions: Store[VoiceSession] = Store(
             VoiceSession.model_validate,
-            {
-                "uid": lambda session: session.metadata.uid,
-                "live-profile": _live_profile,
-                "live-tenant": _live_tenant,
-                "live-room": _live_room,
-            },
+            {"uid": lambda session: session.metadata.uid, **SESSION_INDEXES},
         )
         self.pools: Store[AgentPool] = Store(AgentPool.model_validate)
         self.profiles: Store[AgentProfile] = Store(AgentProfile.model_validate)

@@ -53,8 +53,8 @@ ANSWER_SECONDS = Histogram(
 )
 ROOMS_POLLED = Counter(
     "voice_operator_rooms_polled_total",
-    "Rooms without a live VoiceSession, by what the poll made of them: lost-webhook, refused, left-over, served or "
-    "not-ours.",
+    "Rooms without a live VoiceSession, by what the poll made of them: lost-webhook, refused, left-over, served, "
+    "not-ours, or foreign (another installation's ticket).",
     ("outcome",),
 )
 

@@ -16,6 +16,7 @@ from voicesession.admission import (
     Admission,
     Admit,
     AlreadyServed,
+    Grounds,
     NotOurs,
     Refuse,
     RoomStart,
@@ -23,6 +24,7 @@ from voicesession.admission import (
     is_finished,
 )
 from voicesession.models import VoiceSession
+from voicesession.tickets import TicketKey
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,16 @@ _FAILURES_TO_GIVE_UP = 3
 class RoomPoll:
     """Polls the rooms as long as `run` runs."""
 
-    def __init__(self, settings: OperatorSettings, cache: Cache, kubernetes: KubernetesApi, rooms: RoomClient) -> None:
+    def __init__(
+        self,
+        settings: OperatorSettings,
+        tickets: TicketKey,
+        cache: Cache,
+        kubernetes: KubernetesApi,
+        rooms: RoomClient,
+    ) -> None:
         self._settings = settings
+        self._grounds = Grounds(cache.sessions, cache.profiles.by_name, settings.admission_limits, tickets)
         self._cache = cache
         self._kubernetes = kubernetes
         self._rooms = rooms
@@ -79,13 +89,7 @@ class RoomPoll:
         return {sid for session in live for sid in (session.spec.room_sid, session.status.room_sid)}
 
     async def _settle(self, room: RoomStart) -> None:
-        admission = decide_admission(
-            room,
-            clock.now(),
-            self._cache.sessions.by_name.values(),
-            self._cache.profiles.by_name,
-            self._settings.admission_limits,
-        )
+        admission = decide_admission(room, clock.now(), self._grounds)
         ROOMS_POLLED.labels(_outcome(admission)).inc()
         match admission:
             case Admit(body):
@@ -116,6 +120,12 @@ class RoomPoll:
 
 
 def _outcome(admission: Admission) -> str:
-    if isinstance(admission, AlreadyServed):
-        return "left-over" if admission.finished else "served"
-    return {Admit: "lost-webhook", Refuse: "refused", NotOurs: "not-ours"}[type(admission)]
+    match admission:
+        case Admit():
+            return "lost-webhook"
+        case Refuse():
+            return "refused"
+        case NotOurs(foreign):
+            return "foreign" if foreign else "not-ours"
+        case AlreadyServed(_, finished):
+            return "left-over" if finished else "served"

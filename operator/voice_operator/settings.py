@@ -6,10 +6,11 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from conversations.write_key import load_conversation_key
 from voice_telemetry.start import LogLevel
 from voicesession.admission import AdmissionLimits
+from voicesession.key_files import load_key
 from voicesession.pod_tokens import load_private_key, public_key_pem
+from voicesession.tickets import TicketKey
 
 
 class OperatorSettings(BaseSettings):
@@ -33,6 +34,9 @@ class OperatorSettings(BaseSettings):
 
     signing_key_file: Path = Field(description="File with the Ed25519 key (PEM) that signs pod tokens.")
     conversation_key_file: Path = Field(description="File with the key of the conversations' write tokens.")
+    installation_key_file: Path = Field(
+        description="File with the key that signs call tickets; the token service's is the same."
+    )
     agent_database_secret: str = Field(
         default="", description="Name of the Secret whose key `url` agent pods get as their `DATABASE_URL`."
     )
@@ -81,10 +85,11 @@ class Keys:
     Raises:
         OSError: the signing key cannot be read.
         ValueError: it is no Ed25519 key.
-        ConversationKeyError: the conversation key cannot be read or is too short.
+        KeyFileError: another key cannot be read or is too short.
     """
 
     def __init__(self, settings: OperatorSettings) -> None:
         self.signing = load_private_key(settings.signing_key_file.read_text())
         self.public_pem = public_key_pem(self.signing)
-        self.conversation = load_conversation_key(settings.conversation_key_file)
+        self.conversation = load_key(settings.conversation_key_file)
+        self.tickets = TicketKey(load_key(settings.installation_key_file))

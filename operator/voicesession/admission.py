@@ -1,9 +1,10 @@
 """Whether a started room gets an agent: one pure decision, for the webhook and for the operator's poll of the rooms."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from voicesession.customer_words import NOT_SET_UP, RefusalReason, retry_after
 from voicesession.models import AgentProfile, Phase, VoiceSession
@@ -17,7 +18,7 @@ from voicesession.names import (
     short_hash,
     voice_session_name,
 )
-from voicesession.tickets import CallTicket, TicketError, parse_ticket
+from voicesession.tickets import CallTicket, ForeignTicketError, TicketError, TicketKey
 
 # A room whose VoiceSession is made beside it may start this long before that VoiceSession is seen.
 _CREATION_GRACE = timedelta(seconds=30)
@@ -87,12 +88,17 @@ REJECTED = Refuse(RefusalReason.REJECTED, NOT_SET_UP)
 
 @dataclass(frozen=True)
 class NotOurs:
-    """The room is somebody else's business, or will be served by a VoiceSession that is just being made."""
+    """The room is somebody else's business, or will be served by a VoiceSession that is just being made.
+
+    `foreign`: it has a call ticket, of another installation on this LiveKit, or of nobody.
+    """
+
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
 class AlreadyServed:
-    """This start of the room has its VoiceSession. `finished`: its call is over, so the room can be closed."""
+    """The room has its VoiceSession. `finished`: its call is over, so the room can be closed."""
 
     name: str
     finished: bool
@@ -106,60 +112,97 @@ def is_finished(voice_session: VoiceSession) -> bool:
     return voice_session.status.phase in _FINISHED
 
 
-def decide_admission(
-    room: RoomStart,
-    now: datetime,
-    voice_sessions: Collection[VoiceSession],
-    profiles: Mapping[str, AgentProfile],
-    limits: AdmissionLimits,
-) -> Admission:
-    """Returns what becomes of a started room.
+class Sessions(Protocol):
+    """All VoiceSessions of the namespace, the finished ones included; a `kube.store.Store` with SESSION_INDEXES."""
 
-    `voice_sessions`: all of the namespace, the finished ones included; `profiles`: by name.
-    """
-    try:
-        ticket = parse_ticket(room.metadata)
-    except TicketError:
-        return NotOurs()
+    def get(self, name: str) -> VoiceSession | None:
+        """Returns the one of this name, or None."""
+
+    def by(self, index: str, key: str) -> list[VoiceSession]:
+        """Returns those for which this index says `key`."""
+
+    def count(self, index: str, key: str) -> int:
+        """Returns how many there are of them."""
+
+
+def _room_of(voice_session: VoiceSession) -> str | None:
+    return voice_session.spec.room or voice_session.status.room
+
+
+def _tenant_of(voice_session: VoiceSession) -> str:
+    return voice_session.spec.tenant or ""
+
+
+def _while_live(key_of: Callable[[VoiceSession], str | None]) -> Callable[[VoiceSession], str | None]:
+    return lambda voice_session: None if is_finished(voice_session) else key_of(voice_session)
+
+
+# By what an admission looks VoiceSessions up: it walks over no others, however many there are.
+SESSION_INDEXES: Mapping[str, Callable[[VoiceSession], str | None]] = MappingProxyType(
+    {
+        "call": lambda voice_session: voice_session.metadata.labels.get(CALL_LABEL),
+        "room": _room_of,
+        "asked-sid": lambda voice_session: voice_session.spec.room_sid,
+        "sid": lambda voice_session: voice_session.status.room_sid,
+        "live-room": _while_live(_room_of),
+        "live-profile": _while_live(lambda voice_session: voice_session.spec.profile),
+        "live-tenant": _while_live(_tenant_of),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What starts are admitted by, now: all VoiceSessions, the profiles by name, the limits, and whose ticket it is."""
+
+    sessions: Sessions
+    profiles: Mapping[str, AgentProfile]
+    limits: AdmissionLimits
+    tickets: TicketKey
+
+
+def decide_admission(room: RoomStart, now: datetime, grounds: Grounds) -> Admission:
+    """Returns what becomes of a started room."""
     if not is_valid_room(room.name):
         return NotOurs()
-    if served := _find_served(room, voice_sessions):
+    if served := _find_served(room, grounds.sessions):
         return AlreadyServed(served.metadata.name, is_finished(served))
+    try:
+        ticket = grounds.tickets.read(room.metadata, room.name)
+    except ForeignTicketError:
+        return NotOurs(foreign=True)
+    except TicketError:
+        return _find_left_over(room, grounds.sessions) or NotOurs()
     if ticket.voice_session is not None:
-        return _decide_reserved(room, ticket.voice_session, now, voice_sessions)
+        return _decide_reserved(room, ticket.voice_session, now, grounds.sessions)
     refusal = (
-        _refuse_age(room, ticket, now, limits)
-        or _refuse_repetition(ticket, voice_sessions, limits)
-        or refuse_concurrency(ticket, room.name, voice_sessions, profiles, limits)
+        _refuse_age(room, ticket, now, grounds.limits)
+        or _refuse_repetition(ticket, grounds)
+        or refuse_concurrency(ticket, room.name, grounds)
     )
     return refusal or Admit(build_voice_session(voice_session_name(room.sid), room.name, room.sid, ticket))
 
 
-def refuse_concurrency(
-    ticket: CallTicket,
-    room_name: str,
-    voice_sessions: Collection[VoiceSession],
-    profiles: Mapping[str, AgentProfile],
-    limits: AdmissionLimits,
-) -> Refuse | None:
+def refuse_concurrency(ticket: CallTicket, room_name: str, grounds: Grounds) -> Refuse | None:
     """Returns why the ticket's profile or tenant has no place for one more call, or None when it has.
 
     Other VoiceSessions of the same room are not counted: LiveKit has one room of a name, so their calls are over.
     """
-    profile = profiles.get(ticket.profile)
+    profile = grounds.profiles.get(ticket.profile)
     if profile is None:
         return Refuse(RefusalReason.PROFILE_MISSING, f"There is no agent profile {ticket.profile!r}.")
-    if profile.spec.max_sessions is None and limits.tenant_max_sessions is None:
-        return None  # token requests come by the hundred a second: nothing to count
-    running = [each for each in voice_sessions if not is_finished(each) and each.spec.room != room_name]
-    of_profile = sum(each.spec.profile == ticket.profile for each in running)
-    if profile.spec.max_sessions is not None and of_profile >= profile.spec.max_sessions:
-        message = f"All places of profile {ticket.profile!r} are taken ({profile.spec.max_sessions})."
-        return Refuse(RefusalReason.PROFILE_FULL, message)
-    of_tenant = sum(each.spec.tenant == ticket.tenant for each in running)
-    if limits.tenant_max_sessions is not None and of_tenant >= limits.tenant_max_sessions:
-        message = f"All your calls at a time are taken ({limits.tenant_max_sessions})."
-        return Refuse(RefusalReason.TENANT_FULL, message)
+    allowed, sessions = profile.spec.max_sessions, grounds.sessions
+    here = sessions.by("live-room", room_name)
+    if allowed is not None:
+        same = sum(each.spec.profile == ticket.profile for each in here)
+        if sessions.count("live-profile", ticket.profile) - same >= allowed:
+            message = f"All places of profile {ticket.profile!r} are taken ({allowed})."
+            return Refuse(RefusalReason.PROFILE_FULL, message)
+    allowed, tenant = grounds.limits.tenant_max_sessions, ticket.tenant or ""
+    if allowed is not None:
+        same = sum(_tenant_of(each) == tenant for each in here)
+        if sessions.count("live-tenant", tenant) - same >= allowed:
+            return Refuse(RefusalReason.TENANT_FULL, f"All your calls at a time are taken ({allowed}).")
     return None
 
 
@@ -200,18 +243,30 @@ def label_value(name: str) -> str:
     return name if len(name) <= _LABEL_LENGTH else short_hash(name)
 
 
-def _find_served(room: RoomStart, voice_sessions: Collection[VoiceSession]) -> VoiceSession | None:
-    name = voice_session_name(room.sid)
-    for each in voice_sessions:
-        if each.metadata.name == name or room.sid in {each.spec.room_sid, each.status.room_sid}:
-            return each
+def _find_served(room: RoomStart, sessions: Sessions) -> VoiceSession | None:
+    """Returns whose room this is.
+
+    While a call is in progress, it has the room of its name: a LiveKit that was restarted gives it another sid.
+    """
+    found = [
+        *sessions.by("live-room", room.name),
+        *filter(None, [sessions.get(voice_session_name(room.sid))]),
+        *sessions.by("asked-sid", room.sid),
+        *sessions.by("sid", room.sid),
+    ]
+    return next(iter(found), None)
+
+
+def _find_left_over(room: RoomStart, sessions: Sessions) -> AlreadyServed | None:
+    """Returns whose left-over a room without a ticket is: the agent was the first in it after LiveKit's restart."""
+    for each in sessions.by("room", room.name):
+        if each.status.ended_at and each.status.ended_at >= room.created_at:
+            return AlreadyServed(each.metadata.name, finished=True)
     return None
 
 
-def _decide_reserved(
-    room: RoomStart, name: str, now: datetime, voice_sessions: Collection[VoiceSession]
-) -> Refuse | NotOurs | AlreadyServed:
-    owner = next((each for each in voice_sessions if each.metadata.name == name), None)
+def _decide_reserved(room: RoomStart, name: str, now: datetime, sessions: Sessions) -> Refuse | NotOurs | AlreadyServed:
+    owner = sessions.get(name)
     if owner is not None and owner.spec.room_sid is None:
         return AlreadyServed(name, is_finished(owner))
     if owner is None and now - room.created_at < _CREATION_GRACE:
@@ -229,11 +284,9 @@ def _refuse_age(room: RoomStart, ticket: CallTicket, now: datetime, limits: Admi
     return None
 
 
-def _refuse_repetition(
-    ticket: CallTicket, voice_sessions: Collection[VoiceSession], limits: AdmissionLimits
-) -> Refuse | None:
-    starts = sum(each.metadata.labels.get(CALL_LABEL) == ticket.call_id for each in voice_sessions)
-    if starts < limits.max_starts_per_call:
+def _refuse_repetition(ticket: CallTicket, grounds: Grounds) -> Refuse | None:
+    starts = grounds.sessions.count("call", ticket.call_id)
+    if starts < grounds.limits.max_starts_per_call:
         return None
     message = f"This token has started {starts} calls, which is all it may. Ask for a new one."
     return Refuse(RefusalReason.TOO_MANY_STARTS, message)

@@ -5,6 +5,7 @@ import configparser
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,7 @@ def test_generated_secrets(defaults: list[Raw]) -> None:
     }
     load_private_key(read["keys"]["signing-key"])
     assert len(read["keys"]["conversation-key"]) >= 32
+    assert len(read["keys"]["installation-key"]) >= 32
     assert len(read["livekit"]["api-secret"]) >= 32
     assert read["livekit"]["keys"] == f"{read['livekit']['api-key']}: {read['livekit']['api-secret']}"
     roles = read["database-roles"]
@@ -207,6 +209,22 @@ def test_generated_secrets(defaults: list[Raw]) -> None:
     assert [line.split('"')[1::2] for line in roles["userlist.txt"].splitlines()] == [
         [f"voice_{role}", roles[f"{role}-password"]] for role in ("agent", "reader", "closer")
     ]
+
+
+def test_only_token_service_and_operator_have_the_installation_s_key(defaults: list[Raw]) -> None:
+    keys = "r-voice-agent-keys"
+    seen = {
+        name.removeprefix("r-voice-agent-"): {key for _, secret, key in references(template["spec"]) if secret == keys}
+        for name, template in pod_templates(defaults)
+        if keys in json.dumps(template)
+    }
+    # The operator has the Secret whole.
+    assert seen == {"operator": set(), "token-service": {"installation-key"}, "migrations": {"conversation-key"}}
+    for part in ("operator", "token-service"):
+        container = find(defaults, "Deployment", part)["spec"]["template"]["spec"]["containers"][0]
+        environment = {each["name"]: each.get("value") for each in container["env"]}
+        mounts = {each["mountPath"] for each in container["volumeMounts"]}
+        assert str(Path(environment["INSTALLATION_KEY_FILE"]).parent) in mounts
 
 
 def test_pgbouncer_keeps_the_connection_limits() -> None:

@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
+from kube.store import Store
 from testing.golden import DATA, check_golden, find_cases
 from testing.operator_objects import NOW, make_pool
+from testing.tickets import TICKETS
 from voice_operator.calls.assignment import build_assignment
 from voice_operator.calls.claim import build_claim
 from voice_operator.events import build_event
 from voice_operator.pods.agent_pod import read_pod
 from voice_operator.pools.pod_template import build_agent_pod
-from voicesession.admission import AdmissionLimits, Admit, RoomStart, decide_admission
+from voicesession.admission import SESSION_INDEXES, AdmissionLimits, Admit, Grounds, RoomStart, decide_admission
 from voicesession.assignment import Assignment
 from voicesession.models import AgentPool, AgentProfile, EffectiveLimits, Metadata, VoiceSession
 from voicesession.serving import Serving
-from voicesession.tickets import parse_ticket
+from voicesession.tickets import CallTicket
 
 Raw = dict[str, Any]
 
@@ -35,11 +37,11 @@ def claim(given: Raw) -> list[Raw]:
 
 
 def voice_session(given: Raw) -> Raw:
-    text = json.dumps(given["ticket"])
-    ticket = parse_ticket(text)
-    room = RoomStart(given["room"], given["roomSid"], ticket.issued_at, text)
+    ticket = CallTicket.model_validate(given["ticket"])
+    room = RoomStart(given["room"], given["roomSid"], ticket.issued_at, TICKETS.sign(ticket, given["room"]))
     profiles = {ticket.profile: AgentProfile(metadata=Metadata(name=ticket.profile))}
-    admission = decide_admission(room, ticket.issued_at, [], profiles, AdmissionLimits())
+    sessions = Store(VoiceSession.model_validate, SESSION_INDEXES)
+    admission = decide_admission(room, ticket.issued_at, Grounds(sessions, profiles, AdmissionLimits(), TICKETS))
     assert isinstance(admission, Admit), admission
     return admission.voice_session_body
 

@@ -101,7 +101,7 @@ ws://{{ index (splitList " " $node) 1 }}:{{ .Values.livekit.ports.http }}
 {{- end -}}
 {{- end -}}
 
-{{/* LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, NAMESPACE, LOG_LEVEL. */}}
+{{/* What token service and operator have in common: LiveKit, the installation's key, limits, NAMESPACE, LOG_LEVEL. */}}
 {{- define "voice-agent.commonEnv" -}}
 - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 - {name: LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
@@ -110,6 +110,7 @@ ws://{{ index (splitList " " $node) 1 }}:{{ .Values.livekit.ports.http }}
   valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-key}}
 - name: LIVEKIT_API_SECRET
   valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-secret}}
+- {name: INSTALLATION_KEY_FILE, value: /etc/voice-agent/keys/installation-key}
 - {name: MAX_TICKET_AGE_SECONDS, value: {{ .Values.admission.maxTicketAgeSeconds | quote }}}
 - {name: MAX_STARTS_PER_CALL, value: {{ .Values.admission.maxStartsPerCall | quote }}}
 {{- if kindIs "invalid" .Values.admission.tenantMaxSessions | not }}

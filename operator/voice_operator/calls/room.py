@@ -10,7 +10,7 @@ from voicesession import clock
 from voicesession.customer_words import build_notice, words_for_customer
 from voicesession.models import Phase
 from voicesession.serving import Problem
-from voicesession.tickets import new_ticket
+from voicesession.tickets import TicketKey, new_ticket
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 class CallRooms:
     """The rooms of all calls."""
 
-    def __init__(self, rooms: RoomClient, calls: Calls) -> None:
+    def __init__(self, rooms: RoomClient, tickets: TicketKey, calls: Calls) -> None:
         self._rooms = rooms
+        self._tickets = tickets
         self._calls = calls
 
     async def make(self, memory: CallMemory, step: MakeRoom) -> CallMemory:
@@ -37,7 +38,7 @@ class CallRooms:
             voice_session=memory.name,
         )
         try:
-            room = await self._rooms.create(memory.room, ticket, step.limits)
+            room = await self._rooms.create(memory.room, self._tickets.sign(ticket, memory.room), step.limits)
         except LiveKitUnavailableError as error:
             self._calls.keep(replace(memory, livekit_error=str(error)))
             raise

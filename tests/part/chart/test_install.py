@@ -109,6 +109,19 @@ def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Insta
     assert old not in str(after)
 
 
+def test_a_release_from_before_there_was_an_installation_s_key_gets_one_and_keeps_its_others(
+    installation: Installation,
+) -> None:
+    before = installation.secrets()
+    name = f"{RELEASE}-voice-agent-keys"
+    patch = json.dumps([{"op": "remove", "path": "/data/installation-key"}])
+    assert installation.kubectl("patch", "secret", name, "--type=json", "-p", patch).returncode == 0
+    installation.upgrade()
+    made = installation.secrets()
+    assert made[name].pop("installation-key") != before[name].pop("installation-key")
+    assert made == before
+
+
 def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) -> None:
     scaled = installation.kubectl("scale", "apool/default", "--replicas=5")
     assert scaled.returncode == 0, scaled.stderr

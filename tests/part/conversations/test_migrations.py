@@ -11,12 +11,12 @@ from pydantic import SecretStr
 
 from conversations.__main__ import main
 from conversations.migrate import MigrationError, run_migrations
-from conversations.write_key import ConversationKeyError
 from testing.code_path import PYTHONPATH
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
 from testing.ports import free_port
 from testing.postgres import PostgresServer, running_postgres
 from testing.waiting import eventually_sync
+from voicesession.key_files import KeyFileError
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_useless_key_is_refused(empty: ConversationsDatabase, tmp_path: Path, 
     if content is not None:
         key_file.write_bytes(content)
     settings = empty.settings().model_copy(update={"conversation_key_file": key_file})
-    with pytest.raises(ConversationKeyError):
+    with pytest.raises(KeyFileError):
         run_migrations(settings)
 
 

@@ -16,10 +16,10 @@ from livekit.protocol.room import RoomConfiguration
 from local_cluster.layout import REPOSITORY
 from testing.fake_cluster import POOL, FakeCluster
 from testing.livekit import LiveKitServer
+from testing.tickets import TICKETS
 from testing.token_service_app import FrontDoor, read_token, running_front_door, ticket_of
 from token_service.schemas import AgentDispatch, RoomConfig, TokenRequest, TokenResponse
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
-from voicesession.tickets import parse_ticket
 
 SCRIPT = REPOSITORY / "testing" / "token_source.mjs"
 # The request of https://docs.livekit.io/frontends/build/authentication/endpoint, as published.
@@ -71,11 +71,11 @@ async def test_livekit_s_javascript_client_gets_a_token_by_the_address_alone(res
     told = await fetch_by_javascript(restaurant_door, {}, everything, {"roomName": "lobby"}, {"agentName": "nobody"})
     plain, full, named, unknown = told["answers"]
     assert plain["serverUrl"] == restaurant_door.service.settings.livekit_public_url
-    assert parse_ticket(ticket_of(plain["participantToken"])).profile == "default"
+    assert TICKETS.read(ticket_of(plain["participantToken"]), plain["roomName"]).profile == "default"
     claims = read_token(full["participantToken"])
     assert (claims["sub"], claims["name"], claims["metadata"]) == ("ada-1", "Ada", "anything")
     assert claims["attributes"] == {"colour": "green"}
-    ticket = parse_ticket(ticket_of(full["participantToken"]))
+    ticket = TICKETS.read(ticket_of(full["participantToken"]), full["roomName"])
     assert (ticket.profile, ticket.llm_provider, ticket.local_mode) == ("restaurant", "local", True)
     assert ticket.variables == {"guests": "4"}
     # It shows a caller the status and the body of a refusal.

@@ -21,12 +21,14 @@ from conversations.reader import TranscriptItem
 from rooms.tokens import RoomTokens
 from testing.fake_cluster import FakeCluster
 from testing.livekit import KEY, SECRET
+from testing.tickets import TICKETS
 from testing.token_service_app import (
     PUBLIC_URL,
     Answer,
     FrontDoor,
     read_token,
     room_event,
+    room_of,
     running_front_door,
     sign_webhook,
     ticket_of,
@@ -35,7 +37,6 @@ from testing.waiting import eventually
 from testing.written_log import WrittenLog, written_log
 from voicesession import clock
 from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
-from voicesession.tickets import parse_ticket
 
 RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
@@ -120,7 +121,7 @@ async def test_a_token_carries_the_ticket_and_the_room_s_time_outs_but_no_agents
     config = claims["roomConfig"]
     assert set(config) == {"metadata", "emptyTimeout", "departureTimeout", "maxParticipants"}
     assert (config["emptyTimeout"], config["departureTimeout"], config["maxParticipants"]) == (45, 25, 3)
-    ticket = parse_ticket(config["metadata"])
+    ticket = TICKETS.read(config["metadata"], claims["video"]["room"])
     assert (ticket.profile, ticket.llm_provider, ticket.variables) == ("shop", "local", {"customer": "Ada"})
     assert ticket.participant_identity == claims["sub"]
     assert abs(clock.now() - ticket.issued_at) < timedelta(seconds=10)
@@ -215,7 +216,7 @@ async def test_a_stranger_does_not_learn_which_fields_there_are(keyed_door: Fron
 async def test_the_key_s_name_is_the_tenant(keyed_door: FrontDoor) -> None:
     answer = await keyed_door.call("POST", "/api/token", {"room_name": "lobby"}, "acme-key")
     token = answer.body["participant_token"]
-    assert parse_ticket(ticket_of(token)).tenant == "acme"
+    assert TICKETS.read(ticket_of(token), room_of(token)).tenant == "acme"
     assert read_token(token)["video"]["room"] == "acme:lobby"
 
 
@@ -223,7 +224,8 @@ async def test_the_same_idempotency_key_gives_the_same_room_to_its_tenant_only(k
     async def names(bearer: str, key: str) -> tuple[str, str, str]:
         answer = await keyed_door.call("POST", "/api/token", {}, bearer, headers={"Idempotency-Key": key})
         claims = read_token(answer.body["participant_token"])
-        return claims["video"]["room"], claims["sub"], parse_ticket(claims["roomConfig"]["metadata"]).call_id
+        room = claims["video"]["room"]
+        return room, claims["sub"], TICKETS.read(claims["roomConfig"]["metadata"], room).call_id
 
     first = await names("acme-key", "order-1")
     assert first == await names("acme-key", "order-1")
@@ -246,10 +248,10 @@ async def test_a_full_tenant_is_told_and_leaves_places_to_others(cluster: FakeCl
     cluster.put(VOICE_SESSIONS, "vs-1", {"profile": "default", "room": "other", "tenant": "acme"})
     async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, tenant_max_sessions=1) as door:
         check_problem(await door.call("POST", "/api/token", {}, "acme-key"), 429, "tenant-full")
-        token = (await door.call("POST", "/api/token", {}, "beta-key")).body["participant_token"]
-        await door.webhook(room_event("room", "RM_1", ticket_of(token)))
+        tokens = [(await door.call("POST", "/api/token", {}, "beta-key")).body["participant_token"] for _ in range(2)]
         # The second start of the same tenant, by a token from before it was full: not admitted.
-        await door.webhook(room_event("another-room", "RM_2", ticket_of(token)))
+        for number, token in enumerate(tokens):
+            await door.webhook(room_event(room_of(token), f"RM_{number}", ticket_of(token)))
     assert [each["spec"].get("tenant") for each in cluster.sessions.values()] == ["acme", "beta"]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET
 from testing.ports import free_port
+from testing.tickets import write_installation_key
 from testing.waiting import eventually
 
 SETTINGS = {
@@ -46,18 +48,20 @@ class Process:
 @contextlib.asynccontextmanager
 async def started(settings: Mapping[str, str]) -> AsyncIterator[Process]:
     port, health_port = free_port(), free_port()
-    paths = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "token_service"),
-        env={**paths, **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield Process(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": PYTHONPATH}
+    with tempfile.TemporaryDirectory(prefix="vac-door-") as folder:
+        environment["INSTALLATION_KEY_FILE"] = str(write_installation_key(Path(folder)))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "token_service"),
+            env={**environment, **settings, "PORT": str(port), "HEALTH_PORT": str(health_port)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            yield Process(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{health_port}")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 async def read(url: str) -> tuple[int, str]:

@@ -16,11 +16,11 @@ from testing.conversations import AgentsConversation, ConversationsDatabase
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster
 from testing.stub_pod import Exit
+from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
-from voicesession.tickets import parse_ticket
 
 
 async def test_a_call_gets_a_waiting_pod_is_followed_to_its_end_and_leaves_nothing(cluster: OperatorCluster) -> None:
@@ -103,7 +103,7 @@ async def test_the_operator_makes_a_room_for_a_call_that_names_none(
     assert active.status.room_sid
     async with livekit.client() as client:
         (room,) = (await client.room.list_rooms(api.ListRoomsRequest(names=[active.status.room]))).rooms
-    ticket = parse_ticket(room.metadata)
+    ticket = TICKETS.read(room.metadata, room.name)
     assert ticket.voice_session == session.metadata.name
     assert room.sid == active.status.room_sid
     assert (room.empty_timeout, room.departure_timeout) == (65, 20)

@@ -1,6 +1,5 @@
 """The API server, LiveKit or a webhook is away for a while."""
 
-import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,14 +7,14 @@ from pathlib import Path
 import pytest
 from livekit import api
 
-from testing.livekit import LiveKitServer
+from testing.livekit import LiveKitServer, new_room
 from testing.operator_cluster import OperatorCluster, operator_cluster
 from testing.proxy import open_proxy, proxied_api_server
+from testing.tickets import sign_ticket
 from testing.waiting import eventually, stays
 from voicesession import clock
 from voicesession.models import EndReason
 from voicesession.names import voice_session_name
-from voicesession.tickets import new_ticket
 
 
 async def _is_waiting(cluster: OperatorCluster, name: str) -> bool:
@@ -88,10 +87,9 @@ async def test_without_livekit_a_call_that_needs_a_room_says_so_and_gets_it_late
 # Webhooks
 
 
-async def _start_room(livekit: LiveKitServer, metadata: str) -> api.Room:
+async def _start_room(livekit: LiveKitServer, name: str, metadata: str) -> api.Room:
     async with livekit.client() as client:
-        request = api.CreateRoomRequest(name=f"room-{secrets.token_hex(4)}", metadata=metadata)
-        return await client.room.create_room(request)
+        return await client.room.create_room(api.CreateRoomRequest(name=name, metadata=metadata))
 
 
 async def _room_is_gone(livekit: LiveKitServer, name: str) -> bool:
@@ -113,7 +111,8 @@ async def polling(api_server: Path, livekit: LiveKitServer, tmp_path: Path) -> A
 async def test_a_started_room_whose_webhook_was_lost_gets_its_agent(
     polling: OperatorCluster, livekit: LiveKitServer
 ) -> None:
-    room = await _start_room(livekit, new_ticket("default").model_dump_json(by_alias=True))
+    name = new_room()
+    room = await _start_room(livekit, name, sign_ticket(name))
     name = voice_session_name(room.sid)
 
     async def made() -> bool:
@@ -125,14 +124,15 @@ async def test_a_started_room_whose_webhook_was_lost_gets_its_agent(
 
 
 async def test_a_room_of_an_old_ticket_is_closed(polling: OperatorCluster, livekit: LiveKitServer) -> None:
-    ticket = new_ticket("default").model_copy(update={"issued_at": clock.now() - timedelta(minutes=10)})
-    room = await _start_room(livekit, ticket.model_dump_json(by_alias=True))
+    name = new_room()
+    room = await _start_room(livekit, name, sign_ticket(name, issued_at=clock.now() - timedelta(minutes=10)))
     await eventually(lambda: _room_is_gone(livekit, room.name))
     assert await polling.session(voice_session_name(room.sid)) is None
 
 
 async def test_a_room_whose_call_is_over_is_closed(polling: OperatorCluster, livekit: LiveKitServer) -> None:
-    room = await _start_room(livekit, new_ticket("default").model_dump_json(by_alias=True))
+    name = new_room()
+    room = await _start_room(livekit, name, sign_ticket(name))
     name = voice_session_name(room.sid)
     await polling.create_session(name, room=room.name, roomSid=room.sid, end=True)
     await polling.wait_for_phase(name, "Ended")
@@ -140,7 +140,7 @@ async def test_a_room_whose_call_is_over_is_closed(polling: OperatorCluster, liv
 
 
 async def test_a_room_without_a_ticket_is_left_alone(polling: OperatorCluster, livekit: LiveKitServer) -> None:
-    room = await _start_room(livekit, "somebody else's")
+    room = await _start_room(livekit, new_room(), "somebody else's")
 
     async def is_left_alone() -> bool:
         return not await _room_is_gone(livekit, room.name) and not await polling.session(voice_session_name(room.sid))

@@ -48,6 +48,7 @@ PARTS = [
         {
             **LIVEKIT,
             "LIVEKIT_PUBLIC_URL": "ws://127.0.0.1:9",
+            "INSTALLATION_KEY_FILE": "{folder}/installation-key",
             "AUTH_MODE": "none",
             "KUBECONFIG": "{folder}/kubeconfig",
             "PORT": "0",
@@ -60,6 +61,7 @@ PARTS = [
             **LIVEKIT,
             "SIGNING_KEY_FILE": "{folder}/signing-key",
             "CONVERSATION_KEY_FILE": "{folder}/conversation-key",
+            "INSTALLATION_KEY_FILE": "{folder}/installation-key",
             "KUBECONFIG": "{folder}/kubeconfig",
             "HTTP_PORT": "0",
         },
@@ -107,7 +109,8 @@ def folder(tmp_path: Path) -> Path:
     """The files that the parts read."""
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "signing-key").write_bytes(key)
-    (tmp_path / "conversation-key").write_text("k" * 32)
+    for name in ("conversation-key", "installation-key"):
+        (tmp_path / name).write_text("k" * 32)
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     return tmp_path
 

@@ -8,11 +8,10 @@ from aiohttp import web
 
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voicesession.models import EffectiveLimits
-from voicesession.tickets import new_ticket
 
 SECRET = "a-secret-for-tests-of-at-least-32-bytes"
 ASKING: list[Callable[[RoomClient], Awaitable[Any]]] = [
-    lambda rooms: rooms.create("room", new_ticket("default"), EffectiveLimits()),
+    lambda rooms: rooms.create("room", "its metadata", EffectiveLimits()),
     lambda rooms: rooms.list(),
     lambda rooms: rooms.find("room"),
     lambda rooms: rooms.delete("room"),

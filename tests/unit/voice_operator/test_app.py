@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from testing.answering_api_server import answering_api_server
 from testing.running_operator import write_signing_key
+from testing.tickets import write_installation_key
 from voice_operator.app import Operator
 from voice_operator.settings import Keys, OperatorSettings
 
@@ -30,6 +31,7 @@ async def test_its_requests_to_the_api_server_are_counted(tmp_path: Path) -> Non
         livekit_api_secret=SecretStr("secret"),
         signing_key_file=tmp_path / "signing.pem",
         conversation_key_file=tmp_path / "conversation.key",
+        installation_key_file=write_installation_key(tmp_path),
     )
     before = count_lists()
     async with answering_api_server(answer_with_nothing, tmp_path) as kubeconfig:

@@ -11,12 +11,12 @@ from pydantic import SecretStr
 from kube.client import ConflictError, ForbiddenError, InvalidError, KubernetesApi, KubernetesError
 from rooms.client import LiveKitUnavailableError, RoomClient
 from testing.operator_objects import make_profile
+from testing.tickets import TICKETS, sign_ticket
 from voice_operator.cache import Cache
 from voice_operator.room_poll import RoomPoll
 from voice_operator.settings import OperatorSettings
 from voicesession import clock
 from voicesession.admission import Refuse, RoomStart
-from voicesession.tickets import new_ticket
 
 
 class Rooms:
@@ -28,9 +28,11 @@ class Rooms:
         self.told: list[object] = []
         self.looked = asyncio.Event()
         self._stuck = stuck
-        ticket = new_ticket("default").model_copy(update={"issued_at": clock.now() - ticket_age})
-        metadata, started = ticket.model_dump_json(by_alias=True), clock.now() - timedelta(minutes=1)
-        self._rooms = [RoomStart(name, f"sid-of-{name}", started, metadata) for name in names]
+        now = clock.now()
+        self._rooms = [
+            RoomStart(name, f"sid-of-{name}", now - timedelta(minutes=1), sign_ticket(name, issued_at=now - ticket_age))
+            for name in names
+        ]
 
     async def list(self) -> list[RoomStart]:
         if self.errors:
@@ -66,9 +68,10 @@ def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = Non
         livekit_api_secret=SecretStr("secret"),
         signing_key_file=Path("key"),
         conversation_key_file=Path("key"),
+        installation_key_file=Path("key"),
         room_poll_seconds=0.001,
     )
-    return RoomPoll(settings, cache or Cache(), cast(KubernetesApi, kubernetes), cast(RoomClient, rooms))
+    return RoomPoll(settings, TICKETS, cache or Cache(), cast(KubernetesApi, kubernetes), cast(RoomClient, rooms))
 
 
 async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:

@@ -1,15 +1,20 @@
 """Who gets an agent when a room starts."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from kube.store import Store
+from testing.tickets import FOREIGN_TICKETS, TICKETS
 from voicesession.admission import (
+    SESSION_INDEXES,
     Admission,
     AdmissionLimits,
     Admit,
     AlreadyServed,
+    Grounds,
     NotOurs,
     Refuse,
     RoomStart,
@@ -29,7 +34,7 @@ def make_ticket(**fields: Any) -> CallTicket:
 
 
 def make_room(ticket: CallTicket, sid: str = "RM_one", created_at: datetime = NOW, name: str = "room") -> RoomStart:
-    return RoomStart(name, sid, created_at, ticket.model_dump_json(by_alias=True))
+    return RoomStart(name, sid, created_at, TICKETS.sign(ticket, name))
 
 
 def make_profile(**spec: Any) -> dict[str, AgentProfile]:
@@ -37,10 +42,24 @@ def make_profile(**spec: Any) -> dict[str, AgentProfile]:
 
 
 def make_session(phase: Phase | None = None, name: str = "vs-other", **spec: Any) -> VoiceSession:
-    labels = spec.pop("labels", {})
+    labels, status = spec.pop("labels", {}), spec.pop("status", {})
     return VoiceSession.model_validate(
-        {"metadata": {"name": name, "labels": labels}, "spec": spec, "status": {"phase": phase}}
+        {"metadata": {"name": name, "uid": f"uid-of-{name}", "labels": labels, "resourceVersion": "1"}, "spec": spec}
+        | {"status": {"phase": phase, **status}}
     )
+
+
+def decide(
+    room: RoomStart,
+    now: datetime,
+    sessions: Iterable[VoiceSession],
+    profiles: Mapping[str, AgentProfile],
+    limits: AdmissionLimits = LIMITS,
+) -> Admission:
+    store = Store(VoiceSession.model_validate, SESSION_INDEXES)
+    for session in sessions:
+        store.put(session.model_dump(mode="json", by_alias=True))
+    return decide_admission(room, now, Grounds(store, profiles, limits, TICKETS))
 
 
 def created(admission: Admission) -> VoiceSession:
@@ -55,11 +74,11 @@ def refusal(admission: Admission) -> Refuse:
 
 @pytest.mark.parametrize("metadata", ["", "{}", "hello", "[1]", '{"callId": "short", "issuedAt": "2030-01-01T00:00Z"}'])
 def test_a_room_without_a_ticket_is_not_ours(metadata: str) -> None:
-    assert decide_admission(RoomStart("room", "RM", NOW, metadata), NOW, [], make_profile(), LIMITS) == NotOurs()
+    assert decide(RoomStart("room", "RM", NOW, metadata), NOW, [], make_profile()) == NotOurs()
 
 
 def test_a_room_whose_name_the_api_server_would_refuse_is_not_ours() -> None:
-    assert decide_admission(make_room(make_ticket(), name="a b"), NOW, [], make_profile(), LIMITS) == NotOurs()
+    assert decide(make_room(make_ticket(), name="a b"), NOW, [], make_profile()) == NotOurs()
 
 
 @pytest.mark.parametrize(("phase", "finished"), [(None, False), (Phase.ACTIVE, False), (Phase.ENDED, True)])
@@ -68,24 +87,65 @@ def test_a_start_that_has_a_voice_session_gets_no_second_one(phase: Phase | None
     by_name = make_session(phase, name=voice_session_name("RM_one"))
     by_sid = make_session(phase, name="by-hand", room="room", roomSid="RM_one")
     for each in (by_name, by_sid):
-        assert decide_admission(room, NOW, [each], make_profile(), LIMITS) == AlreadyServed(
-            each.metadata.name, finished
-        )
+        assert decide(room, NOW, [each], make_profile()) == AlreadyServed(each.metadata.name, finished)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",  # the agent was the first to come back, and its token makes a room without metadata
+        TICKETS.sign(make_ticket(issued_at=NOW - timedelta(hours=5)), "room"),
+        TICKETS.sign(make_ticket(voice_session="by-details"), "room"),
+    ],
+)
+@pytest.mark.parametrize("phase", [None, Phase.PENDING, Phase.ACTIVE, Phase.RECOVERING])
+def test_a_room_that_livekit_gave_another_sid_belongs_to_the_call_in_progress(
+    metadata: str, phase: Phase | None
+) -> None:
+    served = make_session(phase, name="by-details", room="room", roomSid="RM_before")
+    room = RoomStart("room", "RM_after", NOW, metadata)
+    assert decide(room, NOW, [served], make_profile()) == AlreadyServed("by-details", finished=False)
+
+
+def test_the_operator_s_own_room_is_known_by_its_name_too() -> None:
+    served = make_session(Phase.ACTIVE, name="by-hand", status={"room": "room", "roomSid": "RM_before"})
+    assert decide(RoomStart("room", "RM_after", NOW, ""), NOW, [served], {}) == AlreadyServed("by-hand", finished=False)
+
+
+def test_a_later_start_of_a_room_whose_call_is_over_is_admitted_anew() -> None:
+    over = make_session(Phase.ENDED, name="vs-one", room="room", roomSid="RM_one", status={"endedAt": NOW.isoformat()})
+    again = make_room(make_ticket(), sid="RM_two", created_at=NOW + timedelta(seconds=1))
+    assert isinstance(decide(again, NOW + timedelta(seconds=2), [over], make_profile()), Admit)
+
+
+def test_a_room_without_a_ticket_is_left_over_if_its_call_ended_after_it_began() -> None:
+    over = make_session(Phase.ENDED, name="vs-one", room="room", roomSid="RM_one", status={"endedAt": NOW.isoformat()})
+    before = RoomStart("room", "RM_two", NOW - timedelta(seconds=1), "")
+    assert decide(before, NOW, [over], {}) == AlreadyServed("vs-one", finished=True)
+    after = RoomStart("room", "RM_two", NOW + timedelta(seconds=1), "")
+    assert decide(after, NOW, [over], {}) == NotOurs()
+
+
+def test_a_ticket_that_another_installation_signed_or_nobody_is_not_ours_whatever_it_says() -> None:
+    ticket = make_ticket(voice_session="vs-of-theirs")
+    for metadata in (FOREIGN_TICKETS.sign(ticket, "room"), ticket.model_dump_json(by_alias=True)):
+        for now in (NOW, NOW + timedelta(hours=1)):
+            assert decide(RoomStart("room", "RM_one", NOW, metadata), now, [], make_profile()) == NotOurs(foreign=True)
 
 
 def test_a_start_beyond_the_ticket_s_age_is_refused_even_though_livekit_refreshed_the_token() -> None:
     ticket = make_ticket(issued_at=NOW - timedelta(seconds=120))
-    assert isinstance(decide_admission(make_room(ticket), NOW, [], make_profile(), LIMITS), Admit)
+    assert isinstance(decide(make_room(ticket), NOW, [], make_profile()), Admit)
     late = make_room(ticket, created_at=NOW + timedelta(seconds=1))
-    assert refusal(decide_admission(late, NOW, [], make_profile(), LIMITS)).reason == RefusalReason.TICKET_EXPIRED
+    assert refusal(decide(late, NOW, [], make_profile())).reason == RefusalReason.TICKET_EXPIRED
 
 
 def test_a_room_that_waited_for_the_api_server_is_served_when_it_is_back() -> None:
     room = make_room(make_ticket())
     minute_later = NOW + timedelta(seconds=179)
-    assert isinstance(decide_admission(room, minute_later, [], make_profile(), LIMITS), Admit)
+    assert isinstance(decide(room, minute_later, [], make_profile()), Admit)
     too_late = NOW + timedelta(seconds=181)
-    assert refusal(decide_admission(room, too_late, [], make_profile(), LIMITS)).reason == RefusalReason.ROOM_TOO_OLD
+    assert refusal(decide(room, too_late, [], make_profile())).reason == RefusalReason.ROOM_TOO_OLD
 
 
 def test_finished_starts_of_a_call_count_too() -> None:
@@ -93,8 +153,8 @@ def test_finished_starts_of_a_call_count_too() -> None:
     before = [
         make_session(Phase.ENDED, name=f"vs-{n}", room="room", labels={CALL_LABEL: ticket.call_id}) for n in range(3)
     ]
-    assert isinstance(decide_admission(make_room(ticket), NOW, before[:2], make_profile(), LIMITS), Admit)
-    refused = refusal(decide_admission(make_room(ticket), NOW, before, make_profile(), LIMITS))
+    assert isinstance(decide(make_room(ticket), NOW, before[:2], make_profile()), Admit)
+    refused = refusal(decide(make_room(ticket), NOW, before, make_profile()))
     assert refused.reason == RefusalReason.TOO_MANY_STARTS
     assert refused.retry_after is None
 
@@ -102,36 +162,36 @@ def test_finished_starts_of_a_call_count_too() -> None:
 def test_a_full_profile_refuses_and_says_when_to_try_again() -> None:
     profiles = make_profile(max_sessions=1)
     running = make_session(Phase.PENDING, room="other")
-    refused = refusal(decide_admission(make_room(make_ticket()), NOW, [running], profiles, LIMITS))
+    refused = refusal(decide(make_room(make_ticket()), NOW, [running], profiles))
     assert (refused.reason, refused.retry_after) == (RefusalReason.PROFILE_FULL, 15)
     over = make_session(Phase.FAILED, room="other")
     same_room = make_session(Phase.ACTIVE, room="room", roomSid="RM_zero")
-    assert isinstance(decide_admission(make_room(make_ticket()), NOW, [over, same_room], profiles, LIMITS), Admit)
+    assert isinstance(decide(make_room(make_ticket()), NOW, [over, same_room], profiles), Admit)
 
 
 def test_a_tenant_is_bound_across_its_profiles_and_others_are_not() -> None:
     limits = AdmissionLimits(tenant_max_sessions=1)
     running = make_session(Phase.ACTIVE, room="other", profile="another", tenant="acme")
     acme = make_room(make_ticket(tenant="acme"))
-    assert refusal(decide_admission(acme, NOW, [running], make_profile(), limits)).reason == RefusalReason.TENANT_FULL
+    assert refusal(decide(acme, NOW, [running], make_profile(), limits)).reason == RefusalReason.TENANT_FULL
     beta = make_room(make_ticket(tenant="beta"))
-    assert isinstance(decide_admission(beta, NOW, [running], make_profile(), limits), Admit)
+    assert isinstance(decide(beta, NOW, [running], make_profile(), limits), Admit)
 
 
 def test_a_profile_that_went_away_is_named() -> None:
-    refused = refusal(decide_admission(make_room(make_ticket()), NOW, [], {}, LIMITS))
+    refused = refusal(decide(make_room(make_ticket()), NOW, [], {}))
     assert refused.reason == RefusalReason.PROFILE_MISSING
     assert "'default'" in refused.message
 
 
 def test_a_room_that_belongs_to_a_voice_session_starts_no_other() -> None:
     room = make_room(make_ticket(voice_session="mine"))
-    assert decide_admission(room, NOW, [], make_profile(), LIMITS) == NotOurs()
+    assert decide(room, NOW, [], make_profile()) == NotOurs()
     by_hand = make_session(name="mine")
-    assert decide_admission(room, NOW, [by_hand], make_profile(), LIMITS) == AlreadyServed("mine", False)
-    of_another_start = make_session(name="mine", room="room", roomSid="RM_zero")
+    assert decide(room, NOW, [by_hand], make_profile()) == AlreadyServed("mine", False)
+    of_another_start = make_session(Phase.ENDED, name="mine", room="room", roomSid="RM_zero")
     for known in ([of_another_start], []):
-        later = decide_admission(room, NOW + timedelta(seconds=31), known, make_profile(), LIMITS)
+        later = decide(room, NOW + timedelta(seconds=31), known, make_profile())
         assert refusal(later).reason == RefusalReason.CALL_GONE
 
 
@@ -145,6 +205,6 @@ def test_a_finished_start_is_kept_as_long_as_it_has_to_be_counted() -> None:
 def test_a_name_too_long_for_a_label_becomes_a_hash() -> None:
     name = "a" * 64
     profiles = {name: AgentProfile(metadata=Metadata(name=name))}
-    made = created(decide_admission(make_room(new_ticket(name, issued_at=NOW)), NOW, [], profiles, LIMITS))
+    made = created(decide(make_room(new_ticket(name, issued_at=NOW)), NOW, [], profiles))
     assert made.metadata.labels[PROFILE_LABEL] == short_hash(name)
     assert made.spec.profile == name

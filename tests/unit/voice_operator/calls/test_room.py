@@ -7,6 +7,7 @@ import pytest
 
 from rooms.client import LiveKitUnavailableError, RoomClient
 from testing.operator_objects import NOW, UID, make_session
+from testing.tickets import TICKETS
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.room import CallRooms
 from voice_operator.calls.steps import MakeRoom
@@ -23,7 +24,7 @@ async def nowhere() -> AsyncIterator[RoomClient]:
 
 async def test_why_there_is_no_room_is_known_to_the_next_decision(nowhere: RoomClient) -> None:
     calls = Calls()
-    rooms = CallRooms(nowhere, calls)
+    rooms = CallRooms(nowhere, TICKETS, calls)
     memory = replace(calls.meet(UID, NOW), room="room")
     with pytest.raises(LiveKitUnavailableError) as refused:
         await rooms.make(memory, MakeRoom(make_session(room=None), EffectiveLimits()))
@@ -34,6 +35,6 @@ async def test_why_there_is_no_room_is_known_to_the_next_decision(nowhere: RoomC
 async def test_a_livekit_that_does_not_answer_says_nothing_of_the_agent(nowhere: RoomClient, *, absent: bool) -> None:
     calls = Calls()
     memory = replace(calls.meet(UID, NOW), room="room", agent_absent=absent)
-    after = await CallRooms(nowhere, calls).ask(memory)
+    after = await CallRooms(nowhere, TICKETS, calls).ask(memory)
     assert after.agent_absent == absent
     assert after.asked_livekit_at is not None
