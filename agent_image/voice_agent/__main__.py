@@ -23,7 +23,7 @@ os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
 os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
 lean_imports.install()
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("voice_agent")
 
 
 def main() -> None:
@@ -75,6 +75,7 @@ async def run(settings: AgentSettings) -> None:
         session_host.keep_shut()
         workshop = build_workshop(settings, hide)
     except (CodeLoadError, session_host.SessionHostError) as error:
+        log.exception("the pod cannot take calls")
         write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
         leave(1)
     pod = Pod(workshop, leave, note_assignment)

@@ -140,6 +140,12 @@ def hide_secrets(text: str) -> str:
     return _TOKEN.sub("***", text)
 
 
+def describe_place(filename: str, line: int, function: str = "") -> str:
+    """Returns how lines tell of a place in the code, as `at`."""
+    path = Path(filename)
+    return f"{path.parent.name}/{path.name}:{line} {function}".rstrip()
+
+
 def _is_library(record: logging.LogRecord) -> bool:
     # Not every logger is named by its library: mcp's client has one named `client`.
     path = _LIBRARY_PATH.search(record.pathname)
@@ -175,8 +181,7 @@ def _frames(traceback: TracebackType | None) -> list[str]:
     frames: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
-        path = Path(code.co_filename)
-        frames.append(f"{path.parent.name}/{path.name}:{traceback.tb_lineno} {code.co_name}")
+        frames.append(describe_place(code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
     return frames[-_MOST_FRAMES:]
 
@@ -196,5 +201,5 @@ def _tell_warning(
     line: str | None = None,
 ) -> None:
     # Its text is left out: pydantic's quote the values that they warn of.
-    where = f"{Path(filename).parent.name}/{Path(filename).name}:{lineno}"
-    log.warning("a warning of Python's", extra={"warning": category.__name__, "at": where})
+    fields = {"warning": category.__name__, "at": [describe_place(filename, lineno)]}
+    log.warning("a warning of Python's", extra=fields)

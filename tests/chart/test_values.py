@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from testing.chart import CHART, HelmError, render, run_helm
+from testing.chart import CHART, HelmError, environment_of, render, run_helm
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenServise": {}}, "tokenServise"),
@@ -47,3 +47,7 @@ def test_refused(values: dict[str, Any], words: str) -> None:
 def test_every_default_is_known_to_the_schema() -> None:
     defaults = yaml.safe_load(run_helm("show", "values", str(CHART)))
     render(defaults)
+
+
+def test_a_level_of_the_log_in_small_letters() -> None:
+    assert environment_of(render({"logLevel": "info"}), "Deployment", "operator")["LOG_LEVEL"] == "info"

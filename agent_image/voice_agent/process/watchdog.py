@@ -10,7 +10,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+
+from voice_telemetry.logs import describe_place
 
 # A minute, as LiveKit's worker has for a job's process. Many short waits: a process that was frozen misses but one.
 PERIOD_SECONDS = 5.0
@@ -44,5 +45,5 @@ def _watch(loop: asyncio.AbstractEventLoop, thread: int, on_standstill: Callable
 
 def _frames(thread: int) -> list[str]:
     stack = traceback.walk_stack(sys._current_frames()[thread])  # noqa: SLF001 - documented, for debuggers
-    frames = [(Path(frame.f_code.co_filename), line, frame.f_code.co_name) for frame, line in stack]
-    return [f"{path.parent.name}/{path.name}:{line} {name}" for path, line, name in reversed(frames[:_MOST_FRAMES])]
+    frames = [describe_place(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in stack]
+    return frames[:_MOST_FRAMES][::-1]

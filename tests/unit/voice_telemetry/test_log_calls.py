@@ -34,14 +34,15 @@ def test_messages_are_constant_and_values_stand_beside_them() -> None:
     assert not wrong, 'write log.info("what happened", extra={"field": value})'
 
 
-def test_every_module_s_logger_is_named_log() -> None:
-    names = {
-        target.id
+def test_every_module_s_logger_is_named_log_and_bears_the_module_s_name() -> None:
+    found = {
+        (file.stem == "__main__", ast.unparse(node.targets[0]), ast.unparse(node.value))
         for folder in FOLDERS
         for file in (REPOSITORY / folder).rglob("*.py")
         for node in ast.parse(file.read_text()).body
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("logging.getLogger")
-        for target in node.targets
-        if isinstance(target, ast.Name)
     }
-    assert names == {"log"}
+    assert {name for _, name, _ in found} == {"log"}
+    assert {made for is_main, _, made in found if not is_main} == {"logging.getLogger(__name__)"}
+    # What is run as a program has another name than its own.
+    assert "logging.getLogger(__name__)" not in {made for is_main, _, made in found if is_main}
