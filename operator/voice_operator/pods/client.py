@@ -4,25 +4,45 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from voice_operator.loop_lag import LoopLag
 from voice_operator.pods.agent_pod import AgentPod
 from voicesession.assignment import EndRequest, Preparation
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import Purpose, sign_pod_request
 
-CONNECT_SECONDS_MAX = 1.0
-# A pod answers a request at once; it does the work afterwards.
+PROBE_SECONDS_MAX = 1.0
+# A pod answers a request at once; it does the work afterwards. Connecting is in it: a lost first packet is sent again
+# after a second.
 ANSWER_SECONDS_MAX = 1.5
 # Heartbeats come at most 3 s apart: three missing in a row are a silence.
 HEARTBEAT_SECONDS = 9.0
+# So many pods are asked for their events at once: all at once, after a restart, would hold up the loop for longer than
+# any of them is waited for. Those that did not answer before wait apart, and hold up nobody else.
+OPENED_AT_ONCE = 100
+OPENED_AGAIN_AT_ONCE = 50
 
 
 class PodRequestError(Exception):
     """A pod did not answer a request, or refused it."""
+
+
+class NoAnswerError(TimeoutError):
+    """A pod's port took the connection, and nobody answered."""
+
+
+@dataclass
+class _Progress:
+    """How far a request came."""
+
+    connected: bool = False
 
 
 class PodClient:
@@ -38,11 +58,19 @@ class PodClient:
         self._key = key
         self._port = port
         connector = aiohttp.TCPConnector(limit=0, socket_factory=_keepalive_socket)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=HEARTBEAT_SECONDS)
-        self._http = aiohttp.ClientSession(connector=connector, timeout=timeout, request_class=request_class)
+        # All time-outs are of our own: they do not count this process's own lateness.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None)
+        self._http = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, request_class=request_class, trace_configs=[_trace_connections()]
+        )
+        self._lag = LoopLag()
+        self._lag.start()
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
+        self._opening_again = asyncio.Semaphore(OPENED_AGAIN_AT_ONCE)
 
     async def close(self) -> None:
         """Closes all connections."""
+        self._lag.stop()
         await self._http.close()
 
     @contextlib.asynccontextmanager
@@ -52,10 +80,37 @@ class PodClient:
             yield response
 
     @contextlib.asynccontextmanager
-    async def open_events(self, pod: AgentPod) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Asks a pod for the events of the call it has, from the beginning."""
-        async with self._request(pod, "GET", "/events", Purpose.EVENTS) as response:
+    async def open_events(self, pod: AgentPod, *, again: bool = False) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Asks a pod for the events of the call it has, from the beginning; when its turn is.
+
+        `again`: it did not answer the last time.
+        """
+        gate = self._opening_again if again else self._opening
+        async with self._request(pod, "GET", "/events", Purpose.EVENTS, gate=gate) as response:
             yield response
+
+    async def read_lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """Yields the lines of a stream of events until it ends.
+
+        Raises:
+            TimeoutError: there was no heartbeat for too long.
+        """
+        while True:
+            async with self._lag.patience(HEARTBEAT_SECONDS):
+                line = await response.content.readline()
+            if not line:
+                return
+            yield line
+
+    async def read_refusal(self, response: aiohttp.ClientResponse) -> str:
+        """Returns a refusal's status and detail; never the request, which holds secrets."""
+        try:
+            async with self._lag.patience(ANSWER_SECONDS_MAX):
+                problem = await response.json(content_type=None)
+            detail = str(problem.get("detail") or problem.get("title") or "")
+        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
+            detail = ""
+        return f"{response.status} {detail}".strip()
 
     async def end(self, pod: AgentPod, reason: EndReason, message: str = "") -> None:
         """Asks a pod to end its call.
@@ -76,9 +131,11 @@ class PodClient:
     async def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether a pod says that it can take a call."""
         try:
-            async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                async with self._http.get(f"http://{pod.ip}:{self._port}/readyz") as response:
-                    return response.status == 200
+            async with (
+                self._lag.patience(PROBE_SECONDS_MAX),
+                self._http.get(f"http://{pod.ip}:{self._port}/readyz") as response,
+            ):
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
@@ -88,33 +145,53 @@ class PodClient:
                 pod, "POST", path, purpose, body.model_dump_json(by_alias=True).encode()
             ) as answer:
                 if answer.status >= 300:
-                    raise PodRequestError(f"{path} of pod {pod.name}: {await read_refusal(answer)}")
+                    raise PodRequestError(f"{path} of pod {pod.name}: {await self.read_refusal(answer)}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PodRequestError(f"{path} of pod {pod.name}: {type(error).__name__}: {error}") from error
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, pod: AgentPod, method: str, path: str, purpose: Purpose, body: bytes = b""
+        self,
+        pod: AgentPod,
+        method: str,
+        path: str,
+        purpose: Purpose,
+        body: bytes = b"",
+        gate: AbstractAsyncContextManager[object] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        async with gate or contextlib.nullcontext():
+            response = await self._send(pod, method, path, purpose, body)
+        async with response:
+            yield response
+
+    async def _send(
+        self, pod: AgentPod, method: str, path: str, purpose: Purpose, body: bytes
+    ) -> aiohttp.ClientResponse:
         headers = {
             "Authorization": f"Bearer {sign_pod_request(self._key, pod.uid, purpose, body)}",
             "Content-Type": "application/json",
         }
-        url = f"http://{pod.ip}:{self._port}{path}"
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            response = await self._http.request(method, url, data=body or None, headers=headers)
-        async with response:
-            yield response
+        url, progress = f"http://{pod.ip}:{self._port}{path}", _Progress()
+        try:
+            async with self._lag.patience(ANSWER_SECONDS_MAX):
+                return await self._http.request(
+                    method, url, data=body or None, headers=headers, trace_request_ctx=progress
+                )
+        except TimeoutError as error:
+            raise (NoAnswerError if progress.connected else TimeoutError)(str(error)) from error
 
 
-async def read_refusal(response: aiohttp.ClientResponse) -> str:
-    """Returns a refusal's status and detail; never the request, which holds secrets."""
-    try:
-        problem = await response.json(content_type=None)
-        detail = str(problem.get("detail") or problem.get("title") or "")
-    except (aiohttp.ClientError, ValueError, AttributeError):
-        detail = ""
-    return f"{response.status} {detail}".strip()
+def _trace_connections() -> aiohttp.TraceConfig:
+    """Returns what notes in a request's _Progress that it has its connection."""
+
+    async def note(_session: object, context: SimpleNamespace, _params: object) -> None:
+        if isinstance(context.trace_request_ctx, _Progress):
+            context.trace_request_ctx.connected = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(note)
+    config.on_connection_reuseconn.append(note)
+    return config
 
 
 def _keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -12,16 +13,19 @@ from pydantic import ValidationError
 
 from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS
 from voice_operator.pods.agent_pod import AgentPod
-from voice_operator.pods.client import PodClient, read_refusal
+from voice_operator.pods.client import NoAnswerError, PodClient
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession import clock
-from voicesession.assignment import Joined, PodEvent, Turn, parse_pod_event
+from voicesession.assignment import Heartbeat, Joined, PodEvent, Turn, parse_pod_event
 
 log = logging.getLogger(__name__)
 
 # One failure may be a lost packet or a closed connection; two in a row are a silence.
 FAILURES_TO_SILENCE = 2
+# A silent pod is asked again after this, twice this ... the longest, each time with jitter: thousands fall silent at
+# once when this process, or its network, was away.
 RECONNECT_SECONDS = 0.5
+RECONNECT_SECONDS_MAX = 5.0
 # Before the second try, which most often succeeds; a pod that takes requests and drops them is not asked without pause.
 RETRY_SECONDS = 0.05
 UNAVAILABLE_SECONDS = 5.0
@@ -74,7 +78,8 @@ class PodLink:
     async def _try_once(self) -> None:
         try:
             if self._ask_first or self._assignment is None:
-                async with self._client.open_events(self.pod) as response:
+                again = self.view.state is LinkState.SILENT
+                async with self._client.open_events(self.pod, again=again) as response:
                     if response.status == 404 and self._assignment is not None:
                         self._ask_first = False  # it has no call: give it this one
                     else:
@@ -89,13 +94,14 @@ class PodLink:
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 503:
-            await self._wait_while_unavailable(await read_refusal(response))
+            await self._wait_while_unavailable(await self._client.read_refusal(response))
             return
         if response.status != 200:
-            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {await read_refusal(response)}.")
+            self._set_state(
+                LinkState.REFUSED, f"Pod {self.pod.name} answered {await self._client.read_refusal(response)}."
+            )
             return
-        self._failures = 0
-        async for line in response.content:
+        async for line in self._client.read_lines(response):
             self._take(line)
         if self.view.ended is None:
             raise aiohttp.ServerDisconnectedError
@@ -113,11 +119,18 @@ class PodLink:
             self._set_state(LinkState.DEAD, f"Pod {self.pod.name} refuses connections.")
             return
         self._failures += 1
+        self._note_whether_it_hangs(error)
         if self._failures < FAILURES_TO_SILENCE:
             await asyncio.sleep(RETRY_SECONDS)
         else:
             self._set_state(LinkState.SILENT, f"Pod {self.pod.name} does not answer: {type(error).__name__}.")
-            await asyncio.sleep(RECONNECT_SECONDS)
+            await asyncio.sleep(retry_delay(self._failures))
+
+    def _note_whether_it_hangs(self, error: Exception) -> None:
+        since = self.view.unanswered_since
+        if isinstance(error, NoAnswerError) != (since is not None):
+            since = None if since else clock.steady()
+            self.view = replace(self.view, unanswered_since=since)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -130,6 +143,8 @@ class PodLink:
             self._last_event_at = event.at
         before = self.view
         self.view = with_event(before, event, clock.steady())
+        if new or isinstance(event, Heartbeat):
+            self._failures = 0  # what it told before, and tells again, is no sign of life
         if new:
             _measure(event)
         if self.view.state is not LinkState.FOLLOWING:
@@ -141,6 +156,12 @@ class PodLink:
         if state is not self.view.state:
             self.view = replace(self.view, state=state, since=clock.steady(), detail=detail)
             self._on_change()
+
+
+def retry_delay(failures: int) -> float:
+    """Returns for how long a silent pod is left alone after so many failures in a row."""
+    doubled: float = RECONNECT_SECONDS * 2 ** min(failures - FAILURES_TO_SILENCE, 10)
+    return min(RECONNECT_SECONDS_MAX, doubled) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
 
 
 def _measure(event: PodEvent) -> None:

@@ -30,12 +30,14 @@ class LinkView:
     joined_at: datetime | None = None
     ended: CallEnded | None = None
     deletion_requested: bool = False
+    unanswered_since: datetime | None = None  # its port has taken connections without an answer, and nothing else
     detail: str = ""
 
 
 def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
     """Returns the view after this event of the pod, which came at `now`; the same event again changes nothing."""
-    view = view if view.answered_at else replace(view, answered_at=now)
+    if view.answered_at is None or view.unanswered_since:
+        view = replace(view, answered_at=view.answered_at or now, unanswered_since=None)
     match event:
         case Accepted():
             return replace(view, accepted=True)

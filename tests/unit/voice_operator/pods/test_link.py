@@ -1,0 +1,106 @@
+"""Links to pods that do not answer, and to many pods at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from testing.operator_objects import make_claimed_pod
+from testing.waiting import eventually
+from voice_operator.pods import client
+from voice_operator.pods.client import OPENED_AT_ONCE, PodClient
+from voice_operator.pods.link import RECONNECT_SECONDS_MAX, PodLink, retry_delay
+from voice_operator.pods.link_view import LinkState
+from voicesession import clock
+from voicesession.assignment import Accepted, Heartbeat
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def answering(answer: Answer) -> AsyncIterator[PodClient]:
+    """Yields a client whose pods all answer a request for their events so."""
+    app = web.Application()
+    app.router.add_get("/events", answer)
+    async with TestServer(app) as server:
+        pods = PodClient(Ed25519PrivateKey.generate(), port=server.port or 0)
+        try:
+            yield pods
+        finally:
+            await pods.close()
+
+
+def follow(pods: PodClient, name: str = "pod-a") -> PodLink:
+    pod = make_claimed_pod(name, ip="127.0.0.1")
+    return PodLink(pods, pod, None, resume=True, on_change=lambda: None)
+
+
+async def hang(_request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def test_a_port_that_takes_connections_and_answers_nothing_is_told_from_a_lost_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS_MAX", 0.05)
+    async with answering(hang) as pods:
+        link = follow(pods)
+        await eventually(lambda: link.view.state is LinkState.SILENT)
+        assert link.view.unanswered_since is not None
+        assert link.view.unanswered_since <= clock.steady()
+        await link.close()
+
+
+async def test_a_sign_of_life_ends_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS_MAX", 0.05)
+    answers = iter([hang, hang])
+
+    async def hang_then_tell(request: web.Request) -> web.StreamResponse:
+        first = next(answers, None)
+        if first:
+            return await first(request)
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for event in (Accepted(at=clock.now()), Heartbeat(at=clock.now())):
+            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+        return await hang(request)
+
+    async with answering(hang_then_tell) as pods:
+        link = follow(pods)
+        await eventually(lambda: link.view.state is LinkState.FOLLOWING)
+        assert (link.view.accepted, link.view.unanswered_since) == (True, None)
+        await link.close()
+
+
+async def test_thousands_of_links_are_opened_through_a_gate() -> None:
+    asked, most, gate = 0, 0, asyncio.Event()
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        nonlocal asked, most
+        asked += 1
+        most = max(most, asked)
+        await gate.wait()
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        asked -= 1
+        await stream.write(Accepted(at=clock.now()).model_dump_json(by_alias=True).encode() + b"\n")
+        return await hang(request)
+
+    async with answering(wait) as pods:
+        links = [follow(pods, f"pod-{number}") for number in range(3 * OPENED_AT_ONCE)]
+        await eventually(lambda: asked == OPENED_AT_ONCE)
+        gate.set()
+        await eventually(lambda: all(link.view.state is LinkState.FOLLOWING for link in links))
+        assert most <= OPENED_AT_ONCE
+        await asyncio.gather(*(link.close() for link in links))
+
+
+def test_a_silent_pod_is_asked_more_and_more_seldom_but_never_given_up() -> None:
+    delays = [retry_delay(failures) for failures in (2, 3, 4, 5, 6, 1000)]
+    for delay, meant in zip(delays, (0.5, 1, 2, 4, RECONNECT_SECONDS_MAX, RECONNECT_SECONDS_MAX), strict=True):
+        assert meant / 2 <= delay <= meant * 1.5
