@@ -14,6 +14,7 @@ from kube.client import Connection, KubernetesApi, Raw
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from voice_operator.cache import Cache
+from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
@@ -25,7 +26,7 @@ from voice_operator.calls.room import CallRooms
 from voice_operator.calls.session_writer import SessionWriter
 from voice_operator.calls.steps import Terms
 from voice_operator.events import EventRecorder
-from voice_operator.keys import Key, Kind
+from voice_operator.keys import LANES, Key, Kind
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
 from voice_operator.pods.client import PodClient
@@ -69,6 +70,8 @@ class Operator:
         self._resync = Resync(kubernetes, self.cache, settings.resync_seconds)
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile,
+            lanes=LANES,
+            lane_of=lambda key: key.kind,
             on_error=lambda key: RECONCILE_ERRORS.labels(key.kind.value).inc(),
             log_fields=self.cache.log_fields,
         )
@@ -168,23 +171,29 @@ class Operator:
     async def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
         calls, links = Calls(), Links(shared.pods, self._queue)
         self._stack.push_async_callback(links.close)
+        look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))
+        self._stack.push_async_callback(look.close)
         events = EventRecorder(self._kubernetes)
         events.start()
         self._stack.push_async_callback(events.stop)
         closing = Closing(await self._open_closer(), self._queue)
         terms = Terms(timedelta(seconds=self._settings.no_pod_timeout_seconds), self._settings.admission_limits)
         reconciler = Reconciler(
-            world=World(self.cache, calls, shared.ready_pods, pools.troubles, terms, self._keys.conversation),
+            world=World(
+                self.cache, calls, shared.ready_pods, pools.troubles, terms, look.absent, self._keys.conversation
+            ),
             claims=Claims(self.cache, calls, shared.ready_pods, shared.templates, shared.kubernetes),
             agents=Agents(
                 access=access,
                 calls=calls,
                 links=links,
+                look=look,
                 pods=shared.pods,
                 ready_pods=shared.ready_pods,
                 kubernetes=shared.kubernetes,
             ),
             rooms=CallRooms(rooms, self._keys.tickets, calls),
+            look=look,
             sessions=SessionWriter(shared.kubernetes, events),
             closing=closing,
             links=links,
@@ -192,6 +201,8 @@ class Operator:
             queue=self._queue,
         )
         self._handlers[Kind.CALL] = reconciler.reconcile_call
+        self._handlers[Kind.ROOM] = reconciler.reconcile_room
+        self._handlers[Kind.POD] = reconciler.reconcile_pod
         self._handlers[Kind.CLOSING] = closing.reconcile_closing
         return calls
 

@@ -46,7 +46,7 @@ class Cache:
     def log_fields(self, key: Key) -> dict[str, str | None]:
         """Returns by what log lines name the thing that is reconciled."""
         match key.kind:
-            case Kind.CALL | Kind.CLOSING:
+            case Kind.CALL | Kind.ROOM | Kind.POD | Kind.CLOSING:
                 session = self.find_session(key.name)
                 return session.log_fields if session else {"session": key.name}
             case Kind.POOL | Kind.PREPARATION:

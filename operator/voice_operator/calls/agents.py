@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from rooms.tokens import RoomTokens
+from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.assignment import build_assignment
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
@@ -39,6 +40,7 @@ class Agents:
         access: Access,
         calls: Calls,
         links: Links,
+        look: AgentLook,
         pods: PodClient,
         ready_pods: ReadyPods,
         kubernetes: WriteThrough,
@@ -46,6 +48,7 @@ class Agents:
         self._access = access
         self._calls = calls
         self._links = links
+        self._look = look
         self._pods = pods
         self._ready = ready_pods
         self._kubernetes = kubernetes
@@ -54,7 +57,8 @@ class Agents:
         """Follows the call in its pod, which is given it if it has it not yet."""
         resume = memory.claimed_here != step.pod.uid  # by another process, which may have handed it over
         self._links.open(memory.uid, step.pod, self._build_assignment(memory, step), resume=resume)
-        return replace(memory, agent_absent=False, asked_livekit_at=None, pods_read=False)
+        self._look.forget(memory.uid)
+        return replace(memory, asked_livekit_at=None, pods_read=False)
 
     def _build_assignment(self, memory: CallMemory, step: Connect) -> bytes | None:
         if step.serving is None:

@@ -35,6 +35,7 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TellRefusal,
     WriteStatus,
 )
 from voice_operator.pods.agent_pod import AgentPod, PodExit
@@ -243,7 +244,7 @@ def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: 
     So may one that another process claimed: what it told, nobody here has heard.
     """
     is_known_idle = view.memory.claimed_here == pod.uid and not _was_accepted(view, session)
-    if is_known_idle or view.memory.agent_absent:
+    if is_known_idle or view.agent_absent:
         return _dismiss_or_finish(view, session, pod)
     asked_at = view.memory.asked_livekit_at
     ask_at = asked_at + ASK_LIVEKIT_EVERY if asked_at else link.since
@@ -361,6 +362,8 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
     expires_at = (memory.finished_at or view.now) + _kept(view, session)
+    if memory.untold and not memory.room_closed and not view.rival:
+        return TellRefusal(memory.untold)
     # Not a room that another call has, nor for ever: a closed-down LiveKit must not keep VoiceSessions.
     if not memory.room_closed and not view.rival and view.now < expires_at:
         return CloseRoom()
@@ -375,7 +378,9 @@ def _decide_gone(view: CallView) -> Step:
         return ConfirmGone(live[0].owner_name or "")
     if live:
         return Dismiss(live, EndReason.ENDED_BY_REQUEST)
-    return Forget() if view.memory.room_closed or view.rival else CloseRoom()
+    # Nor for ever: rooms that nobody has are found by the room poll.
+    given_up = view.memory.gone_at is not None and view.now >= view.memory.gone_at + LIVEKIT_PATIENCE
+    return Forget() if view.memory.room_closed or view.rival or given_up else CloseRoom()
 
 
 # Small questions

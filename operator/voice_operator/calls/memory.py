@@ -10,6 +10,7 @@ from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import StartType, VoiceSession
+from voicesession.serving import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class CallMemory:
     profile: str = ""
     begun: bool = False  # it counts, and limits bind it no more
     finished_at: datetime | None = None
+    gone_at: datetime | None = None  # its VoiceSession is deleted
+    untold: Problem | None = None  # why it was refused, which its customer has not been told yet
     conversation_settled: bool = False  # its agent has closed it, or we have had it closed
 
     # Its way to a pod
@@ -49,7 +52,6 @@ class CallMemory:
     last_pod: AgentPod | None = None  # the one it had, even if it is gone
     accepted: bool = False  # one of them accepted the call
     pods_read: bool = False  # afresh, since its agent seemed to be gone
-    agent_absent: bool = False  # LiveKit sees no agent in the room
     asked_livekit_at: datetime | None = None
     end_asked_at: datetime | None = None
 

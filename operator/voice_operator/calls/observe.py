@@ -1,6 +1,6 @@
 """What is known of one call at this moment, put together for a decision. Pure: looks at everything, changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +30,7 @@ class World:
     ready_pods: ReadyPods
     troubles: Mapping[str, Trouble]
     terms: Terms
+    absent_agents: Container[str]  # uids of silent calls whose agent LiveKit does not see
     room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
 
 
@@ -49,6 +50,9 @@ def observe(
             memory = replace(memory, finished_at=clock.at_first_sight(session.status.ended_at, now, wall_ahead))
     if session and memory.finished_at is None and is_finished(session):
         memory = replace(memory, finished_at=now)
+    known_deleted = session is None and cache.sessions.is_gone(uid)
+    if known_deleted and memory.gone_at is None:
+        memory = replace(memory, gone_at=now)
     # How a pod ends that was given up, superseded for example, is not how the call ends.
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
     memory = learn(memory, choose_pod(pods, link), link)
@@ -60,10 +64,11 @@ def observe(
         memory=memory,
         terms=world.terms,
         session=session,
-        known_deleted=session is None and cache.sessions.is_gone(uid),
+        known_deleted=known_deleted,
         serving=serving,
         pods=pods,
         link=link,
+        agent_absent=uid in world.absent_agents,
         rival=_find_rival(world, memory, session),
         limit=_find_limit(world, session, serving) if session and not memory.begun else None,
         line=line,

@@ -1,9 +1,12 @@
 """Brings one call forward: observe, decide, act, until there is nothing left but to wait."""
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import assert_never
 
+from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
@@ -34,6 +37,8 @@ from voice_operator.calls.steps import (
     ReadBack,
     ReadPods,
     Rest,
+    Step,
+    TellRefusal,
     WriteStatus,
 )
 from voice_operator.keys import Key, Kind
@@ -53,6 +58,17 @@ class StuckError(Exception):
     """A call that takes step after step without coming to rest."""
 
 
+def kind_of(step: Act) -> Kind:
+    """Returns in which lane this step is taken: one that may wait for LiveKit, or for a pod, in that of its own."""
+    match step:
+        case MakeRoom() | TellRefusal() | CloseRoom():
+            return Kind.ROOM
+        case AskEnd() | Dismiss():
+            return Kind.POD
+        case _:
+            return Kind.CALL
+
+
 class Reconciler:
     """Reconciles calls. An act is given what is remembered of its call, and returns what is to be remembered of it."""
 
@@ -63,6 +79,7 @@ class Reconciler:
         claims: Claims,
         agents: Agents,
         rooms: CallRooms,
+        look: AgentLook,
         sessions: SessionWriter,
         closing: Closing,
         links: Links,
@@ -75,25 +92,60 @@ class Reconciler:
         self._claims = claims
         self._agents = agents
         self._rooms = rooms
+        self._look = look
         self._sessions = sessions
         self._closing = closing
         self._links = links
         self._kubernetes = kubernetes
         self._queue = queue
+        self._having_it: dict[str, set[Kind]] = {}  # by uid: who came while somebody was at the call
 
     async def reconcile_call(self, uid: str) -> None:
         """Brings the call of this VoiceSession as far as it can be brought now.
 
         Raises:
             StuckError: it does not come to rest.
-            KubernetesUnavailableError, LiveKitUnavailableError: an act had no answer; to be retried.
+            KubernetesUnavailableError: an act had no answer; to be retried.
         """
+        with self._having(uid, Kind.CALL) as has_it:
+            if has_it:
+                await self._step_until_at_rest(uid)
+
+    async def reconcile_room(self, uid: str) -> None:
+        """Takes the step of a call that needs LiveKit, if that is the next.
+
+        Raises:
+            LiveKitUnavailableError: it had no answer; to be retried.
+        """
+        await self._take_one_step(uid, Kind.ROOM)
+
+    async def reconcile_pod(self, uid: str) -> None:
+        """Takes the step of a call that speaks to a pod, if that is the next.
+
+        Raises:
+            KubernetesUnavailableError: it had no answer; to be retried.
+        """
+        await self._take_one_step(uid, Kind.POD)
+
+    @contextlib.contextmanager
+    def _having(self, uid: str, kind: Kind) -> Iterator[bool]:
+        """Tells whether nobody else is at this call; who is has it looked at again afterwards."""
+        missed = self._having_it.get(uid)
+        if missed is not None:
+            missed.add(kind)
+            yield False
+            return
+        missed = self._having_it[uid] = set()
+        try:
+            yield True
+        finally:
+            del self._having_it[uid]
+            for each in missed:
+                self._queue.add(Key(each, uid))
+
+    async def _step_until_at_rest(self, uid: str) -> None:
         for _ in range(_MAX_STEPS):
-            now = clock.steady()
-            memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
-            view = observe(self._world, memory, link, now, clock.wall_ahead())
-            memory = self._calls.keep(view.memory)
-            step = decide_call(view)
+            memory, step = self._decide(uid)
             match step:
                 case Rest(until):
                     if until:
@@ -101,11 +153,37 @@ class Reconciler:
                     return
                 case Forget():
                     self._links.forget(uid)
+                    self._look.forget(uid)
                     self._calls.forget(uid)
                     return
-            log.debug("a step is taken", extra={"step": type(step).__name__})
-            self._calls.keep(await self._act(memory, step))
+            kind = kind_of(step)
+            if kind is not Kind.CALL:
+                self._queue.add_unless_failed(Key(kind, uid))
+                return
+            await self._take(memory, step)
         raise StuckError(f"call {uid} does not come to rest after {_MAX_STEPS} steps; the last was {step}")
+
+    async def _take_one_step(self, uid: str, kind: Kind) -> None:
+        with self._having(uid, kind) as has_it:
+            if not has_it or self._calls.get(uid) is None:
+                return
+            memory, step = self._decide(uid)
+            if isinstance(step, Rest | Forget) or kind_of(step) is not kind:
+                return
+            try:
+                await self._take(memory, step)
+            finally:
+                self._queue.add(Key(Kind.CALL, uid))
+
+    def _decide(self, uid: str) -> tuple[CallMemory, Step]:
+        now = clock.steady()
+        memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
+        view = observe(self._world, memory, link, now, clock.wall_ahead())
+        return self._calls.keep(view.memory), decide_call(view)
+
+    async def _take(self, memory: CallMemory, step: Act) -> None:
+        log.debug("a step is taken", extra={"step": type(step).__name__})
+        self._calls.keep(await self._act(memory, step))
 
     async def _act(self, memory: CallMemory, step: Act) -> CallMemory:  # noqa: PLR0911, PLR0912 - one line for each step
         match step:
@@ -128,11 +206,14 @@ class Reconciler:
             case Connect():
                 return self._agents.connect(memory, step)
             case AskLiveKit():
-                return await self._rooms.ask(memory)
+                self._look.ask(memory.uid, memory.room)
+                return replace(memory, asked_livekit_at=clock.steady())
             case AskEnd():
                 return await self._agents.ask_end(memory, step)
             case Dismiss():
                 return await self._agents.dismiss(memory, step)
+            case TellRefusal(problem):
+                return await self._rooms.tell(memory, problem)
             case CloseRoom():
                 return await self._rooms.close(memory)
             case CloseConversation(reason):
@@ -172,9 +253,8 @@ class Reconciler:
         self._links.cancel(memory.uid)
         if step.died:
             self._closing.close(memory.uid, step.status.end_reason or EndReason.ERROR)
-        if step.refusal and step.session.spec.room and not memory.room_closed:
-            await self._rooms.tell(memory, step.refusal)
-        return replace(memory, conversation_settled=True)
+        untold = step.refusal if step.session.spec.room and not memory.room_closed else None
+        return replace(memory, conversation_settled=True, untold=untold)
 
     def _close_conversation(self, memory: CallMemory, reason: EndReason) -> CallMemory:
         self._closing.close(memory.uid, reason)

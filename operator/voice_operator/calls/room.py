@@ -44,23 +44,14 @@ class CallRooms:
             raise
         return replace(memory, room_sid=room.sid, room_made_at=clock.steady(), livekit_error=None)
 
-    async def ask(self, memory: CallMemory) -> CallMemory:
-        """Asks whether the agent is in the room; where LiveKit does not say, it is taken to be."""
-        asked_at = clock.steady()
-        absent = memory.agent_absent
-        try:
-            absent = not await self._rooms.has_agent(memory.room)
-        except LiveKitUnavailableError as error:
-            log.warning("LiveKit does not say whether the agent is still there", extra={"error": error})
-        return replace(memory, asked_livekit_at=asked_at, agent_absent=absent)
-
-    async def tell(self, memory: CallMemory, problem: Problem) -> None:
+    async def tell(self, memory: CallMemory, problem: Problem) -> CallMemory:
         """Tells the customer in the room why there will be no agent; that they cannot be told is logged."""
         notice = build_notice(problem.reason, words_for_customer(problem.reason, Phase.FAILED))
         try:
             await self._rooms.tell(memory.room, notice)
         except LiveKitUnavailableError as error:
             log.warning("the customer could not be told", extra={"error": error})
+        return replace(memory, untold=None)
 
     async def close(self, memory: CallMemory) -> CallMemory:
         """Deletes the room, but not a later start of its name.

@@ -38,6 +38,7 @@ class CallView:
     serving: Serving | Problem = NO_SESSION
     pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
     link: LinkView | None = None  # to the last pod that it was connected to
+    agent_absent: bool = False  # LiveKit sees no agent in the room, though its pod may be in a call
     rival: str | None = None  # the VoiceSession that has the right to the same room
     limit: Problem | None = None  # why it may not begin now
     line: str | None = None  # the pool in whose line it stands
@@ -171,7 +172,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class AskLiveKit:
-    """Ask whether the agent is still in the room."""
+    """Have LiveKit asked whether the agent is still in the room, with those of other calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,13 @@ class CloseConversation:
     """Have the conversation closed of a call that another process finished, and perhaps nothing more."""
 
     reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class TellRefusal:
+    """Tell the customer in the room why there will be no agent."""
+
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +246,7 @@ Act = (
     | AskEnd
     | Dismiss
     | CloseConversation
+    | TellRefusal
     | CloseRoom
     | ConfirmGone
     | Expire

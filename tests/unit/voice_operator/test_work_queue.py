@@ -12,14 +12,16 @@ import uvloop
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voice_operator.pods.client import PodRequestError
-from voice_operator.work_queue import WorkQueue
+from voice_operator.work_queue import Lane, WorkQueue
 
 
 @asynccontextmanager
 async def running(
     handle: Callable[[str], Awaitable[None]], backoff: float = 0.01, max_backoff: float = 0.05, **options: Any
 ) -> AsyncIterator[WorkQueue[str]]:
-    queue: WorkQueue[str] = WorkQueue(handle, workers=4, backoff=backoff, max_backoff=max_backoff, **options)
+    queue: WorkQueue[str] = WorkQueue(
+        handle, lanes={None: Lane(workers=4, backoff=backoff, max_backoff=max_backoff)}, **options
+    )
     queue.start()
     try:
         yield queue
@@ -228,3 +230,54 @@ async def test_it_tells_for_how_long_no_key_could_be_taken() -> None:
         queue.resume()
         gate.set()
         await eventually(lambda: queue.stuck_seconds == 0)
+
+
+async def test_a_lane_whose_workers_all_wait_holds_up_no_other() -> None:
+    handled: list[str] = []
+
+    async def handle(key: str) -> None:
+        if key.startswith("hangs"):
+            await asyncio.Event().wait()
+        handled.append(key)
+
+    lanes = {True: Lane(workers=2), False: Lane(workers=1)}
+    queue: WorkQueue[str] = WorkQueue(handle, lanes=lanes, lane_of=lambda key: key.startswith("hangs"))
+    queue.start()
+    for number in range(5):
+        queue.add(f"hangs {number}")
+    queue.add("quick")
+    await eventually(lambda: handled == ["quick"])
+    await queue.stop()
+
+
+async def test_what_takes_longer_than_its_lane_has_is_ended_and_tried_again() -> None:
+    tries = 0
+
+    async def handle(_key: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await asyncio.Event().wait()
+
+    queue: WorkQueue[str] = WorkQueue(handle, lanes={None: Lane(workers=1, seconds=0.05, backoff=0.01)})
+    queue.start()
+    queue.add("hangs")
+    queue.add("other")
+    await eventually(lambda: tries == 3)
+    await queue.stop()
+
+
+async def test_a_key_that_failed_can_be_left_to_its_back_off() -> None:
+    tries: list[str] = []
+
+    async def handle(key: str) -> None:
+        tries.append(key)
+        raise ValueError("always")
+
+    async with running(handle, backoff=60, max_backoff=60) as queue:
+        queue.add_unless_failed("a")
+        await eventually(lambda: tries == ["a"])
+        queue.add_unless_failed("a")
+        await stays(lambda: tries == ["a"], 0.05, "its back-off was cut short")
+        queue.add("a")
+        await eventually(lambda: tries == ["a", "a"])

@@ -8,10 +8,12 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kube.client import KubernetesApi, KubernetesUnavailableError
+from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.answering_api_server import Answer
 from testing.operator_objects import NOW, UID, make_claimed_pod
 from voice_operator.cache import Cache
+from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import Calls
@@ -48,6 +50,7 @@ def make_agents(kubernetes: KubernetesApi, pods: PodClient, calls: Calls) -> Age
         access=Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32),
         calls=calls,
         links=Links(pods, WorkQueue(do_nothing)),
+        look=AgentLook(RoomClient("http://127.0.0.1:1", "key", "s" * 32), lambda _uid: None),
         pods=pods,
         ready_pods=ReadyPods(cache),
         kubernetes=WriteThrough(kubernetes, cache),

@@ -44,6 +44,7 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TellRefusal,
     Terms,
     WriteStatus,
 )
@@ -449,6 +450,13 @@ def test_an_end_is_asked_for_once_and_awaited() -> None:
 # Afterwards
 
 
+def test_a_refused_customer_is_told_before_the_room_is_closed() -> None:
+    problem = Problem(Reason.NO_CAPACITY, "none")
+    assert decide_call(over(untold=problem)) == TellRefusal(problem)
+    assert decide_call(over(untold=problem, rival="older")) == Rest(NOW + timedelta(seconds=600))
+    assert decide_call(over()) == CloseRoom()
+
+
 def over(**known: Any) -> CallView:
     return view(**{"session": OVER, "finished_at": NOW, **known})
 
@@ -506,6 +514,12 @@ def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it(
     assert decide_call(view(**gone)) == CloseRoom()
     assert decide_call(view(**gone, room_closed=True)) == Forget()
     assert decide_call(view(**gone, rival="other")) == Forget()
+
+
+def test_a_livekit_that_is_away_for_good_does_not_keep_a_deleted_call_in_mind() -> None:
+    gone = {"session": None, "serving": NO_SESSION, "known_deleted": True}
+    assert decide_call(view(**gone, gone_at=ago(119))) == CloseRoom()
+    assert decide_call(view(**gone, gone_at=ago(120))) == Forget()
 
 
 # The whole

@@ -47,6 +47,7 @@ class Here:
         self.cache.pods.on_change = self.ready_pods.update
         self.troubles: dict[str, Trouble] = {}
         self.terms = terms or Terms()
+        self.absent: set[str] = set()
         self.profile()
         self._put("agentpools", make_pool().to_wire())
         for each in objects:
@@ -65,7 +66,7 @@ class Here:
 
     def look(self, uid: str = UID, link: LinkView | None = None, now: datetime = NOW) -> CallView:
         """Looks at a call as the reconciler does: what was learned by it is kept."""
-        world = World(self.cache, self.calls, self.ready_pods, self.troubles, self.terms, b"k" * 32)
+        world = World(self.cache, self.calls, self.ready_pods, self.troubles, self.terms, self.absent, b"k" * 32)
         view = observe(world, self.calls.meet(uid, now), link, now)
         self.calls.keep(view.memory)
         return view

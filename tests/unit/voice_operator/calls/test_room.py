@@ -11,7 +11,9 @@ from testing.tickets import TICKETS
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.room import CallRooms
 from voice_operator.calls.steps import MakeRoom
+from voicesession.conditions import Reason
 from voicesession.models import EffectiveLimits
+from voicesession.serving import Problem
 
 
 @pytest.fixture
@@ -31,10 +33,7 @@ async def test_why_there_is_no_room_is_known_to_the_next_decision(nowhere: RoomC
     assert calls.get(UID) == replace(memory, livekit_error=str(refused.value))
 
 
-@pytest.mark.parametrize("absent", [False, True])
-async def test_a_livekit_that_does_not_answer_says_nothing_of_the_agent(nowhere: RoomClient, *, absent: bool) -> None:
-    calls = Calls()
-    memory = replace(calls.meet(UID, NOW), room="room", agent_absent=absent)
-    after = await CallRooms(nowhere, TICKETS, calls).ask(memory)
-    assert after.agent_absent == absent
-    assert after.asked_livekit_at is not None
+async def test_a_customer_who_cannot_be_told_of_a_refusal_is_told_no_more(nowhere: RoomClient) -> None:
+    calls, problem = Calls(), Problem(Reason.NO_CAPACITY, "none")
+    memory = replace(calls.meet(UID, NOW), room="room", untold=problem)
+    assert (await CallRooms(nowhere, TICKETS, calls).tell(memory, problem)).untold is None
