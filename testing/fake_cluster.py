@@ -29,13 +29,15 @@ LOCAL_POOL = {"image": "agent", "providers": [_LOCAL_PROVIDER]}
 class FakeCluster:
     """Objects by kind and name. `requests`: how many came, by verb.
 
-    `away`: no request is answered. `quota_is_used_up`: no VoiceSession is taken.
+    `away`: no request is answered. `refuses`: what every VoiceSession is answered with. `loses_answers`: VoiceSessions
+    are made, and nobody is told.
     """
 
     def __init__(self) -> None:
         """Begins with profile and pool `default`, and the pool `local` for its local mode."""
         self.away = False
-        self.quota_is_used_up = False
+        self.refuses: KubernetesError | None = None
+        self.loses_answers = False
         self.requests: Counter[str] = Counter()
         self._version = 0
         self._objects: dict[str, dict[str, Raw]] = {VOICE_SESSIONS: {}, AGENT_POOLS: {}, AGENT_PROFILES: {}}
@@ -135,12 +137,15 @@ class FakeCluster:
     async def create_session(self, session: Raw) -> Raw:
         """As `Cluster`."""
         self._answer("create")
-        if self.quota_is_used_up:
-            raise KubernetesError(403, "exceeded quota")
+        if self.refuses:
+            raise self.refuses
         name = session["metadata"]["name"]
         if name in self.sessions:
             raise ConflictError(409, f"{name} already exists")
-        return self.put(VOICE_SESSIONS, name, session["spec"], labels=session["metadata"].get("labels"))
+        made = self.put(VOICE_SESSIONS, name, session["spec"], labels=session["metadata"].get("labels"))
+        if self.loses_answers:
+            raise KubernetesUnavailableError("timed out")
+        return made
 
     async def end_session(self, name: str) -> Raw:
         """As `Cluster`."""

@@ -184,12 +184,19 @@ async def _open(service: Service, wanted: WantedCall, ticket: CallTicket) -> Non
     except ConflictError:
         await _check_same_call(service, body["metadata"]["name"], room)
     except (KubernetesError, KubernetesUnavailableError) as error:
-        await _delete_room(service, room.name)
-        raise _kubernetes_away(error) from error
+        log.warning("VoiceSession looked for: its creation had no good answer", extra={"error": error})
+        await _check_same_call(service, body["metadata"]["name"], room)
 
 
 async def _check_same_call(service: Service, name: str, room: RoomStart) -> None:
-    # The same key at the same time is the same room. Another start of the room: its first call is over.
+    """Makes sure that the room has its VoiceSession, whichever request made it, and whatever became of its answer.
+
+    Where that cannot be told the room is left alone: it may be another request's with the same key, or a call's whose
+    creation took effect. Without a VoiceSession it is empty, and the operator's poll closes it.
+
+    Raises:
+        HttpProblem: 503, there is none, or nobody knows; 409, it was for another start of the room.
+    """
     try:
         raw = await service.cluster.get_session(name)
     except (KubernetesError, KubernetesUnavailableError) as error:

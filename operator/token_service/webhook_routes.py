@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError
+from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
 from token_service.problems import HttpProblem, refusals, unavailable
@@ -66,7 +67,7 @@ def build_webhook_router(service: Service) -> APIRouter:
             await _handle(service, event)
         except LiveKitUnavailableError as error:
             raise _try_again("LiveKit", error) from error
-        except KubernetesUnavailableError as error:
+        except (KubernetesError, KubernetesUnavailableError) as error:
             raise _try_again("Kubernetes", error) from error
         return Response()
 
@@ -121,8 +122,9 @@ async def _create(service: Service, body: dict[str, Any]) -> Refuse | AlreadySer
     except ConflictError:
         # Named by the room's sid: another replica, an earlier webhook or the poll made the same one.
         return AlreadyServed(body["metadata"]["name"], finished=False)
-    except KubernetesError:
-        # Repeating it would not help: the API server has understood and refused.
+    except KubernetesError as error:
+        if not is_about_the_object(error):
+            raise
         log.exception("VoiceSession rejected")
         return REJECTED
     ADMISSIONS.labels("admitted").inc()

@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 
 from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
+from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
 from voice_operator.metrics import ROOMS_POLLED
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # The webhook is faster when it comes at all; and an older LiveKit tells the start of a room in whole seconds.
 _WEBHOOK_GRACE = timedelta(seconds=3)
-# So many rooms in one poll that cannot be settled are no trouble of theirs but LiveKit's.
+# So many rooms in one poll that cannot be settled are no trouble of theirs but LiveKit's, or the API server's.
 _FAILURES_TO_GIVE_UP = 3
 
 
@@ -57,7 +58,7 @@ class RoomPoll:
             await asyncio.sleep(self._settings.room_poll_seconds)
             try:
                 await self.poll_once()
-            except (LiveKitUnavailableError, KubernetesUnavailableError) as error:
+            except (LiveKitUnavailableError, KubernetesError, KubernetesUnavailableError) as error:
                 log.warning("the rooms could not be compared", extra={"error": error})
             except Exception:
                 log.exception("the rooms could not be compared")
@@ -67,7 +68,7 @@ class RoomPoll:
 
         Raises:
             LiveKitUnavailableError: LiveKit does not answer.
-            KubernetesUnavailableError: the API server does not answer.
+            KubernetesError, KubernetesUnavailableError: the API server does not answer, or takes no VoiceSession.
         """
         rooms = await self._rooms.list()
         served = self._served_sids()
@@ -78,7 +79,7 @@ class RoomPoll:
             with log_context(room=room.name, roomSid=room.sid):
                 try:
                     await self._settle(room)
-                except LiveKitUnavailableError as error:
+                except (LiveKitUnavailableError, KubernetesError) as error:
                     failures += 1
                     if failures >= _FAILURES_TO_GIVE_UP:
                         raise
@@ -107,7 +108,9 @@ class RoomPoll:
             raw = await self._kubernetes.create_session(body)
         except ConflictError:
             return  # its webhook came after all
-        except KubernetesError:
+        except KubernetesError as error:
+            if not is_about_the_object(error):
+                raise
             log.exception("the room gets no VoiceSession")
             await self._turn_away(room, REJECTED)
             return

@@ -10,6 +10,8 @@ import pytest
 from livekit import api
 from prometheus_client import REGISTRY
 
+from kube.client import ForbiddenError, KubernetesError, NotFoundError
+from rooms.client import read_room
 from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
 from testing.guest import Guest
@@ -20,6 +22,7 @@ from testing.token_service_app import FrontDoor, read_token, room_event, room_of
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voicesession import clock
+from voicesession.admission import Refuse, decide_admission
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
 from voicesession.tickets import new_ticket
@@ -277,7 +280,7 @@ async def test_a_customer_whose_voice_session_the_api_server_rejects_is_told_and
     called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
     token = await get_token(called_door)
-    cluster.quota_is_used_up = True
+    cluster.refuses = ForbiddenError(403, "exceeded quota: calls, requested: 1, used: 5, limited: 5")
     guest = Guest()
     await guest.room.connect(calling_livekit.url, token)
     await guest.until_gone()
@@ -316,6 +319,29 @@ async def test_livekit_is_asked_to_repeat_what_could_not_be_handled(
     cluster.away = False
     assert (await quiet_door.webhook(event)).status == 200
     assert len(cluster.sessions) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        KubernetesError(401, "Unauthorized"),
+        ForbiddenError(403, 'User "system:serviceaccount:voice:door" cannot create resource "voicesessions"'),
+        NotFoundError(404, "the server could not find the requested resource"),
+    ],
+    ids=lambda refusal: str(refusal.status),
+)
+async def test_a_refusal_that_is_not_about_the_call_turns_nobody_away(
+    called_door: FrontDoor, cluster: FakeCluster, refusal: KubernetesError
+) -> None:
+    token = await get_token(called_door)
+    cluster.refuses = refusal
+    guest = Guest()
+    await guest.room.connect(called_door.service.settings.livekit_public_url, token)
+    await eventually(lambda: cluster.requests["create"] >= 2)
+    cluster.refuses = None
+    await eventually(lambda: cluster.sessions, 40)
+    assert guest.heard == []
+    await guest.room.disconnect()
 
 
 async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluster: FakeCluster) -> None:
@@ -398,16 +424,32 @@ async def test_at_the_same_time_the_same_key_opens_one_room(
     assert session["spec"]["room"] in await rooms_now(calling_livekit)
 
 
-async def test_nothing_is_left_half_created_when_the_api_server_is_away(
+async def test_a_call_whose_creation_took_effect_without_an_answer_is_given_to_its_caller(
     called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
-    before = await rooms_now(calling_livekit)
-    cluster.away = True
+    cluster.loses_answers = True
+    answer = await called_door.call("POST", "/api/connection-details")
+    assert answer.status == 201
+    ((_, session),) = cluster.sessions.items()
+    assert session["spec"]["room"] == answer.body["roomName"]
+    assert answer.body["roomName"] in await rooms_now(calling_livekit)
+
+
+@pytest.mark.parametrize("refusal", [None, ForbiddenError(403, "exceeded quota")])
+async def test_a_room_whose_voice_session_is_not_known_is_left_to_the_poll(
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer, refusal: KubernetesError | None
+) -> None:
+    """It may be a call's whose creation takes effect later, or another request's with the same key."""
+    cluster.away, cluster.refuses = refusal is None, refusal
     answer = await called_door.call("POST", "/api/connection-details")
     assert (answer.status, answer.body["retryAfterSeconds"] > 0) == (503, True)
-    cluster.away = False
     assert not cluster.sessions
-    assert await rooms_now(calling_livekit) <= before
+    async with calling_livekit.client() as client:
+        (room,) = (await client.room.list_rooms(api.ListRoomsRequest())).rooms
+    start, later = read_room(room), clock.now() + timedelta(seconds=31)
+    decision = decide_admission(start, later, called_door.service.grounds)
+    assert isinstance(decision, Refuse)
+    assert decision.reason == "call-gone"
 
 
 async def test_nothing_is_created_when_livekit_is_away(cluster: FakeCluster) -> None:

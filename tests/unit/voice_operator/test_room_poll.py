@@ -83,9 +83,11 @@ async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> N
 @pytest.mark.parametrize(
     ("error", "told", "deleted"),
     [
-        (ForbiddenError(403, "exceeded quota"), ["rejected"], ["one"]),
+        (ForbiddenError(403, "forbidden: exceeded quota: calls"), ["rejected"], ["one"]),
         (InvalidError(422, "an admission policy denied it"), ["rejected"], ["one"]),
         (ConflictError(409, "already exists"), [], []),  # its webhook came after all
+        (KubernetesError(401, "Unauthorized"), [], []),  # not about this room: it is looked at again
+        (ForbiddenError(403, "cannot create resource"), [], []),
     ],
 )
 async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away(
