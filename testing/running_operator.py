@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,7 +20,7 @@ from voice_operator.settings import Keys, OperatorSettings
 
 
 class RunningOperator:
-    """An operator in a thread with an event loop of its own: kopf ends every task of its loop when it stops."""
+    """An operator in a thread with an event loop of its own, as it has in its process."""
 
     def __init__(
         self,
@@ -31,25 +32,37 @@ class RunningOperator:
         self._settings = settings
         self._kubeconfig = kubeconfig
         self._make_api = make_api
-        self._stop = threading.Event()
+        self._stop: Callable[[], object] = lambda: None
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
 
     def start(self) -> None:
         """Starts it."""
         self._thread.start()
+        assert self._ready.wait(20), "the operator does not start"
 
     async def stop(self) -> None:
-        """Stops it in good order."""
-        self._stop.set()
+        """Stops it in good order; once more does no harm."""
+        if self._thread.is_alive():
+            self._stop()
         await asyncio.to_thread(self._thread.join, 20)
         assert not self._thread.is_alive(), "the operator does not stop"
 
     async def _run(self) -> None:
-        api = await KubernetesApi.connect(self._settings.namespace, self._kubeconfig)
-        if self._make_api:
-            api = self._make_api(api)
-        self.operator = Operator(self._settings, api, Keys(self._settings))
-        await run_operator(self.operator, self._settings, self._stop)
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+        settings, wrap = self._settings, self._make_api or (lambda api: api)
+        self.operator = await Operator.open(settings, Keys(settings), self._kubeconfig, wrap)
+        self._ready.set()
+        await run_operator(self.operator, settings, stop, _raise)
+
+
+class OperatorEndedError(Exception):
+    """The operator cannot go on; the message says why."""
+
+
+def _raise(why: str) -> NoReturn:
+    raise OperatorEndedError(why)
 
 
 def start_operator_process(settings: OperatorSettings, kubeconfig: Path) -> subprocess.Popen[bytes]:

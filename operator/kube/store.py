@@ -24,6 +24,15 @@ _ERROR_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An object that cannot be read, and what is wrong with it, without a customer's words."""
+
+    name: str
+    uid: str
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
     uid: str
     version: int
@@ -40,11 +49,11 @@ class Store(Generic[T]):
         parse: Callable[[Mapping[str, Any]], T],
         indexes: Mapping[str, Callable[[T], str | None]] | None = None,
         on_change: Callable[[T | None, T | None], object] = lambda _before, _after: None,
-        on_unreadable: Callable[[Mapping[str, Any], str], object] = lambda _raw, _wrong: None,
+        on_unreadable: Callable[[Unreadable], object] = lambda _object: None,
     ) -> None:
         """`on_change` is told the value before and after; None where there is none.
 
-        `on_unreadable` is told of each object that cannot be read once, and what is wrong, without a customer's words.
+        `on_unreadable` is told once of each object that cannot be read.
         """
         self.synced = False
         self.listed_at = 0
@@ -54,7 +63,7 @@ class Store(Generic[T]):
         self._values: dict[str, T] = {}
         self._seen: dict[str, _Seen] = {}  # of each value
         self._gone: dict[str, None] = {}  # uids, oldest first
-        self._unreadable: dict[str, str] = {}  # names, by uid
+        self._unreadable: dict[str, Unreadable] = {}  # by uid
         self._newest = 0  # of all resource versions seen
         self._keys = dict(indexes or {})
         self._indexes: dict[str, dict[str, dict[str, T]]] = {name: defaultdict(dict) for name in self._keys}
@@ -86,9 +95,9 @@ class Store(Generic[T]):
         return uid in self._gone
 
     @property
-    def unreadable(self) -> int:
-        """Returns how many objects there are that cannot be read."""
-        return len(self._unreadable)
+    def unreadable(self) -> list[Unreadable]:
+        """Returns the objects that cannot be read."""
+        return list(self._unreadable.values())
 
     def is_unreadable(self, uid: str) -> bool:
         """Tells whether this object, as it was seen last, cannot be read."""
@@ -164,10 +173,9 @@ class Store(Generic[T]):
     def _pass_over(self, raw: Mapping[str, Any], name: str, uid: str, error: Exception) -> None:
         if uid in self._unreadable:
             return
-        self._unreadable[uid] = name
-        wrong = _describe(error)
-        log.error("an object is passed over", extra={"kind": raw.get("kind"), "object": name, "wrong": wrong})
-        self.on_unreadable(raw, wrong)
+        found = self._unreadable[uid] = Unreadable(name, uid, _describe(error))
+        log.error("an object is passed over", extra={"kind": raw.get("kind"), "object": name, "wrong": found.wrong})
+        self.on_unreadable(found)
 
     def _drop(self, name: str, uid: str) -> None:
         self._bury(uid)

@@ -3,40 +3,74 @@
 import asyncio
 import gc
 import os
-import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
-import kopf
 import uvloop
 
-import voice_operator.handlers  # noqa: F401 - registers with kopf
 from voice_operator.app import Operator
-from voice_operator.metrics import show_phases
+from voice_operator.ending import block_signals, exit_now, stop_on_signal
+from voice_operator.handlers import start_watches
+from voice_operator.health import Health
+from voice_operator.metrics import LEADING, UNREADABLE, show_phases
 from voice_operator.settings import Keys, OperatorSettings
+from voice_operator.watches import Watches
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
 from voicesession.key_files import KeyFileError
 
 # Objects that are made before the youngest of them are looked through for garbage; Python's default is 700.
 _GARBAGE_THRESHOLDS = (50_000, 50, 100)
+# A quiet watch is asked for anew so often that it is never taken for a dead one.
+_QUIET_SHARE = 0.25
 
 
 async def run_operator(
-    operator: Operator, settings: OperatorSettings, stop_flag: threading.Event | None = None
+    operator: Operator,
+    settings: OperatorSettings,
+    stop: asyncio.Event,
+    give_up: Callable[[str], NoReturn] = exit_now,
 ) -> None:
-    """Runs until a signal comes or `stop_flag` is set. Whoever elects a leader calls this as the leader."""
-    app = build_health_app(
-        is_live=lambda: None,
-        is_ready=lambda: None if operator.synced else "the first lists are not complete",
-        before_scrape=lambda: show_phases(session.status.phase for session in operator.cache.sessions.all()),
+    """Watches, and leads when it is this operator's turn, until `stop` is set.
+
+    `give_up` is told why the process cannot go on: the watches do not end, or another operator leads.
+    """
+    silence = settings.watch_silence_seconds
+    watches = Watches(
+        operator.cache.stores,
+        silence,
+        lambda: start_watches(operator, watches, settings.namespace, silence * _QUIET_SHARE),
+        operator.list_all,
     )
+    health = Health(operator, watches, silence)
+    app = build_health_app(is_live=health.is_live, is_ready=health.is_ready, before_scrape=lambda: show_state(operator))
     async with serving(app, settings.http_port):
-        await kopf.operator(
-            namespaces=[settings.namespace],
-            standalone=True,
-            memo=kopf.Memo(operator=operator),
-            stop_flag=stop_flag,
-        )
+        await operator.start()
+        parts = [
+            asyncio.create_task(each, name=name) for name, each in (("watch", watches.run()), ("lead", operator.lead()))
+        ]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([*parts, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            give_up(_describe_end(parts))
+        await operator.stop()
+        for task in parts:
+            task.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+
+
+def show_state(operator: Operator) -> None:
+    """Brings the gauges up to date."""
+    show_phases(session.status.phase for session in operator.cache.sessions.all())
+    LEADING.set(operator.lease.leading)
+    for plural, store in operator.cache.stores.items():
+        UNREADABLE.labels(plural).set(len(store.unreadable))
+
+
+def _describe_end(parts: list[asyncio.Task[NoReturn]]) -> str:
+    error = next(error for error in (task.exception() for task in parts if task.done()) if error)
+    return f"{type(error).__name__}: {error}"
 
 
 def collect_garbage_less_often() -> None:
@@ -50,6 +84,7 @@ def main() -> None:
     settings = start("voice_operator", OperatorSettings, packages=("conversations", "kube", "rooms"))
     keys = read_keys(settings)
     collect_garbage_less_often()
+    block_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_open_and_run(settings, keys))
 
@@ -66,8 +101,10 @@ def read_keys(settings: OperatorSettings) -> Keys:
 
 async def _open_and_run(settings: OperatorSettings, keys: Keys) -> None:
     kubeconfig = os.environ.get("KUBECONFIG")
+    stop = asyncio.Event()
+    stop_on_signal(stop)
     operator = await Operator.open(settings, keys, Path(kubeconfig) if kubeconfig else None)
-    await run_operator(operator, settings)
+    await run_operator(operator, settings, stop)
 
 
 if __name__ == "__main__":

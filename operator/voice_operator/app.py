@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from conversations.closer import ConversationCloser
-from kube.client import Connection, KubernetesApi, Raw
+from kube.client import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
+from kube.store import Unreadable
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
-from voice_operator.cache import Cache
+from voice_operator.backoff import Backoff
+from voice_operator.cache import KINDS, Cache
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
@@ -25,8 +29,10 @@ from voice_operator.calls.reconciler import Reconciler
 from voice_operator.calls.room import CallRooms
 from voice_operator.calls.session_writer import SessionWriter
 from voice_operator.calls.steps import Terms
-from voice_operator.events import EventRecorder
+from voice_operator.events import EventRecorder, Subject
+from voice_operator.gate import build_request_class
 from voice_operator.keys import LANES, Key, Kind
+from voice_operator.lease import Identity, Lease
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
 from voice_operator.pods.client import PodClient
@@ -43,9 +49,15 @@ from voice_operator.routing import Routing
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
+from voicesession.admission import is_finished
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 
 log = logging.getLogger(__name__)
+
+# What is being written when it ends may be answered still.
+_DRAIN_SECONDS = 0.5
+# How many uids fit into a label selector, with room to spare.
+_UIDS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +70,35 @@ class _Shared:
     templates: Templates
 
 
-class Operator:
-    """One operator. `start` returns when it has seen everything there is and has begun to decide."""
+class Answers:
+    """What the API server answers: counted, and when it last did what it was asked."""
 
-    def __init__(self, settings: OperatorSettings, kubernetes: KubernetesApi, keys: Keys) -> None:
-        self.synced = False
+    def __init__(self) -> None:
+        self.last_at = time.monotonic()
+
+    def count(self, method: str, status: int) -> None:
+        """Takes in an answer."""
+        count_api_request(method, status)
+        if status < 400:
+            self.last_at = time.monotonic()
+
+
+class Operator:
+    """One operator of a namespace. It knows what its watches tell, and decides while it leads."""
+
+    def __init__(
+        self, settings: OperatorSettings, keys: Keys, kubernetes: KubernetesApi, lease: Lease, answers: Answers
+    ) -> None:
         self.cache = Cache()
+        self._answers = answers
+        self.lease = lease
         self._settings = settings
         self._kubernetes = kubernetes
         self._keys = keys
+        self._request_class = build_request_class(lambda: lease.leading)
         self._resync = Resync(kubernetes, self.cache, settings.resync_seconds)
+        self._all_listed = asyncio.Event()
+        self._events = EventRecorder(kubernetes)
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile,
             lanes=LANES,
@@ -80,29 +111,89 @@ class Operator:
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
-    async def open(cls, settings: OperatorSettings, keys: Keys, kubeconfig: Path | None = None) -> "Operator":
-        """Returns an operator that can reach the API server when that is up."""
-        kubernetes = await KubernetesApi.connect(settings.namespace, kubeconfig, on_response=count_api_request)
-        return cls(settings, kubernetes, keys)
+    async def open(
+        cls,
+        settings: OperatorSettings,
+        keys: Keys,
+        kubeconfig: Path | None = None,
+        wrap: Callable[[KubernetesApi], KubernetesApi] = lambda kubernetes: kubernetes,
+    ) -> "Operator":
+        """Returns an operator that can reach the API server when that is up. `wrap`: puts something around its client.
+
+        The Lease has a client of its own, which may write before the operator leads.
+        """
+        namespace = settings.namespace
+        answers = Answers()
+        leases = await KubernetesApi.connect(namespace, kubeconfig, on_response=answers.count)
+        lease = Lease(leases, Identity.of_this_process(settings.release_name, settings.pod_name))
+        kubernetes = await KubernetesApi.connect(
+            namespace,
+            kubeconfig,
+            on_response=answers.count,
+            request_class=build_request_class(lambda: lease.leading),
+        )
+        operator = cls(settings, keys, wrap(kubernetes), lease, answers)
+        operator._stack.push_async_callback(leases.close)
+        operator._stack.push_async_callback(kubernetes.close)
+        return operator
+
+    @property
+    def synced(self) -> bool:
+        """Tells whether everything there is was seen."""
+        return self._all_listed.is_set()
+
+    @property
+    def answered_at(self) -> float:
+        """Returns when the API server last did what it was asked, by the monotonic clock."""
+        return self._answers.last_at
+
+    @property
+    def obstacle(self) -> str | None:
+        """Returns why this operator will not lead, for people."""
+        return self.lease.obstacle
+
+    @property
+    def stuck_seconds(self) -> float:
+        """Returns for how long nothing has been looked at though something is to be."""
+        return self._queue.stuck_seconds
 
     async def start(self) -> None:
-        """Reads everything, waiting for the API server as long as it takes; then begins to decide."""
-        self._stack.push_async_callback(self._kubernetes.close)
-        await self._resync.list_until_complete()
-        routing = await self._assemble()
-        self._queue.start()
-        self._stack.push_async_callback(self._queue.stop)
-        routing.connect()
-        self.synced = True
-        log.info("started", extra={plural: len(store.by_name) for plural, store in self.cache.stores.items()})
+        """Puts everything together. Nothing is decided yet."""
+        log.info("starts", extra={"namespace": self._settings.namespace, "release": self._settings.release_name})
+        self._routing = await self._assemble()
+
+    async def lead(self) -> NoReturn:
+        """Leads from when everything was seen and it is this operator's turn, until cancelled.
+
+        Raises:
+            LeaseLostError: another operator leads.
+        """
+        await self._all_listed.wait()
+        await self.lease.acquire()
+        await asyncio.gather(self.lease.keep(self._queue.pause, self._queue.resume), self._begin())
+        raise AssertionError("it is kept until it is lost")
 
     async def stop(self) -> None:
-        """Ends everything that was started, the last first. Calls in progress go on."""
-        self.synced = False
+        """Ends what it is at, lets the next one lead, then ends everything else. Calls in progress go on."""
         for task in self._tasks:
             task.cancel()
+        await self._queue.drain(_DRAIN_SECONDS)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._queue.stop()
+        await self.lease.give_back()
         await self._stack.aclose()
+
+    async def list_all(self, plural: str) -> int:
+        """Takes in a full list of a kind; returns a resource version up to which the cache has everything.
+
+        Raises:
+            KubernetesError: it was refused.
+            KubernetesUnavailableError: there was no answer.
+        """
+        version = await self._resync.list_all(plural)
+        if all(store.synced for store in self.cache.stores.values()):
+            self._all_listed.set()
+        return version
 
     async def connection(self) -> Connection:
         """Returns by what credentials to watch: the same as for everything else."""
@@ -115,6 +206,44 @@ class Operator:
         else:
             self.cache.stores[plural].put(raw)
 
+    async def _begin(self) -> None:
+        """Begins to decide."""
+        await self._see_last_claims()
+        self._queue.start()
+        self._routing.connect()
+        self._tasks.append(asyncio.create_task(self._poll.run(), name="room-poll"))
+        for plural, store in self.cache.stores.items():
+            store.on_unreadable = functools.partial(self._tell_unreadable, plural)
+            for found in store.unreadable:
+                self._tell_unreadable(plural, found)
+        counts = {plural: len(store.by_name) for plural, store in self.cache.stores.items()}
+        log.info("decides", extra=counts)
+
+    async def _see_last_claims(self) -> None:
+        """Looks for pods that the leader before has just claimed, whose claims no watch has told yet."""
+        waiting = [
+            session.metadata.uid
+            for session in self.cache.sessions.all()
+            if not is_finished(session) and not self.cache.pods.count("session", session.metadata.uid)
+        ]
+        pauses = Backoff(0.1, 2.0)
+        while waiting:
+            some = waiting[:_UIDS_AT_ONCE]
+            try:
+                for raw in await self._kubernetes.list_pods_of(*some):
+                    self.cache.pods.put(raw)
+            except (KubernetesError, KubernetesUnavailableError) as error:
+                log.warning("cannot read the last claims", extra={"error": error})
+                await asyncio.sleep(pauses.next())
+            else:
+                del waiting[:_UIDS_AT_ONCE]
+
+    def _tell_unreadable(self, plural: str, found: Unreadable) -> None:
+        api_version, kind = KINDS[plural]
+        subject = Subject(api_version, kind, self._settings.namespace, found.name, found.uid)
+        words = f"This release cannot read it and passes it over; it may be of a newer one. {found.wrong}"
+        self._events.record_once(subject, "Unreadable", words)
+
     async def _reconcile(self, key: Key) -> None:
         begun = time.perf_counter()
         await self._handlers[key.kind](key.name)
@@ -124,10 +253,10 @@ class Operator:
 
     async def _assemble(self) -> Routing:
         settings = self._settings
-        pods = PodClient(self._keys.signing)
+        pods = PodClient(self._keys.signing, request_class=self._request_class)
         self._stack.push_async_callback(pods.close)
         secret = settings.livekit_api_secret.get_secret_value()
-        rooms = RoomClient(settings.livekit_url, settings.livekit_api_key, secret)
+        rooms = RoomClient(settings.livekit_url, settings.livekit_api_key, secret, self._request_class)
         self._stack.push_async_callback(rooms.close)
         livekit = LiveKitAddress(settings.pod_livekit_url)
         shared = _Shared(
@@ -139,10 +268,9 @@ class Operator:
         pools = self._assemble_pools(shared)
         access = Access(livekit, RoomTokens(settings.livekit_api_key, secret), self._keys.conversation)
         calls = await self._assemble_calls(shared, pools, rooms, access)
-        poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
+        self._poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
         self._tasks = [
             asyncio.create_task(self._resync.run(), name="resync"),
-            asyncio.create_task(poll.run(), name="room-poll"),
             asyncio.create_task(livekit.keep_fresh(), name="livekit-address"),
         ]
         return Routing(self.cache, calls, shared.ready_pods, self._queue)
@@ -173,9 +301,8 @@ class Operator:
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))
         self._stack.push_async_callback(look.close)
-        events = EventRecorder(self._kubernetes)
-        events.start()
-        self._stack.push_async_callback(events.stop)
+        self._events.start()
+        self._stack.push_async_callback(self._events.stop)
         closing = Closing(await self._open_closer(), self._queue)
         terms = Terms(timedelta(seconds=self._settings.no_pod_timeout_seconds), self._settings.admission_limits)
         reconciler = Reconciler(
@@ -194,7 +321,7 @@ class Operator:
             ),
             rooms=CallRooms(rooms, self._keys.tickets, calls),
             look=look,
-            sessions=SessionWriter(shared.kubernetes, events),
+            sessions=SessionWriter(shared.kubernetes, self._events),
             closing=closing,
             links=links,
             kubernetes=shared.kubernetes,

@@ -9,9 +9,16 @@ from voice_operator.pods.agent_pod import AgentPod, read_pod, with_sight
 from voicesession import clock
 from voicesession.admission import SESSION_INDEXES
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
-from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 
 PODS = "pods"
+# What objects of a kind call themselves.
+KINDS = {
+    VOICE_SESSIONS: (API_VERSION, "VoiceSession"),
+    AGENT_POOLS: (API_VERSION, "AgentPool"),
+    AGENT_PROFILES: (API_VERSION, "AgentProfile"),
+    PODS: ("v1", "Pod"),
+}
 
 
 class Cache:

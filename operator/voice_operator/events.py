@@ -4,20 +4,38 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError
+from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from voice_operator.metrics import EVENTS_DROPPED
 from voicesession import clock
 from voicesession.models import VoiceSession
-from voicesession.names import API_VERSION
+from voicesession.names import API_VERSION, short_hash
 
 log = logging.getLogger(__name__)
 
 _COMPONENT = "voice-operator"
 _BACKLOG = 1000
 _TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an Event is about."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    @classmethod
+    def of(cls, session: VoiceSession) -> "Subject":
+        """Returns a VoiceSession as a subject."""
+        metadata = session.metadata
+        return cls(API_VERSION, "VoiceSession", metadata.namespace, metadata.name, metadata.uid)
 
 
 class EventRecorder:
@@ -40,9 +58,18 @@ class EventRecorder:
                 await self._task
 
     def record(self, session: VoiceSession, kind: str, reason: str, message: str) -> None:
-        """Has an Event written. `kind` is Normal or Warning."""
+        """Has an Event written about a VoiceSession. `kind` is Normal or Warning."""
+        self._put(build_event(Subject.of(session), kind, reason, message, clock.now()))
+
+    def record_once(self, subject: Subject, reason: str, message: str) -> None:
+        """Has a Warning written, unless one of this reason was written about it before, by whichever operator."""
+        self._put(
+            build_event(subject, "Warning", reason, message, clock.now(), suffix=short_hash(reason + subject.uid))
+        )
+
+    def _put(self, event: dict[str, Any]) -> None:
         try:
-            self._backlog.put_nowait(build_event(session, kind, reason, message, clock.now()))
+            self._backlog.put_nowait(event)
         except asyncio.QueueFull:
             EVENTS_DROPPED.inc()
 
@@ -57,6 +84,8 @@ class EventRecorder:
                 await self._kubernetes.create_event(event)
             except KubernetesUnavailableError:
                 await asyncio.sleep(2**attempt)
+            except ConflictError:
+                return  # it was written before
             except KubernetesError as error:
                 about = event["involvedObject"]
                 fields = {"session": about["uid"], "voicesession": about["name"], "reason": event["reason"]}
@@ -67,20 +96,22 @@ class EventRecorder:
         EVENTS_DROPPED.inc()
 
 
-def build_event(session: VoiceSession, kind: str, reason: str, message: str, now: datetime) -> dict[str, Any]:
-    """Returns an Event about a VoiceSession."""
-    metadata = session.metadata
+def build_event(
+    subject: Subject, kind: str, reason: str, message: str, now: datetime, suffix: str = ""
+) -> dict[str, Any]:
+    """Returns an Event. `suffix`: of its name; another each time where it is empty."""
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = f"{subject.name[:230]}.{suffix or secrets.token_hex(8)}"
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": f"{metadata.name[:230]}.{secrets.token_hex(8)}", "namespace": metadata.namespace},
+        "metadata": {"name": name, "namespace": subject.namespace},
         "involvedObject": {
-            "apiVersion": API_VERSION,
-            "kind": "VoiceSession",
-            "name": metadata.name,
-            "namespace": metadata.namespace,
-            "uid": metadata.uid,
+            "apiVersion": subject.api_version,
+            "kind": subject.kind,
+            "name": subject.name,
+            "namespace": subject.namespace,
+            "uid": subject.uid,
         },
         "type": kind,
         "reason": reason,

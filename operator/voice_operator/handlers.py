@@ -1,35 +1,30 @@
 """The index of what the operator listens to. Each registration hands over at once; nothing is decided here."""
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import kopf
 
 from voice_operator.app import Operator
+from voice_operator.backoff import Backoff
 from voice_operator.cache import PODS
-from voice_operator.kopf_events import hand_events_to
+from voice_operator.kopf_events import Listener, hand_events_to, listening
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 
-
-@kopf.on.startup(errors=kopf.ErrorsMode.PERMANENT)
-async def start(memo: kopf.Memo, settings: kopf.OperatorSettings, **_: Any) -> None:
-    """Starts the operator; the watches begin when this returns."""
-    configure(settings)
-    operator: Operator = memo.operator
-    await operator.start()
-
-
-@kopf.on.cleanup()
-async def stop(memo: kopf.Memo, **_: Any) -> None:
-    """Stops the operator; the watches have ended before."""
-    operator: Operator = memo.operator
-    await operator.stop()
+# Each login differs from those before: kopf gives up where it gets what the API server has refused, though a token that
+# is refused while the API server starts is good a second later.
+_logins = itertools.count()
+_pauses = Backoff(first=0.1, longest=5.0)
 
 
 @kopf.on.login()
 async def login(memo: kopf.Memo, **_: Any) -> kopf.ConnectionInfo:
-    """Logs in as the operator's own client does; called again when the credentials have expired."""
+    """Logs in as the operator's own client does; called again when the API server has refused the credentials."""
+    number = next(_logins)
+    if number:
+        await asyncio.sleep(_pauses.next())
     operator: Operator = memo.operator
     connection = await operator.connection()
     return kopf.ConnectionInfo(
@@ -38,6 +33,7 @@ async def login(memo: kopf.Memo, **_: Any) -> kopf.ConnectionInfo:
         certificate_path=connection.certificate_path,
         private_key_path=connection.private_key_path,
         token=connection.token,
+        priority=number,
     )
 
 
@@ -50,24 +46,43 @@ async def see(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **
     memo.operator.see(resource.plural, event["type"], event["object"])
 
 
-def configure(settings: kopf.OperatorSettings) -> None:
-    """Keeps kopf to watching: no Events, no annotations, no finalizers, no look at other kinds."""
+async def start_watches(
+    operator: Operator, listener: Listener, namespace: str, quiet_seconds: float
+) -> Collection[asyncio.Task[None]]:
+    """Starts kopf, and returns its tasks: they end when one of them does not go on, or when they are cancelled.
+
+    Not by `kopf.operator`, which ends every task of the event loop with it. `quiet_seconds`: a watch that tells nothing
+    for so long is asked for anew.
+    """
+    listening.set(listener)
+    return await kopf.spawn_tasks(
+        namespaces=[namespace],
+        standalone=True,
+        settings=build_settings(quiet_seconds),
+        memo=kopf.Memo(operator=operator),
+    )
+
+
+def build_settings(quiet_seconds: float) -> kopf.OperatorSettings:
+    """Returns kopf's settings, which keep it to watching: no Events, annotations, finalizers, nor other kinds."""
+    settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    # kopf kills the process so long after its end, though it is begun anew.
+    settings.process.ultimate_exiting_timeout = None
     settings.watching.label_selectors["", "v1", PODS] = POOL_LABEL
-    # A watch that dies without a word is noticed after this; the API server sends a bookmark every minute.
-    settings.watching.inactivity_timeout = 70
+    settings.watching.inactivity_timeout = quiet_seconds
     settings.watching.connect_timeout = 5
-    settings.watching.chunk_size = 250
-    settings.networking.request_timeout = 30
+    settings.networking.request_timeout = 10
     settings.networking.error_backoffs = EndlessBackoff()
+    return settings
 
 
 hand_events_to(see)
 
 
 class EndlessBackoff:
-    """Seconds between kopf's tries, for ever: giving up would end the operator in an outage that it can outlive."""
+    """Seconds between kopf's tries, for ever: giving up would end the watches in an outage that they can outlive."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))

@@ -38,6 +38,15 @@ RECONCILE_SECONDS = Histogram(
     "voice_operator_reconcile_seconds", "One reconciliation, waiting for others' answers included.", ("kind",)
 )
 RECONCILE_ERRORS = Counter("voice_operator_reconcile_errors_total", "Reconciliations to be retried.", ("kind",))
+LEADING = Gauge("voice_operator_leading", "1 where this operator leads, 0 where it stands by.")
+WATCH_RESTARTS = Counter(
+    "voice_operator_watch_restarts_total",
+    "Watches that began anew, by kind and cause: error; or all of them: silent, ended.",
+    ("kind", "cause"),
+)
+UNREADABLE = Gauge(
+    "voice_operator_unreadable_objects", "Objects that are passed over since they cannot be read.", ("kind",)
+)
 MISSED_DELETIONS = Counter(
     "voice_operator_missed_deletions_total", "Deletions that no watch told; a full list found them.", ("kind",)
 )

@@ -23,6 +23,15 @@ class OperatorSettings(BaseSettings):
     log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged, here and by the agents.")
     http_port: int = Field(default=8080, description="Port of `/healthz`, `/readyz` and `/metrics`.")
 
+    release_name: str = Field(default="", description="The helm release; another one's operators stand aside.")
+    pod_name: str = Field(default="", description="The pod's name, by which it holds the Lease.")
+    watch_silence_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        description="The watches begin anew where one of them was not heard for so many seconds; quiet ones are asked "
+        "for anew after a quarter of it, and `/healthz` fails a fifth later.",
+    )
+
     livekit_url: str = Field(description="LiveKit as the operator reaches it, `ws://` or `wss://`.")
     livekit_api_key: str = Field(description="LiveKit's API key.")
     livekit_api_secret: SecretStr = Field(description="Its secret; signs the agents' room tokens.")

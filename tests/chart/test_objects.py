@@ -76,6 +76,7 @@ def test_exact_rights(objects: list[Raw]) -> None:
         | rights(ours, "voicesessions/status agentpools/status agentprofiles/status", "patch")
         | rights("", "pods", f"{read} create patch delete")
         | rights("", "events", "create")
+        | rights("coordination.k8s.io", "leases", "get create update")
     )
     assert rules_of(find(objects, "Role", "token-service")) == (
         rights(ours, "voicesessions", f"{read} create patch") | rights(ours, "agentpools agentprofiles", read)

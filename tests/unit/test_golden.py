@@ -13,7 +13,7 @@ from testing.operator_objects import NOW, make_pool
 from testing.tickets import TICKETS
 from voice_operator.calls.assignment import build_assignment
 from voice_operator.calls.claim import build_claim
-from voice_operator.events import build_event
+from voice_operator.events import Subject, build_event
 from voice_operator.pods.agent_pod import read_pod
 from voice_operator.pools.pod_template import build_agent_pod
 from voicesession.admission import SESSION_INDEXES, AdmissionLimits, Admit, Grounds, RoomStart, decide_admission
@@ -48,7 +48,7 @@ def voice_session(given: Raw) -> Raw:
 
 def event(given: Raw) -> Raw:
     session = VoiceSession.model_validate(given["voiceSession"])
-    made = build_event(session, given["type"], given["reason"], given["message"], NOW)
+    made = build_event(Subject.of(session), given["type"], given["reason"], given["message"], NOW)
     made["metadata"]["name"] = re.sub(r"\.[0-9a-f]{16}$", ".<random>", made["metadata"]["name"])
     return made
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kube.store import Store
+from kube.store import Store, Unreadable
 from voice_telemetry.logs import JsonFormatter
 from voicesession.models import VoiceSession
 
@@ -144,17 +144,15 @@ def test_the_objects_by_name_follow_and_cannot_be_written(store: Store[str]) -> 
 async def test_an_object_that_cannot_be_read_is_told_once_without_its_words_and_hides_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    told: list[tuple[str, str]] = []
-    sessions = Store(
-        VoiceSession.model_validate, on_unreadable=lambda given, wrong: told.append((given["metadata"]["name"], wrong))
-    )
+    told: list[Unreadable] = []
+    sessions = Store(VoiceSession.model_validate, on_unreadable=told.append)
     unreadable = {"kind": "VoiceSession", **raw("bad", 1), "spec": {"variables": "secret words"}}
     for _ in range(2):
         await sessions.resync(pages(2, [unreadable, {**raw("good", 2), "spec": {}}]))
     assert list(sessions.by_name) == ["good"]
-    assert sessions.unreadable == 1
     assert sessions.is_unreadable("uid-bad")
-    assert told == [("bad", "spec.variables: Input should be a valid dictionary")]
+    assert told == [Unreadable("bad", "uid-bad", "spec.variables: Input should be a valid dictionary")]
+    assert sessions.unreadable == told
     (line,) = (JsonFormatter({"kube"}).format(record) for record in caplog.records)
     assert '"kind": "VoiceSession", "object": "bad"' in line
     assert "secret words" not in caplog.text + line
@@ -167,7 +165,7 @@ def test_whatever_is_wrong_with_an_object_it_is_passed_over(error: Exception) ->
 
     store: Store[str] = Store(parse)
     store.put(raw("bad", 1))
-    assert store.unreadable == 1
+    assert len(store.unreadable) == 1
 
 
 def test_an_object_without_a_version_is_passed_over(store: Store[str], caplog: pytest.LogCaptureFixture) -> None:
@@ -181,11 +179,11 @@ async def test_what_can_be_read_again_or_is_gone_counts_as_unreadable_no_more() 
     sessions = Store(VoiceSession.model_validate)
     for name in ("mended", "removed", "missing"):
         sessions.put({**raw(name, 1), "spec": {"variables": "no map"}})
-    assert sessions.unreadable == 3
+    assert len(sessions.unreadable) == 3
     sessions.put({**raw("mended", 2), "spec": {}})
     sessions.remove("removed", "uid-removed")
     await sessions.resync(pages(3, [{**raw("mended", 2), "spec": {}}]))
-    assert sessions.unreadable == 0
+    assert not sessions.unreadable
 
 
 def test_an_object_that_can_be_read_no_more_stays_as_it_was() -> None:

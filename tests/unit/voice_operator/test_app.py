@@ -36,7 +36,9 @@ async def test_its_requests_to_the_api_server_are_counted(tmp_path: Path) -> Non
     before = count_lists()
     async with answering_api_server(answer_with_nothing, tmp_path) as kubeconfig:
         operator = await Operator.open(settings, Keys(settings), kubeconfig)
-        await operator._resync.list_until_complete()
+        for plural in operator.cache.stores:
+            assert not operator.synced
+            await operator.list_all(plural)
         await operator._kubernetes.close()
     assert count_lists() == before + 4  # VoiceSessions, pools, profiles, pods
-    assert all(store.synced for store in operator.cache.stores.values())
+    assert operator.synced
