@@ -167,12 +167,12 @@ class Reconciler:
         with self._having(uid, kind) as has_it:
             if not has_it or self._calls.get(uid) is None:
                 return
-            memory, step = self._decide(uid)
-            if isinstance(step, Rest | Forget) or kind_of(step) is not kind:
-                return
             try:
-                await self._take(memory, step)
+                memory, step = self._decide(uid)
+                if not isinstance(step, Rest | Forget) and kind_of(step) is kind:
+                    await self._take(memory, step)
             finally:
+                # Also where another step is the next by now: who waits to try this one again sets no other alarm.
                 self._queue.add(Key(Kind.CALL, uid))
 
     def _decide(self, uid: str) -> tuple[CallMemory, Step]:

@@ -1,0 +1,98 @@
+"""A call is looked at again for as long as there is a next step, in whichever lane the last one was tried."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from kube.client import KubernetesApi
+from rooms.client import RoomClient
+from rooms.tokens import RoomTokens
+from testing.answering_api_server import Answer
+from testing.operator_objects import UID
+from testing.tickets import TICKETS
+from testing.waiting import eventually
+from voice_operator.cache import Cache
+from voice_operator.calls import decide
+from voice_operator.calls.agent_look import AgentLook
+from voice_operator.calls.agents import Access, Agents
+from voice_operator.calls.claim import Claims
+from voice_operator.calls.closing import Closing
+from voice_operator.calls.links import Links
+from voice_operator.calls.memory import CallMemory, Calls
+from voice_operator.calls.observe import World
+from voice_operator.calls.reconciler import Reconciler
+from voice_operator.calls.room import CallRooms
+from voice_operator.calls.session_writer import SessionWriter
+from voice_operator.calls.steps import Terms
+from voice_operator.events import EventRecorder
+from voice_operator.keys import LANES, Key, Kind
+from voice_operator.livekit_address import LiveKitAddress
+from voice_operator.pods.client import PodClient
+from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.pools.templates import Templates
+from voice_operator.work_queue import WorkQueue
+from voice_operator.write_through import WriteThrough
+from voicesession import clock
+
+OpenKubernetes = Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]]
+
+
+async def is_away(_request: web.Request) -> web.Response:
+    return web.json_response({}, status=503)
+
+
+@asynccontextmanager
+async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> AsyncIterator[WorkQueue[Key]]:
+    """Reconciles calls beside a LiveKit and pods that are not there: nobody listens at port 1."""
+    pods, rooms = PodClient(Ed25519PrivateKey.generate(), port=1), RoomClient("http://127.0.0.1:1", "key", "s" * 32)
+    ready_pods, templates, writes = ReadyPods(cache), Templates("key", "", "INFO"), WriteThrough(kubernetes, cache)
+    look = AgentLook(rooms, lambda _uid: None)
+
+    async def handle(key: Key) -> None:
+        acts = {
+            Kind.CALL: reconciler.reconcile_call,
+            Kind.ROOM: reconciler.reconcile_room,
+            Kind.POD: reconciler.reconcile_pod,
+        }
+        await acts[key.kind](key.name)
+
+    queue: WorkQueue[Key] = WorkQueue(handle, lanes=LANES, lane_of=lambda key: key.kind)
+    links = Links(pods, queue)
+    access = Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32)
+    reconciler = Reconciler(
+        world=World(cache, calls, ready_pods, {}, Terms(), look.absent, b"k" * 32),
+        claims=Claims(cache, calls, ready_pods, templates, writes),
+        agents=Agents(
+            access=access, calls=calls, links=links, look=look, pods=pods, ready_pods=ready_pods, kubernetes=writes
+        ),
+        rooms=CallRooms(rooms, TICKETS, calls),
+        look=look,
+        sessions=SessionWriter(writes, EventRecorder(kubernetes)),
+        closing=Closing(None, queue),
+        links=links,
+        kubernetes=writes,
+        queue=queue,
+    )
+    queue.start()
+    try:
+        yield queue
+    finally:
+        await queue.stop()
+        await rooms.close()
+        await pods.close()
+
+
+async def test_a_room_that_cannot_be_closed_keeps_nobody_in_memory(
+    open_kubernetes: OpenKubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decide, "LIVEKIT_PATIENCE", timedelta(seconds=0.3))
+    cache, calls = Cache(), Calls()
+    calls.keep(CallMemory(UID, 0, clock.steady(), name="call", room="room"))
+    cache.sessions.remove("call", UID)
+    async with open_kubernetes(is_away) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
+        queue.add(Key(Kind.CALL, UID))
+        await eventually(lambda: calls.get(UID) is None)
