@@ -68,6 +68,8 @@ describe("problems", () => {
   it("of a room that gets no agent", () => {
     const full = readNotice(encode({ type: "no-capacity", reason: "NoCapacity", retryAfterSeconds: 20 }));
     expect(full && noticeProblem(full)).toMatchObject({ code: "full", retryAfterSeconds: 20 });
+    const broken = readNotice(encode({ type: "no-capacity", reason: "ImagePullFailed", message: "No image." }));
+    expect(broken && noticeProblem(broken)).toMatchObject({ code: "service-refused" });
     const expired = readNotice(encode({ type: "refused", reason: "ticket-expired", message: "too old" }));
     expect(expired && noticeProblem(expired)).toMatchObject({
       code: "service-refused",
@@ -82,15 +84,14 @@ describe("problems", () => {
   });
 
   it("of a call that failed by the service's account", () => {
-    expect(failureProblem("AgentCrashed", undefined, true).code).toBe("agent-lost");
-    expect(failureProblem("NoCapacity", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
-    expect(failureProblem("profile-full", 15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
-    expect(failureProblem("ticket-expired", undefined, false).code).toBe("service-refused");
+    expect(failureProblem(undefined, true).code).toBe("agent-lost");
+    expect(failureProblem(15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
+    expect(failureProblem(undefined, false).code).toBe("service-refused");
   });
 
   it("are the service's where it knows better than the page", () => {
-    const full = failureProblem("NoCapacity", 15, false);
-    const refused = failureProblem("ticket-expired", undefined, false);
+    const full = failureProblem(15, false);
+    const refused = failureProblem(undefined, false);
     const unconnected = connectProblem(ConnectionError.internal("could not establish pc connection"));
     expect([full, refused].map((failure) => knowsBetter(failure, undefined))).toEqual([true, true]);
     expect([full, refused].map((failure) => knowsBetter(failure, unconnected))).toEqual([true, false]);

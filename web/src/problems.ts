@@ -126,25 +126,15 @@ export function readNotice(data: Uint8Array): RoomNotice | undefined {
   return notice;
 }
 
-/** The problem a room's notice amounts to. */
+/** The problem a room's notice amounts to: everyone is busy only where the service says when to come again. */
 export function noticeProblem(notice: RoomNotice): Problem {
-  if (notice.type === "no-capacity" || notice.retryAfterSeconds !== undefined) {
-    return withRetry(FULL, notice.retryAfterSeconds);
-  }
+  if (notice.retryAfterSeconds !== undefined) return withRetry(FULL, notice.retryAfterSeconds);
   return notice.message ? { ...NOT_ACCEPTED, advice: `${sentence(notice.message)} Start again.` } : NOT_ACCEPTED;
 }
 
-/** The service's own reasons for a call without an agent that mean "later, yes". */
-const CAPACITY_REASONS = new Set(["NoCapacity", "Unschedulable", "LimitReached", "QuotaExceeded", "ImagePullFailed"]);
-
 /** The problem of a call that failed by the service's own account; `talked`: the agent had been there. */
-export function failureProblem(
-  reason: string | undefined,
-  retryAfterSeconds: number | undefined,
-  talked: boolean,
-): Problem {
+export function failureProblem(retryAfterSeconds: number | undefined, talked: boolean): Problem {
   if (talked) return AGENT_LOST;
-  if (reason !== undefined && CAPACITY_REASONS.has(reason)) return withRetry(FULL, retryAfterSeconds);
   return retryAfterSeconds === undefined ? NOT_ACCEPTED : withRetry(FULL, retryAfterSeconds);
 }
 

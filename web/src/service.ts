@@ -38,7 +38,6 @@ export interface TranscriptItem {
 /** How a call stands for the service; only what it knows. */
 export interface CallStatus {
   phase?: string;
-  reason?: string;
   message?: string;
   endReason?: string;
   retryAfterSeconds?: number;
