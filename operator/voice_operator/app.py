@@ -276,7 +276,7 @@ class Operator:
         return Routing(self.cache, calls, shared.ready_pods, self._queue)
 
     def _assemble_pools(self, shared: _Shared) -> PoolReconciler:
-        probes = Probes(self.cache, shared.ready_pods, shared.pods, self._queue)
+        probes = Probes(self.cache, shared.ready_pods, shared.pods)
         self._stack.push_async_callback(probes.close)
         pools = PoolReconciler(
             cache=self.cache,

@@ -25,10 +25,12 @@ class Routing:
 
     def connect(self) -> None:
         """Begins to listen; everything that the cache holds already is queued, the oldest calls first."""
+        self._ready.on_pod_for = lambda uid: self._queue.add(Key(Kind.CALL, uid))
         self._cache.sessions.on_change = self.session_changed
         self._cache.pods.on_change = self.pod_changed
         self._cache.pools.on_change = self.pool_changed
         self._cache.profiles.on_change = self.profile_changed
+        self._calls.inherited = {session.metadata.uid for session in self._cache.sessions.all()}
         for session in sorted(self._cache.sessions.all(), key=_age):
             self.session_changed(None, session)
         for pod in self._cache.pods.all():
@@ -64,9 +66,7 @@ class Routing:
         self._queue.add_after(Key(Kind.POOL, pod.pool), 0 if self._ready.count_waiting(pod.pool) else _CALM_SECONDS)
 
     def pod_became_ready(self, pod: AgentPod) -> None:
-        """A pod can take a call: the first in line may have it; else it can prepare."""
-        for waiter in self._ready.head_of_line(pod.pool):
-            self._queue.add(Key(Kind.CALL, waiter.uid))
+        """A pod can take a call, or else prepare for it."""
         self._queue.add_after(Key(Kind.PREPARATION, pod.pool), _PREPARATION_SECONDS)
 
     def pool_changed(self, before: AgentPool | None, after: AgentPool | None) -> None:

@@ -7,12 +7,10 @@ import asyncio
 import time
 
 from voice_operator.cache import Cache
-from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.decide import START_TIMEOUT
 from voice_operator.pools.ready_pods import ReadyPods
-from voice_operator.work_queue import WorkQueue
 
 PROBE_INTERVAL_SECONDS = 0.05
 
@@ -20,11 +18,10 @@ PROBE_INTERVAL_SECONDS = 0.05
 class Probes:
     """One task for each pod that is asked; it ends with the pod's yes, with the wait for it, or with the pod."""
 
-    def __init__(self, cache: Cache, ready_pods: ReadyPods, pods: PodClient, queue: WorkQueue[Key]) -> None:
+    def __init__(self, cache: Cache, ready_pods: ReadyPods, pods: PodClient) -> None:
         self._cache = cache
         self._ready = ready_pods
         self._pods = pods
-        self._queue = queue
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by pod uid
 
     def probe_starting(self, pool: str) -> None:
@@ -46,8 +43,6 @@ class Probes:
             while time.monotonic() < deadline and self._is_worth_asking(pod):
                 if await self._pods.is_ready(pod):
                     self._ready.answered(pod)
-                    for waiter in self._ready.head_of_line(pod.pool):
-                        self._queue.add(Key(Kind.CALL, waiter.uid))
                     return
                 await asyncio.sleep(PROBE_INTERVAL_SECONDS)
         finally:

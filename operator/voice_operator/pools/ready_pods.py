@@ -1,6 +1,7 @@
 """Which pods could take a call this moment, which of them are spoken for, and who waits for one."""
 
 import time
+from collections.abc import Callable
 
 from voice_operator.cache import Cache
 from voice_operator.pods.agent_pod import AgentPod
@@ -18,8 +19,10 @@ class ReadyPods:
     the shelf itself: thousands may wait.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, on_pod_for: Callable[[str], object] = lambda _uid: None) -> None:
+        """`on_pod_for` is told the uid of each waiting call for which there is, or may be, a pod now."""
         self._cache = cache
+        self.on_pod_for = on_pod_for
         self.answering: set[str] = set()  # uids of pods that answered us before the kubelet knew
         self.reserved: set[str] = set()  # uids of pods whose claim or deletion is under way
         self._shelves: dict[str, dict[str, AgentPod]] = {}  # by pool and uid, in the order of becoming ready
@@ -42,6 +45,8 @@ class ReadyPods:
             return False
         new = pod.uid not in shelf
         shelf[pod.uid] = after
+        if new:
+            self._wake(pod.pool)
         return new
 
     def answered(self, pod: AgentPod) -> None:
@@ -107,6 +112,7 @@ class ReadyPods:
         pool = self._waits_in.pop(uid, None)
         if pool is not None:
             self._lines[pool].leave(uid)
+            self._wake(pool)  # the pod that was for it is the next one's
 
     def line_of(self, uid: str) -> str | None:
         """Returns the pool in whose line this call stands, or None."""
@@ -124,7 +130,7 @@ class ReadyPods:
         """Returns how many calls wait for a pod of this pool."""
         return len(self._lines.get(pool, ()))
 
-    def head_of_line(self, pool: str) -> list[Waiter]:
-        """Returns the waiting calls for which there are ready pods."""
-        line = self._lines.get(pool)
-        return line.first(len(self._shelves.get(pool, ()))) if line else []
+    def _wake(self, pool: str) -> None:
+        line, ready = self._lines.get(pool), len(self._shelves.get(pool, ()))
+        for waiter in line.first(ready) if line and ready else ():
+            self.on_pod_for(waiter.uid)

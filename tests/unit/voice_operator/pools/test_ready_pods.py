@@ -58,7 +58,42 @@ def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
     shelf.answered(starting)
     assert shelf.has_pod_for("second")
     assert shelf.count_waiting("default") == 2
-    assert [waiter.uid for waiter in shelf.head_of_line("default")] == ["first", "second"]
+
+
+def waiting(*uids: str) -> tuple[ReadyPods, Cache, list[str]]:
+    """Returns a shelf without a pod, before which these calls wait, and whom it wakes."""
+    cache, woken = Cache(), list[str]()
+    shelf = ReadyPods(cache, woken.append)
+    for number, uid in enumerate(uids):
+        join(shelf, uid, number)
+    return shelf, cache, woken
+
+
+def test_a_pod_that_becomes_ready_wakes_the_first_in_line_only() -> None:
+    shelf, cache, woken = waiting("first", "second")
+    put_pod(shelf, cache, "one")
+    assert woken == ["first"]
+    put_pod(shelf, cache, "one", version=2)
+    assert woken == ["first"]
+    put_pod(shelf, cache, "two")
+    assert woken[1:] == ["first", "second"]
+
+
+def test_the_next_in_line_is_woken_when_the_first_leaves_without_its_pod() -> None:
+    shelf, cache, woken = waiting("first", "second")
+    put_pod(shelf, cache, "one")
+    shelf.leave_line("first")
+    assert woken == ["first", "second"]
+
+
+def test_the_next_in_line_is_woken_when_a_pod_was_claimed_in_vain() -> None:
+    shelf, cache, woken = waiting("first", "second")
+    put_pod(shelf, cache, "one")
+    pod = shelf.reserve_for("first", "default", "now")
+    assert pod
+    assert woken == ["first"]
+    shelf.release(pod)
+    assert woken == ["first", "second"]
 
 
 def test_a_call_stands_in_one_line_until_it_leaves_or_gets_its_pod() -> None:
