@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import yaml
@@ -86,20 +87,33 @@ class ControlPlane:
     api: KubernetesApi  # with all rights
     sessions: Sessions
     user: str  # whom the API server takes the operator for
-    _http: aiohttp.ClientSession
+    operator: "Restartable"
+    operator_url: str
+    http: aiohttp.ClientSession
     _stub_url: str
     _programs: dict[Path, subprocess.Popen[bytes]]  # by log
 
     async def read_results(self) -> dict[str, Any]:
         """Returns what the pods tell: see stub_pods.py."""
-        async with self._http.get(f"{self._stub_url}/results") as answer:
+        async with self.http.get(f"{self._stub_url}/results") as answer:
             results: dict[str, Any] = await answer.json()
             return results
 
-    async def fill_pool(self, size: int) -> None:
-        """Has `size` pods wait, and returns when they do and nothing else is going on."""
-        await self._patch_pool({"spec": {"warm": {"min": size}}})
-        await self._until_at_rest(size, Progress("pods wait for a call", size))
+    async def fill_pool(self, size: int, in_use: int = 0) -> None:
+        """Has `size` pods wait beside those in use, and returns when they do and nothing else is going on."""
+        await self.set_pool(min=size)
+        await self._until_at_rest(size, Progress("pods wait for a call", size), in_use)
+
+    async def set_pool(self, **warm: int) -> None:
+        """Changes the pool's `spec.warm`."""
+        await self._patch_pool({"spec": {"warm": warm}})
+
+    def kill_operator(self) -> None:
+        """Kills the operator as a lost node does, and begins it anew."""
+        self.operator.kill()
+        for log in self._programs:
+            if log.stem == OPERATOR:
+                self._programs[log] = self.operator.process
 
     async def until_calls_are_gone(self, count: int, pool_size: int) -> None:
         """Returns when none of `count` VoiceSessions is left and the pool is full again."""
@@ -111,11 +125,11 @@ class ControlPlane:
             await asyncio.sleep(1)
         await self._until_at_rest(pool_size, Progress("pods wait for a call", pool_size))
 
-    async def _until_at_rest(self, size: int, progress: Progress) -> None:
+    async def _until_at_rest(self, size: int, progress: Progress, in_use: int = 0) -> None:
         deadline = time.monotonic() + FILL_SECONDS
         while True:
             status = (await self._read_pool()).get("status") or {}
-            if status.get("ready") == status.get("replicas") == size and not status.get("inUse"):
+            if status.get("ready") == status.get("replicas") == size and (status.get("inUse") or 0) == in_use:
                 return
             progress.at(status.get("ready") or 0)
             self._check(deadline)
@@ -143,11 +157,36 @@ class ControlPlane:
         await self.api.request("PATCH", path, patch, "application/merge-patch+json")
 
 
+class Restartable:
+    """A program that can be killed, and begun again."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]) -> None:
+        """Starts it; use it as a context manager, which ends it."""
+        self._start = start
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.process = self._stack.enter_context(self._start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def kill(self) -> None:
+        """Kills it as a lost node does, and begins it anew."""
+        self.process.kill()
+        self.process.wait()
+        self._stack.close()
+        self.process = self._stack.enter_context(self._start())
+
+
 @contextlib.asynccontextmanager
-async def running_control_plane(folder: Path, apiserver_arguments: Sequence[str] = ()) -> AsyncIterator[ControlPlane]:
+async def running_control_plane(
+    folder: Path, apiserver_arguments: Sequence[str] = (), call_seconds: float = CALL_SECONDS
+) -> AsyncIterator[ControlPlane]:
     """Starts everything (about 10 s; the first time it builds what it needs), and ends it afterwards.
 
-    `folder` is for keys and logs.
+    `folder` is for keys and logs. `call_seconds`: how long each call lasts.
     """
     ensure([KUBERNETES, HELM, LIVEKIT, KWOK])
     os.environ.update(GO_SETTINGS)
@@ -169,20 +208,23 @@ async def running_control_plane(folder: Path, apiserver_arguments: Sequence[str]
         commands: list[tuple[str, list[str], dict[str, str]]] = [
             ("kube-scheduler", build_scheduler_command(folder, kubeconfig), GO_SETTINGS),
             ("kwok", build_kwok_command(folder, kubeconfig), GO_SETTINGS),
-            (STUB, build_stub_command(folder, stub_port), {}),
-            (OPERATOR, [sys.executable, "-m", OPERATOR], operator_environment),
+            (STUB, build_stub_command(folder, stub_port, call_seconds), {}),
         ]
         programs = {}
         for name, command, environment in commands:
             log = folder / f"{name}.log"
             programs[log] = stack.enter_context(running(command, log, environment))
+        log, command = folder / f"{OPERATOR}.log", [sys.executable, "-m", OPERATOR]
+        operator = stack.enter_context(Restartable(lambda: running(command, log, operator_environment)))
+        programs[log] = operator.process
         admin = await stack.enter_async_context(connected(kubeconfig))
         for name, url in ((STUB, stub_url), (OPERATOR, f"http://{LOOPBACK}:{port}")):
             log = folder / f"{name}.log"
             await until_ready(admin.http, f"{url}/readyz", programs[log], log)
         sessions = Sessions(admin.http, admin.url, NAMESPACE)
         user = f"system:serviceaccount:{NAMESPACE}:{account}"
-        yield ControlPlane(api, sessions, user, admin.http, stub_url, programs)
+        operator_url = f"http://{LOOPBACK}:{port}"
+        yield ControlPlane(api, sessions, user, operator, operator_url, admin.http, stub_url, programs)
 
 
 @contextlib.contextmanager
@@ -314,9 +356,9 @@ def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
     }
 
 
-def build_stub_command(folder: Path, port: int) -> list[str]:
+def build_stub_command(folder: Path, port: int, call_seconds: float) -> list[str]:
     """Returns the command line of what answers for all pods."""
-    return [sys.executable, "-m", STUB, str(folder / "operator-public.pem"), str(port), str(CALL_SECONDS)]
+    return [sys.executable, "-m", STUB, str(folder / "operator-public.pem"), str(port), str(call_seconds)]
 
 
 def build_operator_environment(

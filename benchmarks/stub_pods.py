@@ -46,6 +46,7 @@ class StubPods:
         self._public_key = public_key
         self._call_seconds = call_seconds
         self._calls: dict[str, Call] = {}  # by the pod's uid
+        self._followed: dict[str, float] = {}  # by VoiceSession: when its stream was opened last, by the same clock
         self._accepted: dict[str, float] = {}  # by VoiceSession: when its first pod had it, by the monotonic clock
         self._pods: Counter[str] = Counter()  # by room: how many pods accepted a call for it
         self._second_calls = 0  # given to a pod that had another one
@@ -77,6 +78,7 @@ class StubPods:
         return web.json_response(
             {
                 "accepted": self._accepted,
+                "followed": self._followed,
                 "doubled": second_pods + self._second_calls,
                 "refused_tokens": self._refused_tokens,
             }
@@ -95,14 +97,14 @@ class StubPods:
         elif call.assignment.key() != assignment.key():
             self._second_calls += 1
             raise web.HTTPConflict(text="another assignment")
-        return await _stream(request, call)
+        return await self._stream(request, call)
 
     async def _tell(self, request: web.Request) -> web.StreamResponse:
         pod, _ = await self._authorize(request, Purpose.EVENTS)
         call = self._calls.get(pod)
         if call is None:
             raise web.HTTPNotFound(text="unassigned")
-        return await _stream(request, call)
+        return await self._stream(request, call)
 
     async def _end(self, request: web.Request) -> web.Response:
         pod, body = await self._authorize(request, Purpose.END)
@@ -144,14 +146,14 @@ class StubPods:
         call.stream.emit(CallEnded(at=clock.now(), reason=call.reason))
         call.stream.close()
 
-
-async def _stream(request: web.Request, call: Call) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-    await response.prepare(request)
-    with contextlib.suppress(ConnectionResetError):
-        async for line in call.stream.read():
-            await response.write(line)
-    return response
+    async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        self._followed[call.assignment.voice_session] = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            async for line in call.stream.read():
+                await response.write(line)
+        return response
 
 
 async def _ok(_request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from datetime import datetime
 import aiohttp
 from pydantic import ValidationError
 
-from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS
+from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS, PODS_SILENT
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import NoAnswerError, PodClient
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
@@ -154,6 +154,8 @@ class PodLink:
 
     def _set_state(self, state: LinkState, detail: str = "") -> None:
         if state is not self.view.state:
+            if state is LinkState.SILENT:
+                PODS_SILENT.inc()
             self.view = replace(self.view, state=state, since=clock.steady(), detail=detail)
             self._on_change()
 
