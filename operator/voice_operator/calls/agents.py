@@ -77,14 +77,14 @@ class Agents:
         return assignment.model_dump_json(by_alias=True).encode()
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
-        """Asks for the end of the call, if its pod is followed; whether it is heard shows by what the pod tells."""
+        """Asks for the end of the call; what comes of it shows by what the pod tells."""
         asked_at = clock.steady()
-        if self._find_link(memory, step.pod):
-            try:
-                await self._pods.end(step.pod, step.reason)
-            except PodRequestError as error:
-                log.warning("the pod could not be asked to end", extra={"pod": step.pod.name, "error": error})
-        return replace(memory, end_asked_at=asked_at)
+        try:
+            await self._pods.end(step.pod, step.reason)
+        except PodRequestError as error:
+            log.warning("the pod could not be asked to end", extra={"pod": step.pod.name, "error": error})
+            return replace(memory, end_tried_at=asked_at)
+        return replace(memory, end_tried_at=asked_at, end_asked_at=asked_at)
 
     async def dismiss(self, memory: CallMemory, step: Dismiss) -> CallMemory:
         """Ends and deletes pods.

@@ -53,7 +53,7 @@ class Claims:
         if pod is None:
             return memory
         # Before it is sent, so that it is known whatever becomes of the answer. And the call has its room from here on.
-        self._calls.keep(replace(memory, unanswered_claim=pod.name))
+        self._calls.keep(replace(memory, unanswered_claim=pod.name, claims=step.attempt))
         try:
             return await self._send(memory, step, pod)
         finally:
@@ -77,7 +77,7 @@ class Claims:
         seconds = (clock.steady() - memory.arrived_at).total_seconds()
         CLAIM_SECONDS.labels(memory.start_type.value).observe(seconds)
         log.info("pod claimed", extra={"pod": pod.name, "attempt": step.attempt, "milliseconds": round(1000 * seconds)})
-        return replace(memory, claimed_here=pod.uid, claims=step.attempt, claim_refusal=None)
+        return replace(memory, claimed_here=pod.uid, claims=step.attempt, tries=memory.tries + 1, claim_refusal=None)
 
     async def read_back(self, memory: CallMemory, pod_name: str) -> CallMemory:
         """Looks whether the claim of this pod, which had no answer, took effect: the pod in the cache says it then."""

@@ -6,10 +6,12 @@ wait; so each step has to be safe to repeat, and an operator that dies between t
 
 from datetime import datetime, timedelta
 
+from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.status import (
     report_finished,
     report_joined,
     report_livekit_unavailable,
+    report_numbered,
     report_starting,
     report_waiting,
 )
@@ -31,12 +33,14 @@ from voice_operator.calls.steps import (
     JoinLine,
     LeaveLine,
     MakeRoom,
+    Number,
     ReadBack,
     ReadPods,
     Rest,
     Step,
     TellRefusal,
     WriteStatus,
+    is_end_wanted,
 )
 from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
@@ -51,11 +55,18 @@ REFERENCE_GRACE = timedelta(seconds=5)
 WORTH_TELLING = timedelta(seconds=1)
 JOIN_TIMEOUT = timedelta(seconds=30)
 LIVEKIT_PATIENCE = timedelta(seconds=120)
-# After the pod's port refused us: for the kubelet (0.4-1 s) to say how the process ended.
-EXIT_GRACE = timedelta(seconds=3)
+# After the pod's port refused us: for the kubelet (0.4-1 s, more on a busy node) to say how the process ended.
+EXIT_GRACE = timedelta(seconds=10)
+# An agent that has left its room may still be writing, while its pod does not tell us (our key is not what it was).
+LEAVE_PATIENCE = timedelta(seconds=30)
+# A pod whose port takes connections, and that answers nothing for so long, hangs.
+HUNG_PATIENCE = timedelta(seconds=30)
 # A silent pod that LiveKit still sees in the room may just be cut off from us.
 ASK_LIVEKIT_EVERY = timedelta(seconds=3)
 END_PATIENCE = timedelta(seconds=20)
+ASK_END_AGAIN = timedelta(seconds=1)
+# An agent ends its call itself when it has lasted long enough, and says goodbye.
+DURATION_MARGIN = timedelta(seconds=30)
 # A claim is refused by wrong rights or an admission policy, which somebody may be putting right.
 CLAIM_AGAIN = timedelta(seconds=1)
 # Pods that died, or refused, before they accepted the call.
@@ -74,8 +85,10 @@ def decide_call(view: CallView) -> Step:
 
 
 def _due_line(view: CallView) -> str | None:
-    """Returns the pool in whose line the call may stand, or None."""
-    if isinstance(view.serving, Problem) or (view.session and is_finished(view.session)):
+    """Returns the pool in whose line the call may stand, or None: who gave up takes no place from others."""
+    if isinstance(view.serving, Problem) or (
+        view.session and (is_finished(view.session) or is_end_wanted(view.session))
+    ):
         return None
     return None if any(pod.live for pod in view.pods) else view.serving.pool.metadata.name
 
@@ -99,15 +112,15 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
     memory, serving = view.memory, view.serving
     if memory.accepted or _has_joined(session):
         return _finish_dead(view, session, memory.last_pod)
-    if _is_end_wanted(session):
-        return _finish_wanted(view, session)
+    if is_end_wanted(session):
+        return _finish_wanted(view, session, EndReason.ENDED_BY_REQUEST)
     if view.rival:
         return _finish_rival(view, session, view.rival)
     if isinstance(serving, Problem):
         return _decide_problem(view, session, serving)
     if not memory.begun:
         return _refuse(view, session, view.limit) if view.limit else Begin()
-    if memory.claims >= MAX_CLAIMS:
+    if memory.tries >= MAX_CLAIMS:
         return _refuse(view, session, _assignment_problem(view))
     if session.spec.room is None and memory.room_made_at is None:
         return _decide_room(view, session, serving)
@@ -139,6 +152,9 @@ def _decide_room(view: CallView, session: VoiceSession, serving: Serving) -> Ste
 
 
 def _decide_claim(view: CallView, session: VoiceSession, serving: Serving) -> Step:
+    used = _unwritten_number(view.memory, session)
+    if used is not None:
+        return Number(session, report_numbered(session, used, view.wall), used)
     claim = Claim(session, serving, attempt=view.memory.claims + 1)
     refusal = view.memory.claim_refusal
     if refusal is None:
@@ -148,6 +164,18 @@ def _decide_claim(view: CallView, session: VoiceSession, serving: Serving) -> St
         return _refuse(view, session, Problem(Reason.ASSIGNMENT_FAILED, message))
     again = refusal.at + CLAIM_AGAIN
     return claim if view.now >= again else Rest(min(again, view.gives_up_at))
+
+
+def _unwritten_number(memory: CallMemory, session: VoiceSession) -> int | None:
+    """Returns the number to write down before the next claim, or None.
+
+    A number is used once: by a claim of which nobody knows whether it still takes effect, or by that of another
+    process, which claims with the number after the one that is written down.
+    """
+    written = session.status.attempts or 0
+    if memory.numbered is None or written > max(memory.numbered, memory.claims):
+        return max(memory.claims, written) + 1
+    return memory.claims if memory.claims > memory.numbered else None
 
 
 def _decide_waiting(view: CallView, session: VoiceSession, pool: str) -> Step:
@@ -176,19 +204,17 @@ def _no_pod_problem(view: CallView, pool: str) -> Problem:
 
 def _assignment_problem(view: CallView) -> Problem:
     detail = view.link.detail if view.link else ""
-    claims = view.memory.claims
+    tries = view.memory.tries
     return Problem(
         Reason.ASSIGNMENT_FAILED,
-        f"{claims} pods were claimed and none accepted the call. {detail} Look at the pool's pods and their logs.",
+        f"{tries} pods were claimed and none accepted the call. {detail} Look at the pool's pods and their logs.",
     )
 
 
 # With a pod
 
 
-def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
-    view: CallView, session: VoiceSession, pod: AgentPod
-) -> Step:
+def _decide_bound(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
     link = view.link if view.link and view.link.pod_uid == pod.uid else None
     if link and link.ended:
         return _finish_ended(view, session, pod, link.ended.reason, link.ended.message)
@@ -196,10 +222,15 @@ def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
         return _decide_exited(view, session, pod, pod.exit)
     if view.rival:
         return _finish_rival(view, session, view.rival)
-    if _is_end_wanted(session):
-        return _decide_end(view, session, pod)
+    end = _find_wanted_end(view, session)
+    if end:
+        return _decide_end(view, session, pod, link, *end)
     if link is None:
         return _decide_connect(view, session, pod)
+    return _no_longer_than_it_may(view, _decide_by_link(view, session, pod, link))
+
+
+def _decide_by_link(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
     match link.state:
         case LinkState.DEAD:
             return _decide_dead(view, session, pod, link)
@@ -207,6 +238,19 @@ def _decide_bound(  # noqa: PLR0911 - an ordered list of questions
             return _decide_unheard(view, session, pod, link)
         case LinkState.CONNECTING | LinkState.FOLLOWING:
             return _decide_alive(view, session, pod, link)
+
+
+def _no_longer_than_it_may(view: CallView, step: Step) -> Step:
+    over_at = _over_at(view)
+    if not isinstance(step, Rest) or over_at is None:
+        return step
+    return Rest(min(step.until, over_at) if step.until else over_at)
+
+
+def _over_at(view: CallView) -> datetime | None:
+    """Returns when the call has lasted longer than its agent should have let it."""
+    talks_since, longest = view.memory.talks_since, view.memory.longest
+    return talks_since + longest + DURATION_MARGIN if talks_since and longest else None
 
 
 def _decide_connect(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
@@ -223,12 +267,28 @@ def _decide_exited(view: CallView, session: VoiceSession, pod: AgentPod, exit_: 
     return _dismiss_or_finish(view, session, pod)
 
 
-def _decide_end(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
-    asked_at = view.memory.end_asked_at
-    if asked_at is None:
-        return AskEnd(pod, EndReason.ENDED_BY_REQUEST)
-    patience = asked_at + END_PATIENCE
-    return Rest(patience) if view.now < patience else _finish_wanted(view, session)
+def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, datetime] | None:
+    """Returns why the call shall end, and since when; None where it may go on."""
+    memory = view.memory
+    if is_end_wanted(session):
+        return EndReason.ENDED_BY_REQUEST, memory.end_wanted_at or view.now
+    over_at = _over_at(view)
+    return (EndReason.MAX_DURATION, over_at) if over_at and view.now >= over_at else None
+
+
+def _decide_end(
+    view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView | None, reason: EndReason, since: datetime
+) -> Step:
+    memory = view.memory
+    patience = (memory.end_asked_at or since) + END_PATIENCE
+    if view.now >= patience or (link and link.state in {LinkState.DEAD, LinkState.REFUSED}):
+        return _finish_wanted(view, session, reason)
+    if link is None:
+        return Connect(session, pod, None)  # only to be heard: a pod that has no call yet gets none
+    if link.state is LinkState.CONNECTING or memory.end_asked_at:
+        return Rest(patience)
+    again = memory.end_tried_at + ASK_END_AGAIN if memory.end_tried_at else view.now
+    return AskEnd(pod, reason) if view.now >= again else Rest(min(again, patience))
 
 
 def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
@@ -244,11 +304,22 @@ def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: 
     So may one that another process claimed: what it told, nobody here has heard.
     """
     is_known_idle = view.memory.claimed_here == pod.uid and not _was_accepted(view, session)
-    if is_known_idle or view.agent_absent:
+    given_up_at = _given_up_at(view, session, link)
+    if is_known_idle or (given_up_at and view.now >= given_up_at):
         return _dismiss_or_finish(view, session, pod)
     asked_at = view.memory.asked_livekit_at
     ask_at = asked_at + ASK_LIVEKIT_EVERY if asked_at else link.since
-    return AskLiveKit() if view.now >= ask_at else Rest(ask_at)
+    if view.now >= ask_at:
+        return AskLiveKit()
+    return Rest(min(ask_at, given_up_at) if given_up_at else ask_at)
+
+
+def _given_up_at(view: CallView, session: VoiceSession, link: LinkView) -> datetime | None:
+    """Returns when a pod that is not heard has had its time, or None while its agent may be in its call."""
+    if view.agent_absent:
+        may_write = link.state is LinkState.REFUSED and _was_accepted(view, session)
+        return (view.memory.absent_at or view.now) + (LEAVE_PATIENCE if may_write else timedelta(0))
+    return link.unanswered_since + HUNG_PATIENCE if link.unanswered_since else None
 
 
 def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
@@ -328,14 +399,21 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
         )
     if pod.exit:
         return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} ended without a reason: {pod.exit.detail}."
+    if link and link.state is LinkState.SILENT and link.unanswered_since:
+        return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} hangs: it takes connections and answers nothing."
     if pod.evicted or (link and link.state is LinkState.SILENT):
         return Reason.NODE_LOST, f"Node {pod.node or '?'} with pod {pod.name} is lost."
     return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} is gone."
 
 
-def _finish_wanted(view: CallView, session: VoiceSession) -> Step:
-    memory, message = view.memory, "The call was ended by `spec.end`."
-    end_reason = EndReason.ENDED_BY_REQUEST
+_WANTED = {
+    EndReason.ENDED_BY_REQUEST: "The call was ended by `spec.end`.",
+    EndReason.MAX_DURATION: "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",
+}
+
+
+def _finish_wanted(view: CallView, session: VoiceSession, end_reason: EndReason) -> Step:
+    memory, message = view.memory, _WANTED[end_reason]
     status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.wall, memory.last_pod, memory.room)
     return Finish(session, status, died=memory.accepted)
 
@@ -378,6 +456,9 @@ def _decide_gone(view: CallView) -> Step:
         return ConfirmGone(live[0].owner_name or "")
     if live:
         return Dismiss(live, EndReason.ENDED_BY_REQUEST)
+    leaves_until = (view.memory.gone_at or view.now) + END_PATIENCE
+    if view.now < leaves_until and any(pod.exit is None for pod in view.pods):
+        return Rest(leaves_until)  # its agent says goodbye
     # Nor for ever: rooms that nobody has are found by the room poll.
     given_up = view.memory.gone_at is not None and view.now >= view.memory.gone_at + LIVEKIT_PATIENCE
     return Forget() if view.memory.room_closed or view.rival or given_up else CloseRoom()
@@ -401,10 +482,6 @@ def _has_joined(session: VoiceSession) -> bool:
 
 def _was_accepted(view: CallView, session: VoiceSession) -> bool:
     return view.memory.accepted or _has_joined(session) or bool(view.link and view.link.accepted)
-
-
-def _is_end_wanted(session: VoiceSession) -> bool:
-    return session.spec.end or session.metadata.deletion_timestamp is not None
 
 
 def _provider_of(view: CallView) -> str:

@@ -3,13 +3,13 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
-from voicesession.models import StartType, VoiceSession
+from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
 
 
@@ -36,6 +36,7 @@ class CallMemory:
     begun: bool = False  # it counts, and limits bind it no more
     finished_at: datetime | None = None
     gone_at: datetime | None = None  # its VoiceSession is deleted
+    unwritten: VoiceSessionStatus | None = None  # its status, as decided, that the API server does not take
     untold: Problem | None = None  # why it was refused, which its customer has not been told yet
     conversation_settled: bool = False  # its agent has closed it, or we have had it closed
 
@@ -44,7 +45,9 @@ class CallMemory:
     waited: bool = False  # no pod was ready when it was due for one
     unanswered_claim: str | None = None  # name of the pod; here from before the claim is sent
     claim_refusal: ClaimRefusal | None = None  # the last, unless a claim has succeeded since
-    claims: int = 0  # pods that it had
+    claims: int = 0  # the highest number that a claim of it has, or may have
+    numbered: int | None = 0  # the highest number that this process has written down; None: it inherited the call
+    tries: int = 0  # pods that were claimed for it
     claimed_here: str | None = None  # uid of the last pod that this process claimed
     lost_pods: frozenset[str] = frozenset()  # uids of those that were given up before they accepted it
 
@@ -53,7 +56,12 @@ class CallMemory:
     accepted: bool = False  # one of them accepted the call
     pods_read: bool = False  # afresh, since its agent seemed to be gone
     asked_livekit_at: datetime | None = None
-    end_asked_at: datetime | None = None
+    absent_at: datetime | None = None  # since when LiveKit sees no agent in the room
+    longest: timedelta | None = None  # what it may last, as its pod was told
+    talks_since: datetime | None = None  # its agent is in the room
+    end_wanted_at: datetime | None = None
+    end_tried_at: datetime | None = None  # the last time that the pod was to be asked for its end
+    end_asked_at: datetime | None = None  # the pod has been asked for it
 
     # Its room
     room: str = ""  # the room's name, whether it exists or not; empty: nobody knows it, and the room poll closes it
@@ -73,10 +81,10 @@ class CallMemory:
         return StartType.COLD if self.waited else StartType.WARM
 
 
-def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bool) -> CallMemory:
+def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bool, inherited: bool) -> CallMemory:
     """Returns what follows from the objects alone, of a call that another process may have begun.
 
-    `room`: the name of the room that it has, or will have.
+    `room`: the name of the room that it has, or will have. `inherited`: another process may have claimed for it.
     """
     bound = find_condition(session.status.conditions, ConditionType.POD_BOUND)
     return replace(
@@ -85,6 +93,8 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         profile=session.spec.profile,
         begun=has_pods or (bound is not None and bound.status == "True"),
         claims=session.status.attempts or 0,
+        numbered=None if inherited or has_pods or session.status.attempts else 0,
+        tries=1 if has_pods else 0,
         room=room,
         room_sid=session.status.room_sid or session.spec.room_sid,
         room_closed=is_finished(session),
@@ -98,13 +108,13 @@ def learn(memory: CallMemory, pod: AgentPod | None, link: LinkView | None) -> Ca
     accepted = memory.accepted or (link is not None and link.accepted)
     joined = link.joined if link else None
     room_sid = memory.room_sid or (joined.room_sid if joined else None)
-    if last_pod is memory.last_pod and (claims, accepted, room_sid) == (
-        memory.claims,
-        memory.accepted,
-        memory.room_sid,
-    ):
+    talks_since = memory.talks_since or (link.joined_at if link else None)
+    known = (memory.claims, memory.accepted, memory.room_sid, memory.talks_since)
+    if last_pod is memory.last_pod and (claims, accepted, room_sid, talks_since) == known:
         return memory
-    return replace(memory, last_pod=last_pod, claims=claims, accepted=accepted, room_sid=room_sid)
+    return replace(
+        memory, last_pod=last_pod, claims=claims, accepted=accepted, room_sid=room_sid, talks_since=talks_since
+    )
 
 
 class Calls:
@@ -115,6 +125,7 @@ class Calls:
     """
 
     def __init__(self) -> None:
+        self.inherited: set[str] = set()  # uids of calls that were there before this process began to decide
         self._memories: dict[str, CallMemory] = {}
         self._arrivals = itertools.count()
 
@@ -138,3 +149,4 @@ class Calls:
     def forget(self, uid: str) -> None:
         """Drops what is known of a call."""
         self._memories.pop(uid, None)
+        self.inherited.discard(uid)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from voice_operator.cache import Cache
 from voice_operator.calls.assignment import own_room_name
 from voice_operator.calls.memory import CallMemory, Calls, learn, recall
-from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod
+from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod, is_end_wanted
 from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.ready_pods import ReadyPods
@@ -43,13 +43,13 @@ def observe(
     """
     cache, uid = world.cache, memory.uid
     session = cache.find_session(uid)
-    if session and not memory.name:
-        room = session.spec.room or own_room_name(world.room_key, uid)
-        memory = recall(memory, session, room, has_pods=cache.pods.count("session", uid) > 0)
-        if is_finished(session):
-            memory = replace(memory, finished_at=clock.at_first_sight(session.status.ended_at, now, wall_ahead))
-    if session and memory.finished_at is None and is_finished(session):
-        memory = replace(memory, finished_at=now)
+    if session and memory.unwritten:
+        session = session.model_copy(update={"status": memory.unwritten})
+    if session:
+        memory = _note_session(world, memory, session, now, wall_ahead)
+    agent_absent = uid in world.absent_agents
+    if agent_absent != (memory.absent_at is not None):
+        memory = replace(memory, absent_at=now if agent_absent else None)
     known_deleted = session is None and cache.sessions.is_gone(uid)
     if known_deleted and memory.gone_at is None:
         memory = replace(memory, gone_at=now)
@@ -57,6 +57,8 @@ def observe(
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
     memory = learn(memory, choose_pod(pods, link), link)
     serving = resolve_serving(session.spec, cache.profiles.get, cache.pools.get) if session else NO_SESSION
+    if session and isinstance(serving, Serving) and memory.longest is None:
+        memory = replace(memory, longest=timedelta(seconds=serving.limits.max_duration_seconds))
     line = world.ready_pods.line_of(uid)
     return CallView(
         now=now,
@@ -68,13 +70,33 @@ def observe(
         serving=serving,
         pods=pods,
         link=link,
-        agent_absent=uid in world.absent_agents,
+        agent_absent=agent_absent,
         rival=_find_rival(world, memory, session),
         limit=_find_limit(world, session, serving) if session and not memory.begun else None,
         line=line,
         pod_available=line is not None and world.ready_pods.has_pod_for(uid),
         trouble=world.troubles.get(line) if line is not None else None,
     )
+
+
+def _note_session(
+    world: World, memory: CallMemory, session: VoiceSession, now: datetime, wall_ahead: timedelta
+) -> CallMemory:
+    """Returns the memory with what its VoiceSession says; since when, at first sight by its stamps, then by ours."""
+    uid, status = memory.uid, session.status
+    if not memory.name:
+        room = session.spec.room or own_room_name(world.room_key, uid)
+        has_pods, inherited = world.cache.pods.count("session", uid) > 0, uid in world.calls.inherited
+        memory = recall(memory, session, room, has_pods=has_pods, inherited=inherited)
+        if is_finished(session):
+            memory = replace(memory, finished_at=clock.at_first_sight(status.ended_at, now, wall_ahead))
+        if status.agent_joined_at:
+            memory = replace(memory, talks_since=clock.at_first_sight(status.agent_joined_at, now, wall_ahead))
+    if memory.finished_at is None and is_finished(session):
+        memory = replace(memory, finished_at=now)
+    if memory.end_wanted_at is None and is_end_wanted(session):
+        memory = replace(memory, end_wanted_at=now)
+    return memory
 
 
 def _find_rival(world: World, memory: CallMemory, session: VoiceSession | None) -> str | None:

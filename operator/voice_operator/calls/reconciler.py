@@ -15,7 +15,7 @@ from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.observe import World, observe
 from voice_operator.calls.room import CallRooms
-from voice_operator.calls.session_writer import SessionWriter
+from voice_operator.calls.session_writer import Outcome, SessionWriter
 from voice_operator.calls.steps import (
     Act,
     AskEnd,
@@ -34,6 +34,7 @@ from voice_operator.calls.steps import (
     JoinLine,
     LeaveLine,
     MakeRoom,
+    Number,
     ReadBack,
     ReadPods,
     Rest,
@@ -42,20 +43,19 @@ from voice_operator.calls.steps import (
     WriteStatus,
 )
 from voice_operator.keys import Key, Kind
+from voice_operator.metrics import RECONCILE_ERRORS
 from voice_operator.pools.waiting_line import Waiter
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
-from voicesession.models import EndReason
+from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
 
 log = logging.getLogger(__name__)
 
 # Far more than any life of a call has steps: beyond it two decisions contradict each other.
 _MAX_STEPS = 40
-
-
-class StuckError(Exception):
-    """A call that takes step after step without coming to rest."""
+# Then the call is left alone for so long, unless something happens to it.
+_STUCK_SECONDS = 60.0
 
 
 def kind_of(step: Act) -> Kind:
@@ -104,7 +104,6 @@ class Reconciler:
         """Brings the call of this VoiceSession as far as it can be brought now.
 
         Raises:
-            StuckError: it does not come to rest.
             KubernetesUnavailableError: an act had no answer; to be retried.
         """
         with self._having(uid, Kind.CALL) as has_it:
@@ -161,7 +160,16 @@ class Reconciler:
                 self._queue.add_unless_failed(Key(kind, uid))
                 return
             await self._take(memory, step)
-        raise StuckError(f"call {uid} does not come to rest after {_MAX_STEPS} steps; the last was {step}")
+        self._leave_alone(uid, type(step).__name__)
+
+    def _leave_alone(self, uid: str, step: str) -> None:
+        """Two decisions contradict each other: looking again at once would only go round in circles."""
+        log.error("the call does not come to rest", extra={"step": step})
+        RECONCILE_ERRORS.labels(Kind.CALL.value).inc()
+        session = self._world.cache.find_session(uid)
+        if session:
+            self._sessions.tell_stuck(session, step)
+        self._queue.add_after(Key(Kind.CALL, uid), _STUCK_SECONDS)
 
     async def _take_one_step(self, uid: str, kind: Kind) -> None:
         with self._having(uid, kind) as has_it:
@@ -197,6 +205,9 @@ class Reconciler:
                 return self._leave_line(memory, pool)
             case AskForPod(pool):
                 return self._ask_for_pod(memory, pool)
+            case Number(session, status, claims):
+                written = await self._write(memory, session, status)
+                return replace(written, numbered=claims, claims=claims) if written else memory
             case Claim():
                 return await self._claims.claim(memory, step)
             case ReadBack(pod_name):
@@ -219,7 +230,7 @@ class Reconciler:
             case CloseConversation(reason):
                 return self._close_conversation(memory, reason)
             case WriteStatus(session, status):
-                await self._sessions.write(session, status)
+                return await self._write(memory, session, status) or memory
             case Finish():
                 return await self._finish(memory, step)
             case ConfirmGone(name):
@@ -229,6 +240,16 @@ class Reconciler:
             case _:
                 assert_never(step)
         return memory
+
+    async def _write(self, memory: CallMemory, session: VoiceSession, status: VoiceSessionStatus) -> CallMemory | None:
+        """Writes a status; one that is refused is kept in mind, and the call goes on by it. None: look again."""
+        match await self._sessions.write(session, status):
+            case Outcome.WRITTEN:
+                return replace(memory, unwritten=None)
+            case Outcome.REFUSED:
+                return replace(memory, unwritten=status)
+            case Outcome.CHANGED:
+                return None
 
     def _join_line(self, memory: CallMemory, pool: str) -> CallMemory:
         waiter = Waiter(memory.uid, memory.profile, memory.arrival, memory.turn)
@@ -248,8 +269,10 @@ class Reconciler:
         return replace(memory, pods_read=True)
 
     async def _finish(self, memory: CallMemory, step: Finish) -> CallMemory:
-        if not await self._sessions.write(step.session, step.status):
+        written = await self._write(memory, step.session, step.status)
+        if written is None:
             return memory
+        memory = written
         self._links.cancel(memory.uid)
         if step.died:
             self._closing.close(memory.uid, step.status.end_reason or EndReason.ERROR)

@@ -1,8 +1,9 @@
 """Writes the status of VoiceSessions; what becomes new by it is told as Event, metric and log line."""
 
 import logging
+from enum import Enum, auto
 
-from kube.client import ConflictError, NotFoundError
+from kube.client import ConflictError, InvalidError, NotFoundError
 from voice_operator.events import EventRecorder
 from voice_operator.metrics import JOINED_SECONDS, SESSIONS_FINISHED
 from voice_operator.write_through import WriteThrough
@@ -13,6 +14,14 @@ from voicesession.names import VOICE_SESSIONS
 log = logging.getLogger(__name__)
 
 
+class Outcome(Enum):
+    """What became of a status that was to be written."""
+
+    WRITTEN = auto()
+    CHANGED = auto()  # the VoiceSession is another by now, or gone: look again
+    REFUSED = auto()  # the API server takes none like it: its CRDs are older than we are, or a policy forbids it
+
+
 class SessionWriter:
     """The one place from which a VoiceSession's status is written."""
 
@@ -20,8 +29,8 @@ class SessionWriter:
         self._kubernetes = kubernetes
         self._events = events
 
-    async def write(self, session: VoiceSession, status: VoiceSessionStatus) -> bool:
-        """Writes a status, provided that the VoiceSession is still the one it was decided on. Tells whether it was.
+    async def write(self, session: VoiceSession, status: VoiceSessionStatus) -> Outcome:
+        """Writes a status, provided that the VoiceSession is still the one it was decided on.
 
         Raises:
             KubernetesUnavailableError: there was no answer.
@@ -29,15 +38,25 @@ class SessionWriter:
         try:
             await self._kubernetes.write_status(VOICE_SESSIONS, session, status)
         except NotFoundError:
-            return False
+            return Outcome.CHANGED
         except ConflictError:
             await self._kubernetes.refresh_session(session.metadata.name, session.metadata.uid)
-            return False
+            return Outcome.CHANGED
+        except InvalidError as error:
+            log.error("a status was refused", extra={"error": error})  # noqa: TRY400 - their words say it all
+            advice = "The call goes on without it. Install this release's CRDs, or see which policy forbids it."
+            self._events.record(session, "Warning", "StatusRefused", f"{error.message[:800]} {advice}")
+            return Outcome.REFUSED
         if _has_joined(status) and not _has_joined(session.status):
             self._tell_joined(session, status)
         if status.phase in {Phase.ENDED, Phase.FAILED}:
             self._tell_finished(session, status)
-        return True
+        return Outcome.WRITTEN
+
+    def tell_stuck(self, session: VoiceSession, step: str) -> None:
+        """Tells that a call is decided about in circles."""
+        message = f"This call does not come to rest: its last step was {step}. It is looked at again after a minute."
+        self._events.record(session, "Warning", "Stuck", message)
 
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis

@@ -17,6 +17,13 @@ def report_waiting(session: VoiceSession, reason: Reason, message: str, now: dat
     return _report(session, conditions, reason, message)
 
 
+def report_numbered(session: VoiceSession, attempts: int, now: datetime) -> VoiceSessionStatus:
+    """The call's claims up to `attempts` are used; the next is under way."""
+    reason, message = Reason.WAITING_FOR_POD, "A pod is ready, and is being claimed."
+    conditions = _set(session.status.conditions, ConditionType.POD_BOUND, "False", reason, message, now)
+    return _report(session, conditions, reason, message, attempts=attempts)
+
+
 def report_livekit_unavailable(session: VoiceSession, message: str, now: datetime) -> VoiceSessionStatus:
     """LiveKit does not answer, so there is no room yet."""
     reason = Reason.LIVEKIT_UNAVAILABLE

@@ -75,6 +75,11 @@ def choose_pod(pods: Sequence[AgentPod], link: LinkView | None) -> AgentPod | No
     return min(pods, key=rank, default=None)
 
 
+def is_end_wanted(session: VoiceSession) -> bool:
+    """Tells whether somebody wants the call to end."""
+    return session.spec.end or session.metadata.deletion_timestamp is not None
+
+
 # The steps. Each is a value with all that its act needs beside the call's memory; the reconciler has an act for each.
 
 
@@ -135,6 +140,15 @@ class AskForPod:
     """Have this pool start one more: none is ready for the call."""
 
     pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Write down that the numbers up to `claims` are used: another process may have used them, or a lost claim has."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+    claims: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +252,7 @@ Act = (
     | JoinLine
     | LeaveLine
     | AskForPod
+    | Number
     | Claim
     | ReadBack
     | ReadPods

@@ -1,6 +1,7 @@
 """Keeps each AgentPool at its number of waiting pods, and its status true."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,9 @@ class PoolReconciler:
         self._statuses.forget(name)
         for state in ("ready", "starting", "in-use"):
             POOL_PODS.remove(name, state)
-        POOL_WAITING.remove(name)
+        for metric in (POOL_WAITING, POOL_CREATED, POOL_FAILED):
+            with contextlib.suppress(KeyError):
+                metric.remove(name)
 
     def _count_failures(self, pool: AgentPool, held: _Pool) -> None:
         template = self._templates.hash_of(pool)

@@ -229,14 +229,16 @@ async def test_an_error_that_the_agent_tells_fails_the_call_with_its_message(clu
     assert failed.status.message == "the provider refused the API key (401)"
 
 
-async def test_a_pod_that_falls_silent_and_is_not_in_its_room_is_lost(cluster: OperatorCluster) -> None:
+async def test_a_pod_that_answers_nothing_and_is_not_in_its_room_has_crashed(
+    cluster: OperatorCluster,
+) -> None:
     await _start(cluster)
     active = await _begin(cluster)
     stub = cluster.stub_of(active)
     cluster.kubelet.lost.add(stub.name)
     stub.script.silent = True
     failed = await cluster.wait_for_phase("call", "Failed", seconds=40)
-    assert failed.status.reason == "NodeLost"
+    assert failed.status.reason == "AgentCrashed"
 
 
 async def test_a_pod_that_falls_silent_and_is_still_in_its_room_is_left_alone(cluster: OperatorCluster) -> None:

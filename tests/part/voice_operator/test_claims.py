@@ -163,7 +163,7 @@ async def test_a_claim_whose_answer_is_lost_is_read_back_before_another_is_tried
     active = await _expect_one_agent(cluster, "call")
     requests = [(method, path) for method, path in made[0].requests if "/pods/" in path]
     assert requests[:2] == [("PATCH", lost[0]), ("GET", lost[0])]
-    assert active.status.attempts == 1
+    assert active.status.attempts == (1 if took_effect else 2)  # it may still take effect: its number is used
 
 
 async def test_an_assignment_whose_answer_is_lost_is_not_given_twice(cluster: OperatorCluster) -> None:

@@ -40,6 +40,7 @@ from voice_operator.calls.steps import (
     JoinLine,
     LeaveLine,
     MakeRoom,
+    Number,
     ReadBack,
     ReadPods,
     Rest,
@@ -133,7 +134,29 @@ def test_a_call_that_finds_no_pod_ready_asks_for_one_once() -> None:
 
 
 def test_each_claim_is_another_attempt() -> None:
-    assert decide_call(in_line(pod_available=True, claims=2)) == claim(attempt=3)
+    assert decide_call(in_line(pod_available=True, claims=2, numbered=2)) == claim(attempt=3)
+
+
+@pytest.mark.parametrize(
+    ("known", "written", "number"),
+    [
+        ({"claims": 1, "numbered": 0}, None, 1),  # a claim that was lost, or of which nobody knows
+        ({"claims": 1, "numbered": 0}, 1, 1),
+        ({"claims": 0, "numbered": None}, None, 1),  # the process before may have sent a first claim
+        ({"claims": 2, "numbered": None}, 1, 3),
+        ({"claims": 0, "numbered": 0}, 2, 3),  # written by somebody else meanwhile
+    ],
+)
+def test_numbers_that_may_be_used_are_written_down_before_the_next_claim(
+    known: dict[str, Any], written: int | None, number: int
+) -> None:
+    session = make_session(status_attempts=written)
+    step = decide_call(in_line(session=session, pod_available=True, **known))
+    assert isinstance(step, Number)
+    assert (step.claims, step.status.attempts) == (number, number)
+    told = session.model_copy(update={"status": step.status})
+    after = in_line(session=told, pod_available=True, claims=number, numbered=number)
+    assert decide_call(after) == Claim(told, SERVING, number + 1)
 
 
 def test_a_call_beyond_a_limit_is_refused_and_its_customer_told() -> None:
@@ -245,13 +268,14 @@ def test_the_younger_call_for_a_room_fails_and_the_room_stays() -> None:
 
 @pytest.mark.parametrize("session", [make_session(end=True), make_session(deleted_at=NOW)])
 def test_a_call_that_is_ended_before_it_began_ends_at_once(session: Any) -> None:
-    step = finish(decide_call(in_line(session=session, pod_available=True)))
+    assert decide_call(in_line(session=session, pod_available=True)) == LeaveLine("default")
+    step = finish(decide_call(view(session=session, pod_available=True)))
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.ENDED_BY_REQUEST)
     assert not step.died
 
 
 def test_pods_that_do_not_accept_are_not_tried_for_ever() -> None:
-    step = finish(decide_call(view(claims=3, link=link(detail="It answered 409."))))
+    step = finish(decide_call(view(tries=3, link=link(detail="It answered 409."))))
     assert step.status.reason == "AssignmentFailed"
     assert "It answered 409." in (step.status.message or "")
 
@@ -395,7 +419,8 @@ def test_a_pod_that_is_over_does_not_have_the_call_while_another_lives() -> None
 
 def test_a_pod_that_died_before_it_accepted_costs_the_call_only_another_claim() -> None:
     gone = make_claimed_pod(exit=exit_of(139))
-    assert decide_call(bound(pods=[gone], link=None, line="default", pod_available=True)) == claim(attempt=2)
+    died = bound(pods=[gone], link=None, line="default", pod_available=True, numbered=1)
+    assert decide_call(died) == claim(attempt=2)
 
 
 @pytest.mark.parametrize("state", [LinkState.DEAD, LinkState.REFUSED, LinkState.SILENT])
@@ -412,8 +437,8 @@ def test_a_pod_that_another_process_claimed_and_that_is_not_heard_may_be_in_its_
 
 def test_a_dead_port_waits_a_little_for_the_kubelets_word() -> None:
     dead = link(LinkState.DEAD, accepted=True, joined=JOINED)
-    assert decide_call(active(link=dead)) == Rest(ago(-3))
-    late = replace(dead, since=ago(3))
+    assert decide_call(active(link=dead)) == Rest(ago(-10))
+    late = replace(dead, since=ago(10))
     assert finish(decide_call(active(link=late))).status.reason == "AgentCrashed"
 
 
@@ -431,7 +456,18 @@ def test_a_pod_that_refuses_the_next_operator_keeps_its_call_while_it_is_in_the_
     refused = link(LinkState.REFUSED, accepted=False)
     assert decide_call(active(link=refused)) == AskLiveKit()
     assert decide_call(active(link=refused, asked_livekit_at=ago(1))) == Rest(ago(-2))
-    assert finish(decide_call(active(link=refused, agent_absent=True))).status.phase is Phase.FAILED
+    leaves = active(link=refused, agent_absent=True, absent_at=ago(1), asked_livekit_at=NOW)
+    assert decide_call(leaves) == Rest(ago(-3))  # it may be writing its end
+    left = active(link=refused, agent_absent=True, absent_at=ago(30))
+    assert finish(decide_call(left)).status.phase is Phase.FAILED
+
+
+def test_a_pod_that_takes_connections_and_answers_nothing_hangs() -> None:
+    hangs = link(LinkState.SILENT, accepted=True, joined=JOINED, unanswered_since=ago(29))
+    assert decide_call(active(link=hangs, asked_livekit_at=NOW)) == Rest(ago(-1))
+    step = finish(decide_call(active(link=replace(hangs, unanswered_since=ago(30)), asked_livekit_at=NOW)))
+    assert (step.status.phase, step.status.reason) == (Phase.FAILED, "AgentCrashed")
+    assert "hangs" in (step.status.message or "")
 
 
 def test_a_pod_that_vanished_had_a_call() -> None:
@@ -439,12 +475,48 @@ def test_a_pod_that_vanished_had_a_call() -> None:
     assert (step.status.phase, step.died) == (Phase.FAILED, True)
 
 
+ENDING = make_session(conditions=joined_conditions(), end=True)
+
+
 def test_an_end_is_asked_for_once_and_awaited() -> None:
-    wanted = make_session(conditions=joined_conditions(), end=True)
-    assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
-    assert decide_call(active(session=wanted, end_asked_at=ago(1))) == Rest(ago(-19))
-    step = finish(decide_call(active(session=wanted, end_asked_at=ago(20), accepted=True)))
-    assert (step.status.end_reason, step.died) == (EndReason.ENDED_BY_REQUEST, True)
+    assert decide_call(active(session=ENDING)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
+    asked = {"session": ENDING, "end_wanted_at": ago(30), "end_tried_at": ago(1)}
+    assert decide_call(active(**asked, end_asked_at=ago(1))) == Rest(ago(-19))
+    step = finish(decide_call(active(**asked, end_asked_at=ago(20), accepted=True)))
+    assert step.status.end_reason == EndReason.ENDED_BY_REQUEST
+
+
+def test_an_end_that_comes_while_nobody_hears_the_pod_is_asked_for_when_it_is_heard() -> None:
+    wanted = {"session": ENDING, "end_wanted_at": ago(5)}
+    assert decide_call(active(**wanted, link=None)) == Connect(ENDING, POD, None)
+    assert decide_call(active(**wanted, link=link(LinkState.CONNECTING))) == Rest(ago(-15))
+    assert decide_call(active(**wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
+
+
+def test_an_end_that_the_pod_was_not_told_is_tried_again_until_the_patience_is_over() -> None:
+    silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
+    wanted = {"session": ENDING, "link": silent, "accepted": True}
+    assert decide_call(active(**wanted, end_wanted_at=ago(5), end_tried_at=ago(0.4))) == Rest(ago(-0.6))
+    again = decide_call(active(**wanted, end_wanted_at=ago(5), end_tried_at=ago(1)))
+    assert again == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
+    assert finish(decide_call(active(**wanted, end_wanted_at=ago(20), end_tried_at=ago(1)))).status.phase is Phase.ENDED
+
+
+@pytest.mark.parametrize("state", [LinkState.DEAD, LinkState.REFUSED])
+def test_a_pod_that_has_no_call_to_end_is_not_waited_for(state: LinkState) -> None:
+    assert finish(decide_call(bound(session=make_session(end=True), link=link(state)))).status.phase is Phase.ENDED
+
+
+def test_a_call_that_lasts_longer_than_it_may_is_ended_by_our_clock_too() -> None:
+    def talking(since: float, **known: Any) -> CallView:
+        return active(talks_since=ago(since), longest=timedelta(seconds=60), **known)
+
+    assert decide_call(talking(89)) == Rest(ago(-1))
+    assert decide_call(talking(90)) == AskEnd(POD, EndReason.MAX_DURATION)
+    step = finish(decide_call(talking(120, end_asked_at=ago(20), accepted=True)))
+    assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.MAX_DURATION)
+    silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
+    assert decide_call(talking(89.5, link=silent, asked_livekit_at=NOW)) == Rest(ago(-0.5))
 
 
 # Afterwards
@@ -514,6 +586,14 @@ def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it(
     assert decide_call(view(**gone)) == CloseRoom()
     assert decide_call(view(**gone, room_closed=True)) == Forget()
     assert decide_call(view(**gone, rival="other")) == Forget()
+
+
+def test_the_room_of_a_deleted_call_stays_until_its_agent_has_said_goodbye() -> None:
+    gone = {"session": None, "serving": NO_SESSION, "known_deleted": True, "pods": [replace(POD, deleting=True)]}
+    assert decide_call(view(**gone, gone_at=ago(5))) == Rest(ago(-15))
+    assert decide_call(view(**gone, gone_at=ago(20))) == CloseRoom()
+    over = {**gone, "pods": [replace(POD, deleting=True, exit=exit_of(0))]}
+    assert decide_call(view(**over, gone_at=ago(5))) == CloseRoom()
 
 
 def test_a_livekit_that_is_away_for_good_does_not_keep_a_deleted_call_in_mind() -> None:

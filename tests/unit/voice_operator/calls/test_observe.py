@@ -88,7 +88,10 @@ def claimed(name: str = "pod-a", **fields: Any) -> dict[str, Any]:
 
 def test_a_call_that_is_seen_for_the_first_time_has_only_what_its_voicesession_says() -> None:
     view = Here(make_session(profile="default", roomSid="RM_asked")).look()
-    assert view.memory == CallMemory(UID, 0, NOW, name="call", profile="default", room="room", room_sid="RM_asked")
+    hour = timedelta(hours=1)
+    assert view.memory == CallMemory(
+        UID, 0, NOW, name="call", profile="default", room="room", room_sid="RM_asked", longest=hour
+    )
     assert isinstance(view.serving, Serving)
     assert (view.pods, view.link, view.rival, view.limit, view.line) == ([], None, None, None, None)
 
@@ -154,6 +157,49 @@ def test_a_call_that_another_process_finished_keeps_its_attempts_and_its_room_cl
     assert not memory.conversation_settled
 
 
+@pytest.mark.parametrize(
+    ("session", "pods", "inherited", "numbered"),
+    [
+        (make_session(), [], False, 0),
+        (make_session(), [], True, None),
+        (make_session(), [claimed()], False, None),
+        (make_session(status_attempts=1), [], False, None),
+    ],
+)
+def test_whether_another_process_may_have_claimed_for_a_call(
+    session: VoiceSession, pods: list[dict[str, Any]], *, inherited: bool, numbered: int | None
+) -> None:
+    here = Here(session, *pods)
+    here.calls.inherited = {UID} if inherited else set()
+    assert here.look().memory.numbered == numbered
+
+
+def test_since_when_a_call_talks_is_when_that_was_heard_or_about_when_it_was_written() -> None:
+    told = Here(make_session(), claimed())
+    joined_at = NOW + timedelta(seconds=1)
+    told.look(link=replace(LINK, accepted=True, joined=JOINED, joined_at=joined_at))
+    assert told.look().memory.talks_since == joined_at
+    session = make_session(conditions=joined_conditions(), status_agent_joined_at=ago(600))
+    assert Here(session, claimed()).look().memory.talks_since == ago(540)
+
+
+def test_since_when_an_end_is_wanted_is_when_that_was_seen() -> None:
+    here = Here(make_session())
+    here.look()
+    here.put(make_session(end=True), version=2)
+    wanted_at = NOW + timedelta(seconds=5)
+    for later in (5, 9):
+        assert here.look(now=NOW + timedelta(seconds=later)).memory.end_wanted_at == wanted_at
+
+
+def test_since_when_livekit_sees_no_agent_is_known_until_it_sees_one() -> None:
+    here = Here(make_session(), claimed())
+    here.absent = {UID}
+    assert (here.look().agent_absent, here.look().memory.absent_at) == (True, NOW)
+    here.absent = set()
+    assert (here.look().agent_absent, here.look().memory.absent_at) == (False, None)
+
+
 # What is learned
 
 
@@ -196,6 +242,16 @@ def test_a_pod_that_says_it_has_ended_is_not_the_calls_while_another_lives() -> 
         pod = here.look(link=link).pod
         assert pod is not None
         assert pod.name == name
+
+
+def test_a_status_that_could_not_be_written_is_what_the_call_goes_on_by() -> None:
+    here = Here(make_session(), claimed())
+    here.look()
+    joined = make_session(conditions=joined_conditions(), status_phase="Active").status
+    here.remember(unwritten=joined)
+    seen = here.look().session
+    assert seen is not None
+    assert seen.status == joined
 
 
 # A VoiceSession that is gone
