@@ -64,16 +64,20 @@ class JsonFormatter(logging.Formatter):
         self._ours = _EVERYWHERE_OURS | set(packages)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Returns the line."""
+        """Returns the line; of one that cannot be written as it was meant, at least where it comes from."""
+        try:
+            return hide_secrets(self._build_line(record))
+        except Exception as error:
+            # Python would print it outside the log, with what it was about and nothing hidden.
+            fields = {**_begin(record, "a log line could not be written"), "error": type(error).__name__}
+            at = [describe_place(record.pathname, record.lineno, record.funcName or "")]
+            return json.dumps({**fields, "at": at})
+
+    def _build_line(self, record: logging.LogRecord) -> str:
         library = _is_library(record)
         # Whoever else logs here is a team's own code, which tells of its errors what it likes.
         tell = self._tell_error if library or self._is_ours(record.name) else _tell_whole_error
-        fields: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": _message_of(record, library=library)[:_LONGEST_TEXT],
-        }
+        fields = _begin(record, _message_of(record, library=library)[:_LONGEST_TEXT])
         more = {**_process, **_context.get(), **({} if library else _extra_of(record)), **_error_of(record)}
         for name, value in more.items():
             if value is not None:
@@ -82,7 +86,7 @@ class JsonFormatter(logging.Formatter):
         def to_text(value: object) -> str:
             return tell(_innermost(value))[:_LONGEST_TEXT] if isinstance(value, BaseException) else str(value)
 
-        return hide_secrets(json.dumps(fields, default=to_text, ensure_ascii=False))
+        return json.dumps(fields, default=to_text, ensure_ascii=False)
 
     def _is_ours(self, name: str) -> bool:
         return name.split(".", 1)[0] in self._ours
@@ -144,6 +148,15 @@ def describe_place(filename: str, line: int, function: str = "") -> str:
     """Returns how lines tell of a place in the code, as `at`."""
     path = Path(filename)
     return f"{path.parent.name}/{path.name}:{line} {function}".rstrip()
+
+
+def _begin(record: logging.LogRecord, message: str) -> dict[str, object]:
+    return {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": message,
+    }
 
 
 def _is_library(record: logging.LogRecord) -> bool:

@@ -198,3 +198,22 @@ def test_what_a_teams_own_code_logs_is_its_own_business() -> None:
     line = read(write("acme", error=caught(wrong_order), order={"pizzas": 3}))
     assert CARD in line["error"]
     assert line["order"] == {"pizzas": 3}
+
+
+class Unspeakable:
+    """What a team's code may have: nobody can say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(CARD)
+
+
+@pytest.mark.parametrize("extra", [{"order": {b"card": CARD}}, {"order": Unspeakable()}, {"order": {("a", "b"): CARD}}])
+def test_a_line_that_cannot_be_written_says_where_it_comes_from_and_no_more(extra: dict[str, Any]) -> None:
+    line = read(write("acme.bot", "an order", path="/app/acme/bot.py", **extra))
+    assert (line["logger"], line["message"]) == ("acme.bot", "a log line could not be written")
+    assert line["at"] == ["acme/bot.py:1"]
+    assert CARD not in str(line)
+
+
+def test_a_message_that_does_not_fit_its_arguments_tells_none_of_them() -> None:
+    assert CARD not in write("voice_agent.call", "%d pizzas", CARD)
