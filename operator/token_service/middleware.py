@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from token_service.metrics import REQUESTS
 from token_service.problems import HttpProblem, build_problem, internal_error
-from voice_telemetry.logs import log_context
+from voice_telemetry.logs import fresh_log_context
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class RequestContext:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        with log_context(requestId=own_id):
+        with fresh_log_context(requestId=own_id):
             try:
                 await self._app(scope, receive, send_with_headers)
             finally:

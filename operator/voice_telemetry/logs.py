@@ -114,7 +114,17 @@ def configure_logs(level: str, packages: Iterable[str]) -> None:
 @contextmanager
 def log_context(**fields: object) -> Iterator[None]:
     """Has every line that is written inside, also by tasks begun there, hold these fields. None is left out."""
-    token = _context.set({**_context.get(), **fields})
+    with fresh_log_context(**{**_context.get(), **fields}):
+        yield
+
+
+@contextmanager
+def fresh_log_context(**fields: object) -> Iterator[None]:
+    """As `log_context`, without the fields of what is around it: that has set this off, and it is about something else.
+
+    So a server begins a connection's next request in the midst of the one before, and a task may serve many calls.
+    """
+    token = _context.set(fields)
     try:
         yield
     finally:

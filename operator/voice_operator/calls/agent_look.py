@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from rooms.client import LiveKitUnavailableError, RoomClient
+from voice_telemetry.logs import fresh_log_context
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class AgentLook:
             try:
                 await self._look()
             except LiveKitUnavailableError as error:
-                log.warning("LiveKit does not say whether the agents of silent pods are there", extra={"error": error})
+                with fresh_log_context():  # not of the call that asked first
+                    log.warning("LiveKit does not say whether silent pods' agents are there", extra={"error": error})
                 self._asked.clear()  # who is still silent asks again
 
     async def _look(self) -> None:
