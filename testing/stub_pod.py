@@ -73,6 +73,7 @@ class StubPod:
     on_exit: Callable[[Exit], Awaitable[None]] | None = None
     assignment: Assignment | None = None
     assignments: int = 0  # accepted ones; a second one with the same key is not counted
+    streams: int = 0  # of events that were begun: how often somebody followed its call
     posts: int = 0  # of assignments, whatever became of them
     prepared: list[Preparation] = field(default_factory=list)
     end_requests: list[EndRequest] = field(default_factory=list)
@@ -243,6 +244,7 @@ class StubPod:
             await _never()
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
+        self.streams += 1
         sent = 0
         with contextlib.suppress(ConnectionResetError):
             while True:

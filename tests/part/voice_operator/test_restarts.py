@@ -9,6 +9,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from testing.api_server_gate import Gate, gated_api_server
 from testing.operator_cluster import OperatorCluster
-from testing.stub_pod import StubPod
+from testing.stub_pod import Script, StubPod
 from testing.waiting import eventually
+from voice_operator.pools import decide
 from voicesession.models import EndReason
-from voicesession.names import CLAIMED_AT_ANNOTATION, SESSION_LABEL, VOICE_SESSIONS
+from voicesession.names import AGENT_POOLS, CLAIMED_AT_ANNOTATION, SESSION_LABEL, VOICE_SESSIONS
 
 When = Callable[[str, str, bytes], bool]
 
@@ -84,6 +86,8 @@ class Doomed:
 @pytest.fixture
 async def doomed(cluster: OperatorCluster, api_server: Path, tmp_path: Path) -> AsyncIterator[Doomed]:
     """An operator that is going to be killed, with a pool of two pods."""
+    # As the process has it: pods take it over, and those of another would be replaced.
+    cluster.settings = cluster.settings.model_copy(update={"log_level": "DEBUG"})
     await cluster.create_pool(warm={"min": 2})
     await cluster.create_profile()
     async with gated_api_server(api_server, tmp_path) as (gate, kubeconfig):
@@ -180,9 +184,10 @@ async def test_killed_between_the_pods_of_a_pool_the_next_one_makes_the_rest(doo
 
 
 async def test_a_claim_that_takes_effect_after_its_process_died_and_the_next_one_has_the_call_is_given_up(
-    doomed: Doomed,
+    doomed: Doomed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The API server held it back in its queues: two pods, and each number once."""
+    monkeypatch.setattr(decide, "UNREADY_GRACE", timedelta(minutes=5))
     cluster = doomed.cluster
     claims: list[tuple[str, bytes]] = []
 
@@ -197,7 +202,8 @@ async def test_a_claim_that_takes_effect_after_its_process_died_and_the_next_one
     await cluster.create_session("call", room="room")
     await doomed.until_killed()
     late_pod, late_claim = claims[0][0].rsplit("/", 1)[-1], json.loads(claims[0][1])
-    await cluster.kubelet.set_ready(late_pod, ready=False)  # so that the next operator takes the other
+    cluster.kubelet.stubs[late_pod].script = Script(ready=False)  # so that the next operator takes the other
+    await cluster.kubelet.set_ready(late_pod, ready=False)
     cluster.start_operator()
     stub = await served_by_one(cluster)
     await cluster.api.patch_pod(late_pod, late_claim)
@@ -209,3 +215,25 @@ async def test_a_claim_that_takes_effect_after_its_process_died_and_the_next_one
     assert await served_by_one(cluster) is stub
     assert stub.assignment is not None
     assert stub.assignment.attempt == 2
+
+
+async def test_killed_under_many_calls_the_next_one_follows_all_and_serves_new_ones(doomed: Doomed) -> None:
+    """What `make bench NAME=restart` measures with thousands."""
+    cluster, names = doomed.cluster, [f"call-{number}" for number in range(8)]
+    await cluster.patch(AGENT_POOLS, "default", {"spec": {"warm": {"min": 10, "maxStarting": 20}}})
+    doomed.start()
+    await cluster.wait_for_warm(10)
+    for name in names:
+        await cluster.create_session(name, room=f"room-of-{name}")
+    for name in names:
+        await cluster.wait_for_phase(name, "Active")
+    doomed.kill()
+    await doomed.until_killed()
+    stubs = [stub for stub in cluster.kubelet.stubs.values() if stub.assignment]
+    cluster.start_operator()
+    await cluster.create_session("new", room="room-of-new")
+    await served_by_one(cluster, "new")
+    await eventually(lambda: all(stub.streams == 2 for stub in stubs))
+    assert len(stubs) == len(names)
+    for name in names:
+        await served_by_one(cluster, name)
