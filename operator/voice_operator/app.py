@@ -29,6 +29,7 @@ from voice_operator.calls.reconciler import Reconciler
 from voice_operator.calls.room import CallRooms
 from voice_operator.calls.session_writer import SessionWriter
 from voice_operator.calls.steps import Terms
+from voice_operator.calls.sweep import Sweep
 from voice_operator.events import EventRecorder, Subject
 from voice_operator.gate import build_request_class
 from voice_operator.keys import LANES, Key, Kind
@@ -212,6 +213,8 @@ class Operator:
         self._queue.start()
         self._routing.connect()
         self._tasks.append(asyncio.create_task(self._poll.run(), name="room-poll"))
+        if self._closer:
+            self._tasks.append(asyncio.create_task(Sweep(self._closer, self.cache.sessions).run(), name="sweep"))
         for plural, store in self.cache.stores.items():
             store.on_unreadable = functools.partial(self._tell_unreadable, plural)
             for found in store.unreadable:
@@ -267,7 +270,8 @@ class Operator:
         )
         pools = self._assemble_pools(shared)
         access = Access(livekit, RoomTokens(settings.livekit_api_key, secret), self._keys.conversation)
-        calls = await self._assemble_calls(shared, pools, rooms, access)
+        self._closer = await self._open_closer()
+        calls = self._assemble_calls(shared, pools, rooms, access)
         self._poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
         self._tasks = [
             asyncio.create_task(self._resync.run(), name="resync"),
@@ -296,14 +300,14 @@ class Operator:
         self._handlers[Kind.PREPARATION] = preparer.reconcile_preparation
         return pools
 
-    async def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
+    def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
         calls, links = Calls(), Links(shared.pods, self._queue)
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))
         self._stack.push_async_callback(look.close)
         self._events.start()
         self._stack.push_async_callback(self._events.stop)
-        closing = Closing(await self._open_closer(), self._queue)
+        closing = Closing(self._closer, self._queue)
         terms = Terms(timedelta(seconds=self._settings.no_pod_timeout_seconds), self._settings.admission_limits)
         reconciler = Reconciler(
             world=World(

@@ -31,6 +31,11 @@ JOINED_SECONDS = Histogram(
 CONNECT_SECONDS = Histogram(
     "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
 )
+CONVERSATIONS_SWEPT = Counter(
+    "voice_operator_conversations_swept_total",
+    "Conversations that were found open although their call was over, and closed, by the reason they were given.",
+    ("end_reason",),
+)
 CLAIM_CONFLICTS = Counter("voice_operator_claim_conflicts_total", "Claims that found their pod taken or gone.")
 PODS_LOST = Counter("voice_operator_pods_lost_total", "Claimed pods that never accepted their call.")
 PODS_SILENT = Counter("voice_operator_pods_silent_total", "Times that the pod of a call fell silent.")

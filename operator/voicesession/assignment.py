@@ -105,13 +105,14 @@ class RoomDeletionRequested(Model):
 
 
 class CallEnded(Model):
-    """The last event: the books are written, the process exits."""
+    """The last event. `end_written`: the database has all of the conversation; else somebody has to see to its end."""
 
     type: Literal["ended"] = "ended"
     at: datetime
     reason: EndReason
     message: str = ""
     usage: dict[str, Any] = Field(default_factory=dict)
+    end_written: bool = False
 
 
 PodEvent = Annotated[
@@ -133,10 +134,12 @@ class TerminationMessage(Model):
     """What a pod leaves in /dev/termination-log as JSON (at most 4096 bytes).
 
     `reason`: an EndReason for a call that ended, or `CodeImportFailed` for a pod whose agent code cannot be loaded.
+    `end_written`: as in `CallEnded`.
     """
 
     reason: str
     message: str = ""
+    end_written: bool = False
 
 
 def conversation_write_token(key: bytes, session_id: str, attempt: int) -> str:

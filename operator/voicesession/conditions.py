@@ -37,7 +37,6 @@ class Reason(StrEnum):
     LIVEKIT_UNAVAILABLE = "LiveKitUnavailable"
     # Finished: how a call ended or why it failed
     CALL_ENDED = "CallEnded"
-    CUSTOMER_GONE = "CustomerGone"
     OUT_OF_MEMORY = "OutOfMemory"
     AGENT_CRASHED = "AgentCrashed"
     AGENT_ERROR = "AgentError"
@@ -57,7 +56,7 @@ class Reason(StrEnum):
 
 
 # Finished with one of these is phase Ended; with any other, Failed.
-_ENDED_WELL = {Reason.CALL_ENDED, Reason.CUSTOMER_GONE}
+_ENDED_WELL = {Reason.CALL_ENDED}
 
 
 def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:

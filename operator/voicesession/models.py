@@ -66,6 +66,8 @@ class EndReason(StrEnum):
     SHUTDOWN = "shutdown"
     SUPERSEDED = "superseded"
     ERROR = "error"
+    # In `conversation_sessions` alone: VoiceSession and pod were gone before anybody had written the end.
+    UNKNOWN = "unknown"
 
 
 class StartType(StrEnum):

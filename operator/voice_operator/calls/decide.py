@@ -46,8 +46,7 @@ from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
-from voicesession.models import EffectiveLimits, EndReason, Phase, VoiceSession, VoiceSessionStatus
-from voicesession.names import END_REASON_ANNOTATION
+from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem, Serving
 
 # A VoiceSession may be applied just before its profile or pool.
@@ -114,7 +113,7 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
     if memory.accepted or _has_joined(session):
         return _finish_dead(view, session, memory.last_pod)
     if is_end_wanted(session):
-        return _finish_wanted(view, session, _why_end_is_wanted(session))
+        return _finish_wanted(view, session, EndReason.ENDED_BY_REQUEST)
     if view.rival:
         return _finish_rival(view, session, view.rival)
     if isinstance(serving, Problem):
@@ -272,14 +271,9 @@ def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, 
     """Returns why the call shall end, and since when; None where it may go on."""
     memory = view.memory
     if is_end_wanted(session):
-        return _why_end_is_wanted(session), memory.end_wanted_at or view.now
+        return EndReason.ENDED_BY_REQUEST, memory.end_wanted_at or view.now
     over_at = _over_at(view)
     return (EndReason.MAX_DURATION, over_at) if over_at and view.now >= over_at else None
-
-
-def _why_end_is_wanted(session: VoiceSession) -> EndReason:
-    said = session.metadata.annotations.get(END_REASON_ANNOTATION)
-    return EndReason.PARTICIPANT_LEFT if said == EndReason.PARTICIPANT_LEFT else EndReason.ENDED_BY_REQUEST
 
 
 def _decide_end(
@@ -337,7 +331,7 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
         return WriteStatus(session, _joined_status(view, session, pod, link))
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
-        return _refuse(view, session, problem, died=link.accepted)
+        return _refuse(view, session, problem)
     tell_at = (pod.claim_seen_at or view.memory.arrived_at) + WORTH_TELLING
     if view.now < tell_at:
         return Rest(tell_at)
@@ -383,7 +377,7 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     if end_reason is EndReason.SUPERSEDED and not view.memory.pods_read:
         return ReadPods()
     text = message or f"The call ended: {end_reason.value}."
-    return Finish(session, report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room))
+    return _finish(view, session, report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room))
 
 
 def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
@@ -391,7 +385,7 @@ def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) ->
         return ReadPods()
     reason, message = judge_death(pod, view.link)
     status = report_finished(session, reason, message, EndReason.ERROR, view.wall, pod, view.memory.room)
-    return Finish(session, status, died=True)
+    return _finish(view, session, status)
 
 
 def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, str]:
@@ -412,41 +406,45 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
     return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} is gone."
 
 
-# Ends that the pod is asked for, as the status tells them where the pod did not.
 _WANTED = {
-    EndReason.ENDED_BY_REQUEST: (Reason.CALL_ENDED, "The call was ended by `spec.end`."),
-    EndReason.PARTICIPANT_LEFT: (Reason.CUSTOMER_GONE, "The customer left while the call waited for its agent."),
-    EndReason.MAX_DURATION: (
-        Reason.CALL_ENDED,
-        "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",
-    ),
+    EndReason.ENDED_BY_REQUEST: "The call was ended by `spec.end`.",
+    EndReason.MAX_DURATION: "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",
 }
 
 
 def _finish_wanted(view: CallView, session: VoiceSession, end_reason: EndReason) -> Step:
-    (reason, message), memory = _WANTED[end_reason], view.memory
-    status = report_finished(session, reason, message, end_reason, view.wall, memory.last_pod, memory.room)
-    return Finish(session, status, died=memory.accepted)
+    memory, message = view.memory, _WANTED[end_reason]
+    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.wall, memory.last_pod, memory.room)
+    return _finish(view, session, status)
 
 
 def _finish_rival(view: CallView, session: VoiceSession, rival: str) -> Step:
     memory = view.memory
     message = f"VoiceSession {rival} has room {memory.room!r}. End it first, or name another room."
     status = report_finished(session, Reason.ROOM_TAKEN, message, None, view.wall, memory.last_pod, memory.room)
-    return Finish(session, status)
+    return _finish(view, session, status)
 
 
-def _refuse(view: CallView, session: VoiceSession, problem: Problem, *, died: bool = False) -> Step:
+def _refuse(view: CallView, session: VoiceSession, problem: Problem) -> Step:
     pod, room = view.memory.last_pod, view.memory.room
     status = report_finished(session, problem.reason, problem.message, None, view.wall, pod, room)
-    return Finish(session, status, refusal=problem, died=died)
+    return _finish(view, session, status, problem)
+
+
+def _finish(view: CallView, session: VoiceSession, status: VoiceSessionStatus, refusal: Problem | None = None) -> Step:
+    return Finish(session, status, refusal, closes=_is_unclosed(view))
+
+
+def _is_unclosed(view: CallView) -> bool:
+    """Tells whether the conversation may be open: a pod had the call, and none has told that its end is written."""
+    pod, link = view.memory.last_pod, view.link
+    termination = pod.exit.termination if pod and pod.exit else None
+    told = (link.ended if link and pod and link.pod_uid == pod.uid else None, termination)
+    return view.memory.claims > 0 and not any(word and word.end_written for word in told)
 
 
 def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     status, memory = session.status, view.memory
-    if status.phase is Phase.FAILED and status.attempts and not memory.conversation_settled:
-        # Another process finished it, and may have died before it closed the conversation; twice changes nothing.
-        return CloseConversation(status.end_reason or EndReason.ERROR)
     live = tuple(pod for pod in view.pods if not pod.deleting)
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
@@ -470,6 +468,8 @@ def _decide_gone(view: CallView) -> Step:
     leaves_until = (view.memory.gone_at or view.now) + END_PATIENCE
     if view.now < leaves_until and any(pod.exit is None for pod in view.pods):
         return Rest(leaves_until)  # its agent says goodbye
+    if _is_unclosed(view) and not view.memory.conversation_settled:
+        return CloseConversation(EndReason.ENDED_BY_REQUEST)
     # Nor for ever: rooms that nobody has are found by the room poll.
     given_up = view.memory.gone_at is not None and view.now >= view.memory.gone_at + LIVEKIT_PATIENCE
     return Forget() if view.memory.room_closed or view.rival or given_up else CloseRoom()

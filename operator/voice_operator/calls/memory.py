@@ -38,7 +38,7 @@ class CallMemory:
     gone_at: datetime | None = None  # its VoiceSession is deleted
     unwritten: VoiceSessionStatus | None = None  # its status, as decided, that the API server does not take
     untold: Problem | None = None  # why it was refused, which its customer has not been told yet
-    conversation_settled: bool = False  # its agent has closed it, or we have had it closed
+    conversation_settled: bool = False  # it has its end, or will get it from us, or by the sweep
 
     # Its way to a pod
     turn: int | None = None  # in the line of its pool, kept for another wait
@@ -98,6 +98,7 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         room=room,
         room_sid=session.status.room_sid or session.spec.room_sid,
         room_closed=is_finished(session),
+        conversation_settled=is_finished(session),
     )
 
 

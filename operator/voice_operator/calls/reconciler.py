@@ -9,7 +9,7 @@ from typing import assert_never
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Agents
 from voice_operator.calls.claim import Claims
-from voice_operator.calls.closing import Closing
+from voice_operator.calls.closing import Closing, End
 from voice_operator.calls.decide import decide_call
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory
@@ -274,11 +274,12 @@ class Reconciler:
             return memory
         memory = written
         self._links.cancel(memory.uid)
-        if step.died:
-            self._closing.close(memory.uid, step.status.end_reason or EndReason.ERROR)
+        if step.closes:
+            end = End(memory.claims, step.status.end_reason or EndReason.ERROR, step.status.ended_at)
+            self._closing.close(memory.uid, end)
         untold = step.refusal if step.session.spec.room and not memory.room_closed else None
         return replace(memory, conversation_settled=True, untold=untold)
 
     def _close_conversation(self, memory: CallMemory, reason: EndReason) -> CallMemory:
-        self._closing.close(memory.uid, reason)
+        self._closing.close(memory.uid, End(memory.claims, reason, clock.now()))
         return replace(memory, conversation_settled=True)

@@ -100,12 +100,12 @@ class WriteStatus:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End it. `died`: the agent ended without closing its conversation."""
+    """End it. `closes`: its conversation too, of which no agent has told that its end is written."""
 
     session: VoiceSession
     status: VoiceSessionStatus
     refusal: Problem | None = None  # what the customer in the room is told
-    died: bool = False
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class Dismiss:
 
 @dataclass(frozen=True, slots=True)
 class CloseConversation:
-    """Have the conversation closed of a call that another process finished, and perhaps nothing more."""
+    """Have the conversation closed of a call whose VoiceSession was deleted while it ran."""
 
     reason: EndReason
 

@@ -1,6 +1,7 @@
 """What agents, the operator and the token service may rely on in the database's functions; a real Postgres."""
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,13 +9,11 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from conversations.closer import ConversationCloser
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptReader
 from testing.conversations import AgentsConversation, ConversationsDatabase, message
 from testing.ports import free_port
 from testing.postgres import PostgresServer, running_pgbouncer
-from voicesession.models import EndReason
 
 
 def error_code(raised: pytest.ExceptionInfo[psycopg.Error]) -> str | None:
@@ -117,10 +116,26 @@ def test_an_ended_conversation_takes_no_more(conversations: ConversationsDatabas
     agent = conversations.new_conversation()
     agent.start()
     agent.end()
-    for refused in (agent.start, lambda: agent.append(message(1, "late")), replace(agent, attempt=2).start):
+    for refused in (agent.start, lambda: agent.append(message(1, "late"))):
         with pytest.raises(psycopg.Error) as raised:
             refused()
         assert error_code(raised) == "VA003"
+
+
+@pytest.mark.parametrize("way", ["start", "append", "end"])
+def test_a_later_attempt_opens_an_ended_conversation_again(conversations: ConversationsDatabase, way: str) -> None:
+    first = conversations.new_conversation()
+    first.start()
+    first.end("error")
+    second = replace(first, attempt=2)
+    ways: dict[str, Callable[[], object]] = {
+        "start": second.start,
+        "append": lambda: second.append(message(1, "back")),
+        "end": second.end,
+    }
+    ways[way]()
+    (session,) = conversations.query("SELECT attempts, end_reason FROM conversation_sessions")
+    assert session == {"attempts": 2, "end_reason": "participant_left" if way == "end" else None}
 
 
 def test_a_conversation_that_was_never_started_is_named_so(conversations: ConversationsDatabase) -> None:
@@ -201,23 +216,6 @@ async def test_transcript_reader(
             assert await reader.read_transcript(conversations.new_conversation().session_id) == []
             with pytest.raises(ValueError, match="badly formed"):
                 await reader.read_transcript("not a uuid")
-
-
-async def test_conversation_closer(conversations: ConversationsDatabase) -> None:
-    agent, ended = conversations.new_conversation(), conversations.new_conversation()
-    agent.start()
-    ended.start()
-    ended.end("idle")
-    async with ConversationCloser(conversations.url("voice_closer")) as closer:
-        assert await closer.close_conversation(agent.session_id, EndReason.ERROR) is True
-        assert await closer.close_conversation(agent.session_id, EndReason.IDLE) is False
-        assert await closer.close_conversation(ended.session_id, EndReason.ERROR) is False
-        assert await closer.close_conversation(conversations.new_conversation().session_id, EndReason.ERROR) is False
-    rows = conversations.query("SELECT session_id, end_reason FROM conversation_sessions WHERE ended_at IS NOT NULL")
-    assert {str(row["session_id"]): row["end_reason"] for row in rows} == {
-        agent.session_id: "error",
-        ended.session_id: "idle",
-    }
 
 
 async def test_a_database_that_is_away_is_named_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,16 +18,22 @@ CALLS = {
     "append_items": f"({UUID}, 1, 't', '[]')",
     "load_history": f"({UUID}, 1, 't')",
     "end_conversation": f"({UUID}, 1, 't', 'idle', now(), '{{}}')",
-    "close_conversation": f"({UUID}, 'error')",
+    "close_conversation": f"({UUID}, 1, 'error', NULL)",
+    "deliver_conversation": f"({UUID}, 1, 't', '{{}}', '[]', '{{}}')",
+    "open_conversations": "(NULL)",
     "read_transcript": f"({UUID})",
     "require_token": f"({UUID}, 1, 't')",
     "lock_conversation": f"({UUID}, 1, 't')",
+    "take_over": "(NULL, 1)",
+    "insert_items": f"({UUID}, 1, '[]')",
 }
 GRANTED = {
     "voice_agent": {"start_conversation", "append_items", "load_history", "end_conversation"},
     "voice_reader": {"read_transcript"},
-    "voice_closer": {"close_conversation"},
+    "voice_closer": {"close_conversation", "deliver_conversation", "open_conversations"},
 }
+# They want the write token of the attempt, whoever calls them.
+WITH_TOKEN = GRANTED["voice_agent"] | {"deliver_conversation"}
 
 
 def test_these_are_all_tables_and_functions(conversations: ConversationsDatabase) -> None:
@@ -81,7 +87,7 @@ def test_only_the_granted_functions_can_be_called(
         if function not in GRANTED[role]:
             with pytest.raises(DENIED):
                 connection.execute(statement)
-        elif role == "voice_agent":
+        elif function in WITH_TOKEN:
             with pytest.raises(psycopg.Error) as raised:
                 connection.execute(statement)
             assert raised.value.sqlstate == "VA001"

@@ -55,7 +55,7 @@ from voicesession.admission import AdmissionLimits
 from voicesession.assignment import CallEnded, Joined, TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import EffectiveLimits, EndReason, Phase, StartType
-from voicesession.names import CALL_LABEL, END_REASON_ANNOTATION
+from voicesession.names import CALL_LABEL
 from voicesession.serving import Problem, Serving
 
 SERVING = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits())
@@ -98,12 +98,12 @@ ACTIVE = make_session(conditions=joined_conditions(), status_phase="Active", sta
 JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_1")
 
 
-def ended(reason: EndReason, message: str = "") -> CallEnded:
-    return CallEnded(at=NOW, reason=reason, message=message)
+def ended(reason: EndReason, message: str = "", *, end_written: bool = False) -> CallEnded:
+    return CallEnded(at=NOW, reason=reason, message=message, end_written=end_written)
 
 
-def exit_of(code: int, *, out_of_memory: bool = False, reason: str | None = None, message: str = "") -> PodExit:
-    termination = TerminationMessage(reason=reason, message=message) if reason else None
+def exit_of(code: int, *, out_of_memory: bool = False, reason: str | None = None, **told: Any) -> PodExit:
+    termination = TerminationMessage(reason=reason, **told) if reason else None
     return PodExit(code, out_of_memory, termination, f"Error, exit code {code}")
 
 
@@ -219,7 +219,7 @@ def test_the_wait_for_a_pod_has_an_end_and_the_customer_is_told(trouble: Trouble
     step = finish(decide_call(in_line(arrived_at=ago(15), trouble=trouble)))
     assert (step.status.phase, step.status.reason) == (Phase.FAILED, reason)
     assert step.refusal
-    assert not step.died
+    assert not step.closes
 
 
 def test_the_wait_begins_when_the_room_is_there() -> None:
@@ -271,7 +271,7 @@ def test_a_call_that_is_ended_before_it_began_ends_at_once(session: Any) -> None
     assert decide_call(in_line(session=session, pod_available=True)) == LeaveLine("default")
     step = finish(decide_call(view(session=session, pod_available=True)))
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.ENDED_BY_REQUEST)
-    assert not step.died
+    assert not step.closes
 
 
 def test_pods_that_do_not_accept_are_not_tried_for_ever() -> None:
@@ -336,7 +336,7 @@ def test_joining_is_told_when_it_takes_over_a_second() -> None:
 def test_joining_has_an_end() -> None:
     step = finish(decide_call(bound(link=link(accepted=True, answered_at=ago(30)))))
     assert step.status.reason == "AssignmentFailed"
-    assert step.died
+    assert step.closes
 
 
 @pytest.mark.parametrize("claimed", [31, 3600, -60])
@@ -383,7 +383,18 @@ def test_the_agents_own_end_is_the_calls(reason: EndReason, phase: Phase, why: s
     for step in (from_event, from_pod):
         assert (step.status.phase, step.status.reason) == (phase, why)
         assert (step.status.end_reason, step.status.message) == (reason, "so it said")
-        assert not step.died
+
+
+def test_a_conversation_is_closed_unless_its_agent_told_that_the_end_is_written() -> None:
+    for word, closes in ((True, False), (False, True)):
+        by_event = link(accepted=True, ended=ended(EndReason.IDLE, end_written=word))
+        assert finish(decide_call(active(link=by_event))).closes is closes
+        gone = make_claimed_pod(exit=exit_of(0, reason="idle", end_written=word))
+        assert finish(decide_call(active(pods=[gone], last_pod=gone, link=None))).closes is closes
+    # What the pod before it has told says nothing of this one.
+    of_another = replace(link(ended=ended(EndReason.SUPERSEDED, end_written=True)), pod_uid="another")
+    gone = make_claimed_pod(exit=exit_of(139))
+    assert finish(decide_call(active(pods=[gone], last_pod=gone, link=of_another))).closes
 
 
 @pytest.mark.parametrize(
@@ -398,7 +409,7 @@ def test_an_agent_that_died_fails_its_call_and_its_books_are_closed_for_it(exit_
     gone = make_claimed_pod(exit=exit_)
     step = finish(decide_call(active(pods=[gone], last_pod=gone)))
     assert (step.status.phase, step.status.reason, step.status.end_reason) == (Phase.FAILED, reason, EndReason.ERROR)
-    assert step.died
+    assert step.closes
 
 
 def test_before_a_call_is_given_up_its_pods_are_read_afresh() -> None:
@@ -448,7 +459,7 @@ def test_silence_is_a_suspicion_that_livekit_settles() -> None:
     assert decide_call(active(link=silent, asked_livekit_at=ago(1))) == Rest(ago(-2))
     assert decide_call(active(link=silent, asked_livekit_at=ago(3))) == AskLiveKit()
     step = finish(decide_call(active(link=silent, agent_absent=True)))
-    assert (step.status.reason, step.died) == ("NodeLost", True)
+    assert (step.status.reason, step.closes) == ("NodeLost", True)
     assert "node-1" in (step.status.message or "")
 
 
@@ -472,7 +483,7 @@ def test_a_pod_that_takes_connections_and_answers_nothing_hangs() -> None:
 
 def test_a_pod_that_vanished_had_a_call() -> None:
     step = finish(decide_call(active(pods=[], link=None, accepted=True)))
-    assert (step.status.phase, step.died) == (Phase.FAILED, True)
+    assert (step.status.phase, step.closes) == (Phase.FAILED, True)
 
 
 ENDING = make_session(conditions=joined_conditions(), end=True)
@@ -483,7 +494,7 @@ def test_an_end_is_asked_for_once_and_awaited() -> None:
     asked = {"session": ENDING, "end_wanted_at": ago(30), "end_tried_at": ago(1)}
     assert decide_call(active(**asked, end_asked_at=ago(1))) == Rest(ago(-19))
     step = finish(decide_call(active(**asked, end_asked_at=ago(20), accepted=True)))
-    assert step.status.end_reason == EndReason.ENDED_BY_REQUEST
+    assert (step.status.end_reason, step.closes) == (EndReason.ENDED_BY_REQUEST, True)
 
 
 def test_an_end_that_comes_while_nobody_hears_the_pod_is_asked_for_when_it_is_heard() -> None:
@@ -517,21 +528,6 @@ def test_a_call_that_lasts_longer_than_it_may_is_ended_by_our_clock_too() -> Non
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.MAX_DURATION)
     silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
     assert decide_call(talking(89.5, link=silent, asked_livekit_at=NOW)) == Rest(ago(-0.5))
-
-
-def test_a_call_whose_customer_is_gone_while_it_waits_gets_no_pod_and_ends_as_that() -> None:
-    gone = make_session(end=True, annotations={END_REASON_ANNOTATION: "participant_left"})
-    step = finish(decide_call(in_line(session=gone, pod_available=True, line=None)))
-    assert (step.status.phase, step.status.reason) == (Phase.ENDED, Reason.CUSTOMER_GONE)
-    assert step.status.end_reason is EndReason.PARTICIPANT_LEFT
-    # Its pod may have been on its way already.
-    assert decide_call(active(session=gone)) == AskEnd(POD, EndReason.PARTICIPANT_LEFT)
-
-
-@pytest.mark.parametrize("annotation", ["", "superseded", "nonsense"])
-def test_nobody_else_may_say_why_a_call_shall_end(annotation: str) -> None:
-    wanted = make_session(end=True, annotations={END_REASON_ANNOTATION: annotation})
-    assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
 
 
 # Afterwards
@@ -573,27 +569,20 @@ def test_a_call_made_by_a_rooms_start_is_kept_as_long_as_starts_are_counted() ->
     assert step == Rest(NOW + timedelta(seconds=150))
 
 
-@pytest.mark.parametrize(
-    ("reason", "attempts", "settled", "closes"),
-    [
-        (Reason.AGENT_CRASHED, 1, False, True),
-        (Reason.AGENT_CRASHED, 1, True, False),
-        (Reason.NO_CAPACITY, 0, False, False),
-        (Reason.CALL_ENDED, 1, False, False),
-    ],
-)
-def test_the_conversation_of_a_call_that_another_process_saw_fail_is_closed_once(
-    reason: Reason, attempts: int, *, settled: bool, closes: bool
-) -> None:
-    failed = make_session(conditions=finished_conditions(reason), status_ended_at=NOW, status_attempts=attempts)
-    step = decide_call(over(session=failed, pods=[POD], conversation_settled=settled))
-    assert (step == CloseConversation(EndReason.ERROR)) == closes
-
-
 def test_pods_of_an_unknown_voicesession_go_only_when_it_is_known_to_be_gone() -> None:
     orphan = view(session=None, serving=NO_SESSION, pods=[POD])
     assert decide_call(orphan) == ConfirmGone("call")
     assert decide_call(replace(orphan, known_deleted=True)) == Dismiss((POD,), EndReason.ENDED_BY_REQUEST)
+
+
+def test_the_conversation_of_a_voicesession_that_was_deleted_in_mid_call_is_closed() -> None:
+    gone = {"session": None, "serving": NO_SESSION, "known_deleted": True, "last_pod": POD, "claims": 1}
+    close = CloseConversation(EndReason.ENDED_BY_REQUEST)
+    assert decide_call(view(**gone)) == close
+    assert decide_call(view(**gone, link=link(ended=ended(EndReason.SHUTDOWN)))) == close
+    written = link(ended=ended(EndReason.SHUTDOWN, end_written=True))
+    assert decide_call(view(**gone, link=written)) == CloseRoom()
+    assert decide_call(view(**gone, conversation_settled=True)) == CloseRoom()
 
 
 def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it() -> None:
@@ -634,6 +623,7 @@ CHOICES: dict[str, list[Any]] = {
     "room_made_at": [None, NOW],
     "room_closed": [False, True],
     "unanswered_claim": [None, "pod-a"],
+    "claims": [1],
 }
 
 
