@@ -34,6 +34,7 @@ from voicesession.assignment import (
 )
 from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SttModel, TtsModel
 from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
+from voicesession.spool import Spool
 
 READY_SECONDS = 60.0
 # Compiled once for all test processes, as in the image; the environment may forbid it beside the sources.
@@ -129,6 +130,16 @@ class AgentPod:
         answer = await self.request("POST", "/end", Purpose.END, to_body(request or EndRequest()))
         answer.release()
         return answer.status
+
+    async def spool(self) -> Spool | None:
+        """Asks for what it could not write; None where it has nothing."""
+        async with await self.request("GET", "/spool", Purpose.SPOOL) as answer:
+            return Spool.model_validate_json(await answer.read()) if answer.status == 200 else None
+
+    async def let_go_of_spool(self) -> int:
+        """Tells that its spool is kept; returns the status."""
+        async with await self.request("DELETE", "/spool", Purpose.SPOOL_KEPT) as answer:
+            return answer.status
 
     async def prepare(self, preparation: Preparation) -> int:
         """Hands over greetings; returns the status."""

@@ -163,10 +163,12 @@ def running_postgres() -> Iterator[PostgresServer]:
 
 
 @contextmanager
-def running_pgbouncer(server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str]) -> Iterator[int]:
-    """Starts a PgBouncer before `server`; yields its port on loopback. `users`: passwords by name."""
+def running_pgbouncer(
+    server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str], port: int | None = None
+) -> Iterator[int]:
+    """Starts a PgBouncer before `server`; yields its port on loopback, a free one or `port`. `users`: passwords."""
     folder = make_folder("vac-pgbouncer-")
-    port = free_port()
+    port = port or free_port()
     lines = [
         "[databases]",
         f"* = host={LOOPBACK} port={server.port}",

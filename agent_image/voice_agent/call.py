@@ -20,7 +20,7 @@ from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending, decide_end, decide_room_end, next_deadline
 from voice_agent.event_stream import EventStream
 from voice_agent.farewell import JOIN_SECONDS, Farewell
-from voice_agent.haste import SHUTDOWN_SECONDS, Haste, within
+from voice_agent.haste import Haste, within
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -37,6 +37,8 @@ from voicesession.models import EndReason, Provider
 
 ANNOUNCE_SECONDS = 5.0
 HISTORY_SECONDS = 3.0
+# For the rows of an agent that is none any more.
+SUPERSEDED_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Call:
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._haste = Haste()
         self._can_join = True
-        self._conversation = ConversationLog(
+        self.conversation = ConversationLog(
             workshop.settings.database_url.get_secret_value() if workshop.settings.database_url else None,
             build_start(assignment),
             on_superseded=lambda: self.end(
@@ -69,7 +71,7 @@ class Call:
         self._watch = SessionWatch(
             provider=provider.name,
             facts=self._facts,
-            conversation=self._conversation,
+            conversation=self.conversation,
             events=self.events,
             on_activity=self._touch,
             on_end=self.end,
@@ -81,7 +83,6 @@ class Call:
         """Ends the call. The first reason holds; a shutdown also hastens an end that is going on."""
         if ending.reason is EndReason.SHUTDOWN:
             self._haste.begin()
-            self._conversation.hurry(SHUTDOWN_SECONDS)
         if not self._ending.done():
             self._ending.set_result(ending)
 
@@ -103,7 +104,8 @@ class Call:
         log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
         clocks.cancel()
         if ending.reason is EndReason.SUPERSEDED:
-            # Somebody else is the agent now: no word, no row, no goodbye to LiveKit.
+            # Somebody else is the agent now: no word, no end, no goodbye to LiveKit.
+            await self.conversation.finish(None, SUPERSEDED_SECONDS)
             return ending
         return await self._build_farewell(context).take(ending, work, self._tasks)
 
@@ -114,7 +116,7 @@ class Call:
             workshop=self._workshop,
             room=self._room,
             context=context,
-            conversation=self._conversation,
+            conversation=self.conversation,
             facts=self._facts,
             haste=self._haste,
             customer_joined=self._customer_joined,
@@ -184,7 +186,7 @@ class Call:
     async def _load_history(self) -> Sequence[ChatItem]:
         if self._assignment.attempt == 1:
             return []
-        rows = await self._conversation.load_history(HISTORY_SECONDS)
+        rows = await self.conversation.load_history(HISTORY_SECONDS)
         if rows:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
@@ -214,7 +216,7 @@ class Call:
         log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
         self._start(within(asyncio.timeout(ANNOUNCE_SECONDS), self._announce(), "telling the room of the agent"))
         self._facts.joined_at = self._facts.last_activity_at = now
-        self._conversation.begin()
+        self.conversation.begin()
         for participant in self._room.remote_participants.values():
             self._on_participant(participant)
         self._facts_changed.set()
@@ -289,7 +291,7 @@ class Call:
         return Heartbeat(
             at=clock.now(),
             agent_state=session.agent_state if session is not None else None,
-            unwritten_items=self._conversation.unwritten,
+            unwritten_items=self.conversation.unwritten,
         )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

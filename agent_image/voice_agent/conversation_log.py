@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,10 +16,12 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
+from voice_agent.text import clean
+from voicesession import clock
+from voicesession.spool import Spool, SpooledEnd, SpooledStart, build_spool, spool_key
 
 CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 10.0
-CLOSE_SECONDS = 1.0
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
 # Far more than anyone says in a call; a bound, so that no outage can kill the pod by memory.
@@ -51,15 +52,6 @@ class ConversationStart:
     tenant: str | None
 
 
-@dataclass(frozen=True)
-class ConversationEnd:
-    """What the conversation's row says in the end."""
-
-    reason: str
-    ended_at: datetime
-    usage: Mapping[str, object]
-
-
 class _GivenUpError(Exception):
     """The database will never take these writes; the message says why."""
 
@@ -74,20 +66,28 @@ class ConversationLog:
         self._on_superseded = on_superseded
         self._waiting: deque[Row] = deque()
         self._position = start.attempt * POSITIONS_PER_ATTEMPT
-        self._end: ConversationEnd | None = None
+        self._begun_at: datetime | None = None
+        self._end: SpooledEnd | None = None
+        self._finishing = False
         self._wanted = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._done = False
         self._task: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._started = False
-        self._lost = 0
-        self._finish_by: float | None = None
+        self._spool: Spool | None = None
+        self.lost = 0  # items that the database refused, or that there was no room for
 
     @property
     def unwritten(self) -> int:
-        """How many items have not reached the database yet."""
-        return len(self._waiting) + self._lost
+        """How many items have not reached the database yet, or never will."""
+        return len(self._waiting) + self.lost
+
+    @property
+    def end_written(self) -> bool:
+        """Whether the database has everything, and the end; or nothing is kept anyway."""
+        return self._done and (self._end is not None or self._url is None)
 
     def begin(self) -> None:
         """Starts to write, in the background; the conversation's row first."""
@@ -95,6 +95,7 @@ class ConversationLog:
             log.warning("there is no DATABASE_URL: this conversation is not kept")
             self._done = True
             return
+        self._begun_at = clock.now()
         self._wanted.set()
         self._task = asyncio.create_task(self._write_until_done(), name="conversation log")
 
@@ -105,9 +106,9 @@ class ConversationLog:
             if self._url is None:
                 continue
             if len(self._waiting) >= _MOST_WAITING:
-                self._lost += 1
+                self.lost += 1
                 continue
-            self._waiting.append({**row, "position": self._position})
+            self._waiting.append({**clean(row), "position": self._position})
         self._wanted.set()
 
     async def load_history(self, timeout: float) -> list[dict[str, Any]]:
@@ -125,35 +126,49 @@ class ConversationLog:
         finally:
             self._reading.cancel()
 
-    async def finish(self, end: ConversationEnd, timeout: float) -> bool:
-        """Writes what is left and the end, within `timeout` seconds; returns whether everything is in the database."""
+    async def finish(self, end: SpooledEnd | None, timeout: float) -> bool:
+        """Writes what is left and the end; returns whether the database has it all within `timeout` seconds.
+
+        Where it has not, the writing goes on: see `until_written` and `spool`. Without an end another attempt goes on.
+        """
         self._end = end
-        self._finish_by = time.monotonic() + timeout
+        self._finishing = True
         self._wanted.set()
-        while self._task is not None and not self._task.done() and (left := self._finish_by - time.monotonic()) > 0:
-            # In short steps: `hurry` may bring the deadline forward.
-            await asyncio.wait({self._task}, timeout=min(left, 0.5))
-        await self.aclose()
-        if self.unwritten:
-            log.error("items of the conversation could not be written", extra={"items": self.unwritten})
-        return self._done and not self.unwritten
-
-    def hurry(self, timeout: float) -> None:
-        """Leaves a `finish` that is going on, or comes, at most this many seconds more."""
-        if self._finish_by is not None:
-            self._finish_by = min(self._finish_by, time.monotonic() + timeout)
-
-    async def aclose(self) -> None:
-        """Stops writing and disconnects."""
+        self._hurried.set()
         if self._task is not None:
-            self._task.cancel()
-            # Not for ever: psycopg may wait 10 s for a silent database to cancel a statement.
-            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
-            if not self._task.done():
-                return
-            if not self._task.cancelled() and (error := self._task.exception()):
-                log.error("the writer of the conversation failed", exc_info=error)
-        await self._disconnect()
+            await asyncio.wait({self._task}, timeout=timeout)
+        return self._done
+
+    async def until_written(self) -> None:
+        """Returns when the database has it all: never, where it refuses."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        if not self._done:
+            await asyncio.Event().wait()
+
+    def spool(self) -> Spool | None:
+        """Returns what the database has not got, sealed, for somebody else to deliver; None where there is nothing.
+
+        Always the same from the first time on: it is to be asked for when nothing more is said.
+        """
+        if self._done or not self._finishing or self._begun_at is None or not (self._waiting or self._end):
+            return None
+        if self._spool is None:
+            key = spool_key(*self._who())
+            self._spool = build_spool(key, self._first_row(), list(self._waiting), self._end)
+        return self._spool
+
+    def _first_row(self) -> SpooledStart:
+        start = self._start
+        return SpooledStart(
+            room_id=start.room_id,
+            participant_id=start.participant_id,
+            llm_provider=start.llm_provider,
+            is_local_mode=start.is_local_mode,
+            profile=start.profile,
+            tenant=start.tenant,
+            started_at=self._begun_at,
+        )
 
     async def _read_history(self) -> list[dict[str, Any]]:
         # A connection of its own: the writer may open its own at the same time.
@@ -182,8 +197,15 @@ class ConversationLog:
                     extra={"reason": _describe(error), "items": len(self._waiting)},
                 )
                 await self._disconnect()
-                await asyncio.sleep(pause)
+                # The end does not wait, once: it has little time.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._hurried.wait(), pause)
+                self._hurried.clear()
                 self._wanted.set()
+            except Exception:
+                log.exception("the writer of the conversation failed")
+                return
+        await self._disconnect()
 
     async def _write_waiting(self) -> None:
         connection = await self._connect()
@@ -205,16 +227,16 @@ class ConversationLog:
             await self._call(
                 connection,
                 "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
-                (*self._who(), end.reason, end.ended_at, Jsonb(dict(end.usage))),
+                (*self._who(), end.reason, end.ended_at, Jsonb(end.usage)),
             )
-            self._done = True
+        self._done = self._finishing
 
     async def _append(self, connection: psycopg.AsyncConnection[Any], rows: list[Row]) -> None:
         try:
             await self._call(connection, "SELECT voice.append_items(%s, %s, %s, %s)", (*self._who(), Jsonb(rows)))
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(rows) == 1:
-                self._lost += 1
+                self.lost += 1
                 log.exception("an item was refused by the database and is lost", extra={"reason": _describe(error)})
                 return
             for row in rows:

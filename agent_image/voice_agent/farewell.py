@@ -11,16 +11,18 @@ from livekit.agents import NOT_GIVEN, AgentSession
 from voice_agent.apology import APOLOGY, recorded_apology, speak, tell_customer
 from voice_agent.code_loader import EntrypointCode
 from voice_agent.conversation_items import build_usage
-from voice_agent.conversation_log import ConversationEnd, ConversationLog
+from voice_agent.conversation_log import ConversationLog
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.haste import Haste
 from voice_agent.job_context import CallContext, CallRoom, call_their_code
 from voice_agent.profile_agent import fill_in, find_spoken
 from voice_agent.spoken_cache import build_frames
+from voice_agent.text import clean
 from voice_agent.workshop import Workshop
 from voicesession import clock
 from voicesession.assignment import Assignment
 from voicesession.models import EndReason, Provider
+from voicesession.spool import SpooledEnd
 
 GOODBYE_SECONDS = 6.0
 APOLOGY_SECONDS = 12.0
@@ -30,7 +32,8 @@ CLOSE_SECONDS = 4.0
 CALLBACK_SECONDS = 5.0
 ENTRYPOINT_SECONDS = 1.0
 DISCONNECT_SECONDS = 3.0
-FLUSH_SECONDS = 75.0
+# Longer than a write ever takes: what the database has not got by then goes another way, and the call ends.
+FLUSH_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +135,11 @@ class Farewell:
     async def _write_end(self, ending: Ending) -> Ending:
         if self.facts.joined_at is None:
             return ending
-        end = ConversationEnd(ending.reason.value, clock.now(), ending.usage)
-        timeout = self.haste.time_for(FLUSH_SECONDS, kept=0)
-        if await self.conversation.finish(end, timeout) or not self.conversation.unwritten:
+        end = SpooledEnd(reason=ending.reason.value, ended_at=clock.now(), usage=clean(ending.usage))
+        if not await self.conversation.finish(end, self.haste.time_for(FLUSH_SECONDS, kept=0)):
+            items = self.conversation.unwritten
+            log.warning("the database does not have all of the conversation yet", extra={"items": items})
+        if not self.conversation.lost:
             return ending
-        lost = f"items of the conversation that could not be written: {self.conversation.unwritten}"
+        lost = f"items of the conversation that could not be written: {self.conversation.lost}"
         return replace(ending, message=f"{ending.message}; {lost}" if ending.message else lost)

@@ -6,18 +6,26 @@ from collections.abc import Callable
 
 from voice_agent.apology import APOLOGY
 from voice_agent.call import Call
+from voice_agent.conversation_log import ConversationLog
 from voice_agent.endings import Ending
 from voice_agent.event_stream import EventStream
+from voice_agent.haste import Haste
 from voice_agent.process.termination import write_termination_message
 from voice_agent.provider_models import ProviderError
+from voice_agent.text import clean, clean_text
 from voice_agent.workshop import Workshop
 from voice_telemetry.logs import hide_secrets
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Greeting, Preparation
 from voicesession.models import EndReason
+from voicesession.spool import Spool
 
 # Whoever follows the stream has this long to read its last line.
 LAST_LINE_SECONDS = 1.5
+# For the answer to whoever has asked an unassigned pod to end.
+ANSWER_SECONDS = 0.2
+# How long a pod whose call has ended keeps what the database has not got: over an outage of 5 minutes.
+HOLD_SECONDS = 330.0
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +52,13 @@ class Pod:
         self._key: tuple[str, int] | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._spool_kept = asyncio.Event()
+        self._haste = Haste()
 
     @property
     def is_waiting(self) -> bool:
         """Whether an assignment would be taken."""
-        return self._call is None
+        return self._call is None and not self._ended
 
     @property
     def events(self) -> EventStream | None:
@@ -60,16 +70,14 @@ class Pod:
 
         Raises:
             AssignedElsewhereError: it has another one.
-            NotWaitingError: its call has ended.
+            NotWaitingError: its call has ended, maybe before it came.
             ProviderError: the call's provider is none of its pool's.
         """
-        if self._call is None:
-            return self._take(assignment)
-        if self._key != assignment.key():
+        if self._key not in {None, assignment.key()}:
             raise AssignedElsewhereError("this pod has another call")
         if self._ended:
             raise NotWaitingError("this pod's call has ended")
-        return self._call.events
+        return self._call.events if self._call is not None else self._take(assignment)
 
     def prepare(self, preparation: Preparation) -> None:
         """Synthesizes greetings, and an apology in each of their voices, while there is nothing else to do.
@@ -78,23 +86,39 @@ class Pod:
             NotWaitingError: it has a call.
         """
         if not self.is_waiting:
-            raise NotWaitingError("this pod has a call")
+            raise NotWaitingError("this pod has a call, or is ending")
         greetings = [self._with_voice(greeting) for greeting in preparation.greetings]
         apologies = [greeting.model_copy(update={"text": APOLOGY}) for greeting in greetings]
         self._workshop.spoken.prepare([*greetings, *apologies])
 
     def end(self, request: EndRequest) -> None:
-        """Ends the call.
+        """Ends the call, also one that is still to come: then the process ends now. Again changes nothing."""
+        if self._call is not None:
+            self._call.end(Ending(request.reason, request.message))
+        elif not self._ended:
+            # Who asks has claimed this pod; the assignment may be on its way, and has come too late.
+            self._ended = True
+            self._write_message(request.reason.value, request.message)
+            asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._leave, 0)
+
+    @property
+    def spool(self) -> Spool | None:
+        """What the database has not got of the call that has ended; None while it runs, and where there is nothing."""
+        return self._call.conversation.spool() if self._call is not None and self._ended else None
+
+    def let_go_of_spool(self) -> None:
+        """Ends the process, whose spool is kept by somebody else now.
 
         Raises:
-            NotWaitingError: there is none.
+            NotWaitingError: its call has not ended.
         """
-        if self._call is None:
-            raise NotWaitingError("this pod has no call")
-        self._call.end(Ending(request.reason, request.message))
+        if not self._ended:
+            raise NotWaitingError("this pod's call has not ended")
+        self._spool_kept.set()
 
     def terminate(self) -> None:
         """Obeys a SIGTERM: goes at once without a call, and says goodbye with one."""
+        self._haste.begin()
         if self._call is None:
             self._leave(0)
         else:
@@ -114,7 +138,9 @@ class Pod:
     async def _hold(self, call: Call) -> None:
         code = 1
         try:
-            await self._report(call, await call.run())
+            ending = await call.run()
+            await self._report(call, ending)
+            await self._hold_spool(call.conversation, ending)
             code = 0
         except Exception as error:
             # Not an end but a crash: leave without a goodbye, so that a successor can take the room over.
@@ -126,14 +152,36 @@ class Pod:
 
     async def _report(self, call: Call, ending: Ending) -> None:
         self._ended = True
-        message = hide_secrets(ending.message)
-        self._write_message(ending.reason.value, message)
-        call.events.emit(CallEnded(at=clock.now(), reason=ending.reason, message=message, usage=dict(ending.usage)))
+        written = call.conversation.end_written
+        self._write_message(ending.reason.value, ending.message, end_written=written)
+        call.events.emit(
+            CallEnded(
+                at=clock.now(),
+                reason=ending.reason,
+                message=hide_secrets(clean_text(ending.message)),
+                usage=clean(ending.usage),
+                end_written=written,
+            )
+        )
         call.events.close()
         await call.events.wait_until_read(LAST_LINE_SECONDS)
 
-    def _write_message(self, reason: str, message: str) -> None:
-        write_termination_message(self._workshop.settings.termination_log, reason, message)
+    async def _hold_spool(self, conversation: ConversationLog, ending: Ending) -> None:
+        """Keeps what the database has not got until it has, or until somebody else keeps it; not for ever."""
+        if conversation.spool() is None:
+            return
+        waits = [asyncio.create_task(each) for each in (conversation.until_written(), self._spool_kept.wait())]
+        either = asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await self._haste.within(HOLD_SECONDS, either, "keeping what is unwritten")
+        for wait in waits:
+            wait.cancel()
+        if conversation.spool() is not None and not self._spool_kept.is_set():
+            log.error("a part of the conversation is lost", extra={"items": conversation.unwritten})
+        self._write_message(ending.reason.value, ending.message, end_written=conversation.end_written)
+
+    def _write_message(self, reason: str, message: str, *, end_written: bool = False) -> None:
+        file = self._workshop.settings.termination_log
+        write_termination_message(file, reason, message, end_written=end_written)
 
     def _with_voice(self, greeting: Greeting) -> Greeting:
         if greeting.voice is not None:

@@ -1,4 +1,4 @@
-"""The pod's HTTP: health for the kubelet, and four routes that only the operator's tokens open."""
+"""The pod's HTTP: health for the kubelet, and routes that only the operator's tokens open."""
 
 import contextlib
 import logging
@@ -50,6 +50,8 @@ class PodServer:
         app.router.add_post("/assignment", self._assign)
         app.router.add_get("/events", self._events)
         app.router.add_post("/end", self._end)
+        app.router.add_get("/spool", self._spool)
+        app.router.add_delete("/spool", self._let_go_of_spool)
         return app
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -87,11 +89,22 @@ class PodServer:
         return await _send_events(request, self._pod.events)
 
     async def _end(self, request: web.Request) -> web.Response:
-        body = _parse(EndRequest, await self._authorized_body(request, Purpose.END))
+        self._pod.end(_parse(EndRequest, await self._authorized_body(request, Purpose.END)))
+        return web.Response(status=202)
+
+    async def _spool(self, request: web.Request) -> web.Response:
+        await self._authorized_body(request, Purpose.SPOOL)
+        spool = self._pod.spool
+        if spool is None:
+            raise Refusal(404, "No spool", "there is nothing of an ended call that the database has not got")
+        return web.Response(text=spool.model_dump_json(by_alias=True), content_type="application/json")
+
+    async def _let_go_of_spool(self, request: web.Request) -> web.Response:
+        await self._authorized_body(request, Purpose.SPOOL_KEPT)
         try:
-            self._pod.end(body)
+            self._pod.let_go_of_spool()
         except NotWaitingError as error:
-            raise Refusal(404, "No call", str(error)) from error
+            raise Refusal(409, "Not ended", str(error)) from error
         return web.Response(status=202)
 
     async def _authorized_body(self, request: web.Request, purpose: Purpose) -> bytes:

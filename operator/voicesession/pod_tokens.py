@@ -25,6 +25,8 @@ class Purpose(StrEnum):
     EVENTS = "events"
     END = "end"
     PREPARE = "prepare"
+    SPOOL = "spool"
+    SPOOL_KEPT = "spool-kept"
 
 
 class PodTokenError(Exception):

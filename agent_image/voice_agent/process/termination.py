@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from voice_agent.text import clean_text
 from voice_telemetry.logs import hide_secrets
 from voicesession.assignment import TerminationMessage
 
@@ -17,10 +18,11 @@ _LONGEST_MESSAGE = 1000
 log = logging.getLogger(__name__)
 
 
-def write_termination_message(file: Path, reason: str, message: str = "") -> None:
-    """Leaves why the pod ended where the kubelet looks for it."""
-    message = hide_secrets(message)[:_LONGEST_MESSAGE]
-    text = TerminationMessage(reason=reason, message=message).model_dump_json(by_alias=True)
+def write_termination_message(file: Path, reason: str, message: str = "", *, end_written: bool = False) -> None:
+    """Leaves why the pod ended where the kubelet looks for it; `end_written` as in `TerminationMessage`."""
+    message = hide_secrets(clean_text(message))[:_LONGEST_MESSAGE]
+    left = TerminationMessage(reason=reason, message=message, end_written=end_written)
+    text = left.model_dump_json(by_alias=True)
     try:
         file.write_bytes(text.encode()[:_LARGEST_BYTES])
     except OSError:

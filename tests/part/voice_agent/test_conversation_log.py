@@ -1,24 +1,29 @@
 """What a call leaves in Postgres: every word in order, through outages, and from one attempt to the next."""
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from testing.agent_pod import Follower, build_assignment, build_provider, running_pod
+from conversations.closer import ConversationCloser
+from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
 from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
 from testing.postgres import running_pgbouncer
-from testing.waiting import eventually, stays
-from voice_agent.conversation_log import ConversationEnd, ConversationLog, ConversationStart
+from testing.waiting import eventually
+from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_operator.pools.pod_template import GRACE_SECONDS
 from voicesession import clock
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
 from voicesession.models import EndReason
+from voicesession.spool import Spool, SpooledEnd, spool_key
 
 GREETING = "Hello there."
 
@@ -153,9 +158,11 @@ async def test_an_outage_in_the_middle_of_a_call(
     assert "three" not in pod.log
 
 
-async def test_an_outage_at_the_end_of_a_call(
+@pytest.fixture
+async def call_without_database(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
-) -> None:
+) -> AsyncIterator[tuple[AgentPod, Follower]]:
+    """A pod whose call has just ended, in an outage that began before it; with its events."""
     room = new_room()
     conversations.server.stop()
     try:
@@ -164,34 +171,74 @@ async def test_an_outage_at_the_end_of_a_call(
             async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
                 await customer.until_said(GREETING)
                 await converse(customer, "one")
-            await stays(lambda: not follower.all_of(CallEnded), 3, "the call ended before its words were written")
-            conversations.server.start()
-            await follower.wait_for(CallEnded)
-            assert await pod.exit_code() == 0
+            yield pod, follower
     finally:
         if conversations.server.process is None:
             conversations.server.start()
-    assert contents(conversations) == [GREETING, "one", "You said: one."]
-    assert session_row(conversations)["ended_at"] is not None
+
+
+SAID = [GREETING, "one", "You said: one."]
+
+
+async def test_an_outage_at_the_end_holds_no_call_up_and_its_pod_writes_later(
+    call_without_database: tuple[AgentPod, Follower], conversations: ConversationsDatabase
+) -> None:
+    pod, follower = call_without_database
+    ended = await follower.wait_for(CallEnded)
+    assert (ended.reason, ended.message, ended.end_written) == (EndReason.PARTICIPANT_LEFT, "", False)
+    assert not pod.termination().end_written
+    conversations.server.start()
+    assert await pod.exit_code() == 0
+    assert pod.termination().end_written
+    assert contents(conversations) == SAID
+    assert session_row(conversations)["end_reason"] == "participant_left"
+
+
+async def test_what_a_pod_cannot_write_is_handed_over_and_delivered(
+    call_without_database: tuple[AgentPod, Follower], conversations: ConversationsDatabase
+) -> None:
+    pod, follower = call_without_database
+    ended = await follower.wait_for(CallEnded)
+    spool = await pod.spool()
+    assert spool
+    assert await pod.spool() == spool, "asked again, as after a lost answer, it is the same"
+    assert b"one" not in b"".join(piece.data for piece in spool.pieces)
+    pod.signal(signal.SIGTERM)  # also in the time that a stopped pod has
+    assert await pod.let_go_of_spool() == 202
+    assert await pod.exit_code(5) == 0
+    assert "is lost" not in pod.log
+
+    conversations.server.start()
+    assert await deliver(conversations, spool) == 0
+    assert contents(conversations) == SAID
+    session = session_row(conversations)
+    assert (session["end_reason"], session["usage"], session["participant_id"]) == (
+        "participant_left",
+        ended.usage,
+        "customer",
+    )
+    assert session["created_at"] < session["ended_at"]
 
 
 async def test_a_stopped_pod_does_not_wait_long_for_the_database(
-    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
+    call_without_database: tuple[AgentPod, Follower],
 ) -> None:
-    room = new_room()
-    conversations.server.stop()
-    try:
-        async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
-            follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
-            async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-                await customer.until_said(GREETING)
-            await eventually(lambda: livekit.is_empty(room))
-            pod.signal(signal.SIGTERM)
-            ended = await follower.wait_for(CallEnded, 20)
-            assert ended.reason is EndReason.PARTICIPANT_LEFT
-            assert ended.message == "items of the conversation that could not be written: 1"
-    finally:
-        conversations.server.start()
+    pod, follower = call_without_database
+    await follower.wait_for(CallEnded)
+    pod.signal(signal.SIGTERM)
+    assert await pod.exit_code(GRACE_SECONDS) == 0
+    (lost,) = [line for line in pod.lines if line["message"] == "a part of the conversation is lost"]
+    assert lost["items"] == len(SAID)
+    assert not pod.termination().end_written
+
+
+async def deliver(conversations: ConversationsDatabase, spool: Spool) -> int:
+    """Does what the operator does with it; returns how many rows the database refused."""
+    token = conversation_write_token(conversations.key, spool.session_id, spool.attempt)
+    key = spool_key(spool.session_id, spool.attempt, token)
+    async with ConversationCloser(conversations.url("voice_closer")) as closer:
+        opened = [key.open(piece.data) for piece in spool.pieces]
+        return sum([await closer.deliver(spool.session_id, spool.attempt, token, each) for each in opened])
 
 
 async def test_a_successor_knows_what_was_said(
@@ -263,11 +310,18 @@ async def test_an_older_attempt_is_superseded(
                 )
             await customer.type("one")
             ended = await follower.wait_for(CallEnded)
-            assert ended.reason is EndReason.SUPERSEDED
+            assert (ended.reason, ended.end_written) == (EndReason.SUPERSEDED, False)
+            spool = await pod.spool()
+            await pod.let_go_of_spool()
             assert await pod.exit_code() == 0
             assert pod.termination().reason == "superseded"
     assert contents(conversations) == [GREETING]
-    assert session_row(conversations)["ended_at"] is None
+    assert spool
+    await deliver(conversations, spool)
+    # Said to the first attempt, and kept; the second goes on.
+    assert contents(conversations) == [GREETING, "one"]
+    session = session_row(conversations)
+    assert (session["attempts"], session["ended_at"]) == (2, None)
 
 
 async def test_a_wrong_token_writes_nothing_and_stops_no_call(
@@ -280,10 +334,55 @@ async def test_a_wrong_token_writes_nothing_and_stops_no_call(
             await customer.until_said(GREETING)
             await converse(customer, "one")
         ended = await follower.wait_for(CallEnded)
-    assert ended.reason is EndReason.PARTICIPANT_LEFT
-    assert "could not be written" in ended.message
+    assert (ended.reason, ended.end_written) == (EndReason.PARTICIPANT_LEFT, False)
     assert "VA001" in pod.log
     assert messages(conversations) == []
+
+
+async def test_a_conversation_that_was_closed_in_mid_call_loses_nothing(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
+) -> None:
+    room = new_room()
+    assignment = with_token(build_assignment(livekit, room), conversations)
+    async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
+        follower = await pod.assign(assignment)
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await customer.until_said(GREETING)
+            await until_written(follower)
+            async with ConversationCloser(conversations.url("voice_closer")) as closer:
+                assert await closer.close_conversation(assignment.session_id, 1, EndReason.UNKNOWN)
+            await converse(customer, "one")
+        assert not (await follower.wait_for(CallEnded)).end_written
+        spool = await pod.spool()
+    assert spool
+    await deliver(conversations, spool)
+    assert contents(conversations) == SAID
+    assert session_row(conversations)["end_reason"] == "participant_left"
+
+
+async def test_pgbouncer_restarted_in_mid_call_loses_nothing(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    room = new_room()
+    assignment = with_token(build_assignment(livekit, room), conversations)
+    settings, users = {"pool_mode": "transaction", "default_pool_size": "2"}, {"voice_agent": "agent-password"}
+    async with contextlib.AsyncExitStack() as stack:
+        with running_pgbouncer(conversations.server, settings, users) as port:
+            url = conversations.url("voice_agent", port)
+            pod = await stack.enter_async_context(running_pod([build_provider(fake.base_url)], DATABASE_URL=url))
+            follower = await pod.assign(assignment)
+            customer = await stack.enter_async_context(joined_room(livekit.url, livekit.customer_token(room)))
+            await customer.until_said(GREETING)
+            await converse(customer, "one")
+            await until_written(follower)
+        await converse(customer, "two")
+        with running_pgbouncer(conversations.server, settings, users, port):
+            await converse(customer, "three")
+            await customer.close()
+            assert (await follower.wait_for(CallEnded)).end_written
+            assert await pod.exit_code() == 0
+    numbers = ("one", "two", "three")
+    assert contents(conversations) == [GREETING, *(text for each in numbers for text in (each, f"You said: {each}."))]
 
 
 def new_log(conversations: ConversationsDatabase, url: str) -> ConversationLog:
@@ -297,15 +396,18 @@ def row(item_id: str, content: str, kind: str = "message") -> dict[str, Any]:
     return {"itemId": item_id, "kind": kind, "role": "user", "content": content, "createdAt": "2026-01-01T00:00:00Z"}
 
 
+def end(reason: str) -> SpooledEnd:
+    return SpooledEnd(reason=reason, ended_at=clock.now())
+
+
 async def test_a_refused_item_spoils_no_other(conversations: ConversationsDatabase, url: str) -> None:
     log = new_log(conversations, url)
     log.append([row("a", "one")])
     log.append([row("b", "two", kind="song")])
     log.append([row("c", "three")])
     log.begin()
-    end = ConversationEnd("idle", clock.now(), {})
-    assert not await log.finish(end, timeout=10)
-    assert log.unwritten == 1
+    assert await log.finish(end("idle"), timeout=10)
+    assert (log.lost, log.spool()) == (1, None)
     assert contents(conversations) == ["one", "three"]
     assert session_row(conversations)["end_reason"] == "idle"
 
@@ -331,5 +433,8 @@ async def test_a_database_that_falls_silent_in_a_statement_holds_nobody_up(
             log.append([row("b", "two")])
             await eventually(lambda: is_in_a_statement(log))
             async with asyncio.timeout(5):
-                assert not await log.finish(ConversationEnd("shutdown", clock.now(), {}), timeout=1)
-        assert log.unwritten == 1
+                assert not await log.finish(end("shutdown"), timeout=1)
+            spool = log.spool()
+        assert spool
+        assert [piece.rows for piece in spool.pieces] == [1]
+        await log.until_written()

@@ -16,7 +16,7 @@ from testing.livekit import LiveKitServer
 from testing.ports import free_port
 from testing.waiting import eventually
 from voicesession import clock
-from voicesession.assignment import Accepted, CallEnded, Greeting, Heartbeat, Preparation
+from voicesession.assignment import Accepted, CallEnded, EndRequest, Greeting, Heartbeat, Preparation
 from voicesession.models import EndReason
 from voicesession.pod_tokens import Purpose, sign_pod_request
 
@@ -43,7 +43,6 @@ async def test_a_waiting_pod_is_healthy_and_ready(pod: AgentPod) -> None:
     assert await pod.get("/readyz") == 200
     answer = await pod.request("GET", "/events", Purpose.EVENTS)
     assert answer.status == 404
-    assert await pod.end() == 404
 
 
 async def test_one_thread_drives_the_connection(pod: AgentPod) -> None:
@@ -116,6 +115,37 @@ async def test_one_assignment_only(pod: AgentPod, unreachable: LiveKitServer) ->
         assert [event.type for event in follower.events if not isinstance(event, Heartbeat)] == ["accepted", "ended"]
     assert await pod.exit_code() == 0
     assert pod.termination().reason == "ended_by_request"
+
+
+async def test_an_end_that_comes_before_its_call(pod: AgentPod, unreachable: LiveKitServer) -> None:
+    assert await pod.end(EndRequest(message="nobody waits any more")) == 202
+    assignment = to_body(build_assignment(unreachable, "room-1"))
+    assert (await problem(pod, "/assignment", Purpose.ASSIGNMENT, assignment))["status"] == 503
+    assert await pod.end() == 202
+    assert await pod.get("/readyz") == 503
+    assert await pod.exit_code() == 0
+    left = pod.termination()
+    assert (left.reason, left.message, left.end_written) == ("ended_by_request", "nobody waits any more", False)
+
+
+async def test_an_end_may_be_asked_for_again_and_again(pod: AgentPod, unreachable: LiveKitServer) -> None:
+    follower = await pod.assign(build_assignment(unreachable, "room-1"))
+    assert await pod.end(EndRequest(reason=EndReason.MAX_DURATION)) == 202
+    assert await pod.end() == 202
+    assert (await follower.wait_for(CallEnded)).reason is EndReason.MAX_DURATION
+    assert await pod.exit_code() == 0
+
+
+async def test_there_is_no_spool_of_a_call_that_goes_on(pod: AgentPod, unreachable: LiveKitServer) -> None:
+    async def ask(method: str, purpose: Purpose) -> int:
+        answer = await pod.request(method, "/spool", purpose)
+        answer.release()
+        return answer.status
+
+    assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (404, 409)
+    await (await pod.assign(build_assignment(unreachable, "room-1"))).wait_for(Accepted)
+    assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (404, 409)
+    assert (await ask("GET", Purpose.EVENTS), await ask("DELETE", Purpose.SPOOL)) == (401, 401)
 
 
 async def test_a_livekit_that_is_not_there(pod: AgentPod, unreachable: LiveKitServer) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from testing.waiting import let_others_run
 from voice_agent import haste
-from voice_agent.conversation_log import CLOSE_SECONDS as LOG_CLOSE_SECONDS
 from voice_agent.farewell import (
     CALLBACK_SECONDS,
     CLOSE_SECONDS,
@@ -54,7 +53,7 @@ def test_an_end_of_hung_steps_is_written_before_the_pod_is_killed(hung: int) -> 
         clock.seconds += hurry.time_for(seconds)
     writing = hurry.time_for(FLUSH_SECONDS, kept=0)
     assert writing >= 1.5
-    clock.seconds += writing + LOG_CLOSE_SECONDS
+    clock.seconds += writing
     clock.seconds += hurry.time_for(CLOSE_SECONDS) + LAST_LINE_SECONDS
     assert clock.seconds - 1000.0 < GRACE_SECONDS
 

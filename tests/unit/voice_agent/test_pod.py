@@ -1,11 +1,13 @@
 """How a pod goes when its call is over, whatever comes of telling so."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.pod import Pod
@@ -19,6 +21,9 @@ class OverCall:
 
     def __init__(self, ending: Ending | Exception) -> None:
         self._ending = ending
+        start = ConversationStart("session", 1, "token", "room", None, "fake", False, "default", None)
+        self.conversation = ConversationLog(None, start, on_superseded=lambda: None)
+        self.conversation.begin()
         self.events = EventStream(lambda: Heartbeat(at=clock.now()))
 
     async def run(self) -> Ending:
@@ -53,10 +58,22 @@ def gone(tmp_path: Path) -> Gone:
 async def test_the_reason_is_told_by_the_last_event_and_left_for_kubernetes(gone: Gone) -> None:
     call = OverCall(Ending(EndReason.IDLE, "nobody spoke"))
     await gone.hold(call)
-    (ended,) = [parse_pod_event(line) async for line in call.events.read()]
+    async with asyncio.timeout(5):
+        (ended,) = [parse_pod_event(line) async for line in call.events.read()]
     assert isinstance(ended, CallEnded)
-    assert (ended.reason, ended.message) == (EndReason.IDLE, "nobody spoke")
-    assert gone.termination == TerminationMessage(reason="idle", message="nobody spoke")
+    assert (ended.reason, ended.message, ended.end_written) == (EndReason.IDLE, "nobody spoke", True)
+    assert gone.termination == TerminationMessage(reason="idle", message="nobody spoke", end_written=True)
+    assert gone.codes == [0]
+
+
+async def test_a_reason_that_is_no_text_is_told_as_one(gone: Gone) -> None:
+    call = OverCall(Ending(EndReason.ENDED_BY_REQUEST, "half an emoji: \ud83d", usage={"\ud83d": "\x00"}))
+    await gone.hold(call)
+    async with asyncio.timeout(5):
+        (ended,) = [parse_pod_event(line) async for line in call.events.read()]
+    assert isinstance(ended, CallEnded)
+    assert (ended.message, ended.usage) == ("half an emoji: \ufffd", {"\ufffd": "\ufffd"})
+    assert gone.termination.message == ended.message
     assert gone.codes == [0]
 
 
@@ -65,7 +82,6 @@ async def test_the_reason_is_told_by_the_last_event_and_left_for_kubernetes(gone
     [
         RuntimeError("a customer's words"),
         Ending(EndReason.ENDED_BY_REQUEST, usage={"models": object()}),  # cannot be told as JSON
-        Ending(EndReason.ENDED_BY_REQUEST, "half an emoji: \ud83d"),
     ],
 )
 async def test_no_pod_outlives_its_call(gone: Gone, ending: Ending | Exception) -> None:
