@@ -77,6 +77,8 @@ def decide_call(view: CallView) -> Step:
     """Returns the next step for this call."""
     if view.line is not None and view.line != _due_line(view):
         return LeaveLine(view.line)
+    if view.unreadable:
+        return Rest()  # it is another release's, and its pod serves it
     if view.session is None:
         return _decide_gone(view)
     if is_finished(view.session):

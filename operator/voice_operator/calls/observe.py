@@ -67,6 +67,7 @@ def observe(
         terms=world.terms,
         session=session,
         known_deleted=known_deleted,
+        unreadable=cache.sessions.is_unreadable(uid),
         serving=serving,
         pods=pods,
         link=link,

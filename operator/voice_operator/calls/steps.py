@@ -35,6 +35,7 @@ class CallView:
     terms: Terms = field(default_factory=Terms)
     session: VoiceSession | None = None
     known_deleted: bool = False  # the API server said that the VoiceSession is gone
+    unreadable: bool = False  # it is there, but this release cannot read what it is now
     serving: Serving | Problem = NO_SESSION
     pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
     link: LinkView | None = None  # to the last pod that it was connected to

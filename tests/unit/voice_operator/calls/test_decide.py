@@ -585,6 +585,11 @@ def test_the_conversation_of_a_voicesession_that_was_deleted_in_mid_call_is_clos
     assert decide_call(view(**gone, conversation_settled=True)) == CloseRoom()
 
 
+def test_a_voicesession_of_a_newer_release_is_left_alone_with_its_pod() -> None:
+    assert decide_call(view(session=None, serving=NO_SESSION, pods=[POD], unreadable=True)) == Rest()
+    assert decide_call(view(pods=[POD], unreadable=True)) == Rest()
+
+
 def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it() -> None:
     gone = {"session": None, "serving": NO_SESSION, "known_deleted": True}
     assert decide_call(view(**gone)) == CloseRoom()

@@ -265,6 +265,15 @@ def test_a_voicesession_that_was_never_seen_is_not_known_to_be_gone() -> None:
     assert here.look().known_deleted
 
 
+def test_one_that_cannot_be_read_is_there_all_the_same() -> None:
+    here = Here(claimed())
+    assert not here.look().unreadable
+    raw = make_session().to_wire()
+    here.cache.sessions.put({**raw, "spec": {"variables": "no map"}, "metadata": {**raw["metadata"], "uid": UID}})
+    view = here.look()
+    assert (view.session, view.known_deleted, view.unreadable) == (None, False, True)
+
+
 def test_of_a_deleted_voicesession_the_room_is_still_known() -> None:
     here = Here(make_session(roomSid="RM_asked"))
     here.look()
