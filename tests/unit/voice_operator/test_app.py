@@ -1,7 +1,11 @@
-"""The operator as it is opened: what it counts of its own requests."""
+"""The operator as it is opened and leads, before an API server of a few lines."""
 
+import asyncio
+import itertools
 from pathlib import Path
+from typing import Any
 
+import pytest
 from aiohttp import web
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -9,23 +13,16 @@ from pydantic import SecretStr
 from testing.answering_api_server import answering_api_server
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
+from testing.waiting import eventually
 from voice_operator.app import Operator
 from voice_operator.settings import Keys, OperatorSettings
 
 
-async def answer_with_nothing(_request: web.Request) -> web.Response:
-    return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
-
-
-def count_lists() -> float:
-    labels = {"method": "GET", "status": "200"}
-    return REGISTRY.get_sample_value("voice_operator_api_requests_total", labels) or 0.0
-
-
-async def test_its_requests_to_the_api_server_are_counted(tmp_path: Path) -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> OperatorSettings:
     write_signing_key(tmp_path / "signing.pem")
     (tmp_path / "conversation.key").write_text("0" * 64)
-    settings = OperatorSettings(
+    return OperatorSettings(
         livekit_url="http://livekit",
         livekit_api_key="key",
         livekit_api_secret=SecretStr("secret"),
@@ -33,12 +30,123 @@ async def test_its_requests_to_the_api_server_are_counted(tmp_path: Path) -> Non
         conversation_key_file=tmp_path / "conversation.key",
         installation_key_file=write_installation_key(tmp_path),
     )
+
+
+def count_lists() -> float:
+    labels = {"method": "GET", "status": "200"}
+    return REGISTRY.get_sample_value("voice_operator_api_requests_total", labels) or 0.0
+
+
+async def answer_with_nothing(_request: web.Request) -> web.Response:
+    return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
+
+
+async def test_its_requests_to_the_api_server_are_counted(settings: OperatorSettings, tmp_path: Path) -> None:
     before = count_lists()
     async with answering_api_server(answer_with_nothing, tmp_path) as kubeconfig:
         operator = await Operator.open(settings, Keys(settings), kubeconfig)
         for plural in operator.cache.stores:
             assert not operator.synced
             await operator.list_all(plural)
-        await operator._kubernetes.close()
+        await operator.stop()
     assert count_lists() == before + 4  # VoiceSessions, pools, profiles, pods
     assert operator.synced
+
+
+class Server:
+    """Holds one VoiceSession, what it is given for Leases, and the Events that it was sent."""
+
+    def __init__(self, session: dict[str, Any], claimed: list[dict[str, Any]] | None = None) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.queries: list[str] = []
+        self._session = session
+        self._claimed = claimed or []
+        self._versions = itertools.count(10)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        plural = request.path.rpartition("/")[2]
+        if request.method == "GET" and "/leases" in request.path:
+            return web.json_response({}, status=404)
+        if request.method == "GET":
+            selector = request.query.get("labelSelector", "")
+            self.queries.append(f"{plural} {selector}")
+            items = [self._session] if plural == "voicesessions" else []
+            if " in (" in selector:
+                items = self._claimed
+            return web.json_response({"items": items, "metadata": {"resourceVersion": "9"}})
+        body = await request.json()
+        if plural == "events":
+            self.events.append(body)
+        return web.json_response(
+            {**body, "metadata": {**body["metadata"], "resourceVersion": str(next(self._versions))}}
+        )
+
+
+def raw_session(spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "call", "namespace": "default", "uid": "uid-call", "resourceVersion": "5"},
+        "spec": spec,
+    }
+
+
+async def lead_until(server: Server, settings: OperatorSettings, folder: Path, reached: Any) -> None:
+    async with answering_api_server(server.answer, folder) as kubeconfig:
+        operator = await Operator.open(settings, Keys(settings), kubeconfig)
+        await operator.start()
+        leading = asyncio.create_task(operator.lead())
+        assert not operator.lease.leading, "nothing was listed yet"
+        for plural in operator.cache.stores:
+            await operator.list_all(plural)
+        await eventually(lambda: reached(operator))
+        await operator.stop()
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+
+
+async def test_an_object_that_cannot_be_read_is_told_in_an_event(settings: OperatorSettings, tmp_path: Path) -> None:
+    server = Server(raw_session({"variables": "secret words"}))
+    await lead_until(server, settings, tmp_path, lambda _operator: server.events)
+    (event,) = server.events
+    assert (event["type"], event["reason"]) == ("Warning", "Unreadable")
+    assert event["message"] == (
+        "This release cannot read it and passes it over; it may be of a newer one. "
+        "spec.variables: Input should be a valid dictionary"
+    )
+    assert event["involvedObject"] == {
+        "apiVersion": "voiceagents.dev/v1alpha1",
+        "kind": "VoiceSession",
+        "namespace": "default",
+        "name": "call",
+        "uid": "uid-call",
+    }
+    assert event["metadata"]["name"].startswith("call.")
+
+
+async def test_the_same_is_told_by_the_same_event_so_that_there_is_one(
+    settings: OperatorSettings, tmp_path: Path
+) -> None:
+    names = []
+    for number in range(2):
+        server = Server(raw_session({"variables": "no map"}))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        await lead_until(server, settings, folder, lambda _operator, server=server: server.events)
+        names.append(server.events[0]["metadata"]["name"])
+    assert names[0] == names[1]
+
+
+async def test_before_it_decides_it_looks_for_claims_that_no_watch_has_told(
+    settings: OperatorSettings, tmp_path: Path
+) -> None:
+    pod = {
+        "metadata": {
+            "name": "pod",
+            "uid": "uid-pod",
+            "resourceVersion": "8",
+            "creationTimestamp": "2026-01-01T12:00:00Z",
+            "labels": {"voiceagents.dev/session": "uid-call", "voiceagents.dev/state": "claimed"},
+        }
+    }
+    server = Server(raw_session({"room": "room"}), [pod])
+    await lead_until(server, settings, tmp_path, lambda operator: operator.cache.pods.count("session", "uid-call"))
+    assert "pods voiceagents.dev/session in (uid-call)" in server.queries
