@@ -10,7 +10,8 @@ from typing import Any
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError, Page, Raw
 from testing.waiting import WAIT_SECONDS
 from voicesession import clock
-from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+from voicesession.models import EndReason
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, END_REASON_ANNOTATION, VOICE_SESSIONS
 
 # Pools as most tests want them: one provider inside the cluster and one outside, and beside it one for local mode.
 _LOCAL = {"baseUrl": "http://local-models:8000/v1", "model": "small"}
@@ -147,11 +148,12 @@ class FakeCluster:
             raise KubernetesUnavailableError("timed out")
         return made
 
-    async def end_session(self, name: str) -> Raw:
+    async def end_session(self, name: str, reason: EndReason) -> Raw:
         """As `Cluster`."""
         self._answer("patch")
         found = copy.deepcopy(self._find(name))
         found["spec"]["end"] = True
+        found["metadata"]["annotations"] = {END_REASON_ANNOTATION: reason.value}
         self._store(VOICE_SESSIONS, found, "MODIFIED")
         return copy.deepcopy(found)
 

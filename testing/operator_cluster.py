@@ -71,9 +71,9 @@ class OperatorCluster:
         self.start_operator(make)
         return made
 
-    def start_operator_process(self, kubeconfig: Path | None = None) -> subprocess.Popen[bytes]:
-        """Starts an operator as a process of its own, which may be killed."""
-        return start_operator_process(self.settings, kubeconfig or self.kubeconfig)
+    def start_operator_process(self, kubeconfig: Path | None = None, **settings: Any) -> subprocess.Popen[bytes]:
+        """Starts an operator as a process of its own, which may be killed. `settings`: what differs from the others."""
+        return start_operator_process(self.settings.model_copy(update=settings), kubeconfig or self.kubeconfig)
 
     def use_another_key(self, path: Path) -> None:
         """Has the next operator sign with a new key; pods that begin from now on know it."""

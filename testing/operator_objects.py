@@ -50,7 +50,8 @@ def make_session(
 ) -> VoiceSession:
     """Returns a VoiceSession. `fields` are of its spec, or `status_...` of its status."""
     status = {key.removeprefix("status_"): value for key, value in fields.items() if key.startswith("status_")}
-    spec = {key: value for key, value in fields.items() if not key.startswith("status_") and key != "deleted_at"}
+    others = {"deleted_at", "annotations"}
+    spec = {key: value for key, value in fields.items() if not key.startswith("status_") and key not in others}
     return VoiceSession.model_validate(
         {
             "metadata": {
@@ -60,6 +61,7 @@ def make_session(
                 "resource_version": "7",
                 "creation_timestamp": ago(0),
                 "deletion_timestamp": fields.get("deleted_at"),
+                "annotations": fields.get("annotations", {}),
             },
             "spec": {"room": "room", **spec},
             "status": {

@@ -4,17 +4,12 @@ from dataclasses import dataclass, field
 
 from livekit import rtc
 
+from voicesession.departures import LEFT_FOR_GOOD
 from voicesession.models import EffectiveLimits, EndReason
 
 # Ends that come upon the customer, so that a goodbye is due.
 _WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN}
 
-# The customer will not come back by itself: hung up, declined, or was put out.
-_LEFT_FOR_GOOD = {
-    rtc.DisconnectReason.CLIENT_INITIATED,
-    rtc.DisconnectReason.USER_REJECTED,
-    rtc.DisconnectReason.PARTICIPANT_REMOVED,
-}
 _ROOM_IS_GONE = {
     rtc.DisconnectReason.ROOM_DELETED,
     rtc.DisconnectReason.ROOM_CLOSED,
@@ -62,7 +57,7 @@ class CallFacts:
         """The customer's connection is gone; `reason` tells whether on purpose."""
         self.customer_present = self.customer_speaks = False
         self.customer_left_at = now
-        self.left_for_good = reason in _LEFT_FOR_GOOD
+        self.left_for_good = _name(reason) in LEFT_FOR_GOOD
 
 
 def decide_end(facts: CallFacts, limits: EffectiveLimits, now: float) -> EndReason | None:
@@ -81,8 +76,11 @@ def decide_room_end(reason: rtc.DisconnectReason.ValueType | None) -> Ending:
         return Ending(EndReason.SUPERSEDED, "another agent has joined the room in this one's place")
     if reason in _ROOM_IS_GONE:
         return Ending(EndReason.ROOM_CLOSED)
-    name = rtc.DisconnectReason.Name(reason) if reason is not None else "unknown"
-    return Ending(EndReason.ERROR, f"the connection to LiveKit was lost ({name.lower()})")
+    return Ending(EndReason.ERROR, f"the connection to LiveKit was lost ({_name(reason).lower()})")
+
+
+def _name(reason: rtc.DisconnectReason.ValueType | None) -> str:
+    return rtc.DisconnectReason.Name(reason) if reason in rtc.DisconnectReason.values() else "UNKNOWN"
 
 
 def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, EndReason]]:

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-from voicesession.names import GROUP, POOL_LABEL, SESSION_LABEL, VERSION, VOICE_SESSIONS
+from voicesession.models import EndReason
+from voicesession.names import END_REASON_ANNOTATION, GROUP, POOL_LABEL, SESSION_LABEL, VERSION, VOICE_SESSIONS
 
 Raw = dict[str, Any]
 # Part of a list, and the list's resource version.
@@ -206,9 +207,10 @@ class KubernetesApi:
         """
         return await self.request("POST", self._ours(VOICE_SESSIONS), session)
 
-    async def end_session(self, name: str) -> Raw:
-        """Sets a VoiceSession's `spec.end`."""
-        return await self.request("PATCH", self._ours(VOICE_SESSIONS, name), {"spec": {"end": True}}, _MERGE_PATCH)
+    async def end_session(self, name: str, reason: EndReason) -> Raw:
+        """Sets a VoiceSession's `spec.end`, and writes down why."""
+        patch = {"metadata": {"annotations": {END_REASON_ANNOTATION: reason.value}}, "spec": {"end": True}}
+        return await self.request("PATCH", self._ours(VOICE_SESSIONS, name), patch, _MERGE_PATCH)
 
     async def delete_session(self, name: str, uid: str) -> None:
         """Deletes the VoiceSession of this name and uid."""

@@ -18,7 +18,7 @@ from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Grounds, Refuse
-from voicesession.models import VoiceSession
+from voicesession.models import EndReason, VoiceSession
 from voicesession.tickets import TicketKey
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class Cluster(Source, Protocol):
     async def create_session(self, session: Raw) -> Raw:
         """Creates a VoiceSession; ConflictError where there is one of this name."""
 
-    async def end_session(self, name: str) -> Raw:
-        """Sets a VoiceSession's `spec.end`; NotFoundError where there is none."""
+    async def end_session(self, name: str, reason: EndReason) -> Raw:
+        """Sets a VoiceSession's `spec.end`, and writes down why; NotFoundError where there is none."""
 
 
 class TranscriptSource(Protocol):
@@ -75,6 +75,14 @@ class Service:
         self.cache.sessions.put(raw)
         add_to_log_context(**VoiceSession.model_validate(raw).log_fields)
         log.info("VoiceSession created")
+
+    async def end_session(self, session: VoiceSession, reason: EndReason) -> None:
+        """Asks the operator to end a call.
+
+        Raises:
+            NotFoundError: there is no such VoiceSession any more.
+        """
+        self.cache.sessions.put(await self.cluster.end_session(session.metadata.name, reason))
 
     @property
     def grounds(self) -> Grounds:

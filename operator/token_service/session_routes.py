@@ -17,7 +17,7 @@ from voice_telemetry.logs import add_to_log_context
 from voicesession import clock
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.customer_words import retry_after, words_for_customer
-from voicesession.models import AgentProfileSpec, Phase, VoiceSession
+from voicesession.models import AgentProfileSpec, EndReason, Phase, VoiceSession
 from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def build_session_router(service: Service) -> APIRouter:
         session = await _Owner(service, request, room).require_session()
         if not is_finished(session) and not session.spec.end:
             try:
-                service.cache.sessions.put(await service.cluster.end_session(session.metadata.name))
+                await service.end_session(session, EndReason.ENDED_BY_REQUEST)
             except NotFoundError:
                 log.info("the VoiceSession to end is gone already")
             except (KubernetesError, KubernetesUnavailableError) as error:

@@ -1,12 +1,13 @@
-"""LiveKit's webhook: a started room becomes its VoiceSession, or is turned away."""
+"""LiveKit's webhook: a started room becomes its VoiceSession or is turned away, an abandoned one frees its call."""
 
+import contextlib
 import logging
 from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError
 from token_service.metrics import ADMISSIONS, WEBHOOKS
@@ -24,7 +25,10 @@ from voicesession.admission import (
     Refuse,
     RoomStart,
     decide_admission,
+    is_start_of,
+    is_waiting,
 )
+from voicesession.models import EndReason
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 _FRESH = timedelta(seconds=10)
 _STARTED = "room_started"
 _JOINED = "participant_joined"
+_LEFT = "participant_left"
+_FINISHED = "room_finished"
 
 
 def build_webhook_router(service: Service) -> APIRouter:
@@ -58,7 +64,7 @@ def build_webhook_router(service: Service) -> APIRouter:
             WEBHOOKS.labels("forged").inc()
             detail = "Only LiveKit's server may call this: the signature is missing, expired or another body's."
             raise HttpProblem(401, "unauthorized", "Not from LiveKit", detail) from error
-        if event is None or not _is_about_a_customer(event):
+        if event is None or not _concerns_us(event):
             WEBHOOKS.labels("ignored").inc()
             return Response()
         service.require_cache()
@@ -74,8 +80,12 @@ def build_webhook_router(service: Service) -> APIRouter:
     return router
 
 
-def _is_about_a_customer(event: RoomEvent) -> bool:
-    return event.kind == _STARTED or (event.kind == _JOINED and event.identity is not None)
+def _concerns_us(event: RoomEvent) -> bool:
+    if event.kind == _LEFT and not event.for_good:
+        return False  # they may come back; if not, LiveKit closes the room
+    if event.kind in {_JOINED, _LEFT}:
+        return event.identity is not None
+    return event.kind in {_STARTED, _FINISHED}
 
 
 def _try_again(what: str, error: Exception) -> HttpProblem:
@@ -85,8 +95,13 @@ def _try_again(what: str, error: Exception) -> HttpProblem:
 
 
 async def _handle(service: Service, event: RoomEvent) -> None:
-    room = event.room
-    if abs(clock.now() - event.created_at) > _FRESH:
+    room, fresh = event.room, abs(clock.now() - event.created_at) <= _FRESH
+    if event.kind in {_LEFT, _FINISHED}:
+        WEBHOOKS.labels("fresh" if fresh else "stale").inc()
+        if fresh:  # else the operator's poll has seen it
+            await _end_abandoned(service, event)
+        return
+    if not fresh:
         confirmed = await service.rooms.find(room.name)
         if confirmed is None or confirmed.sid != room.sid:
             WEBHOOKS.labels("stale").inc()
@@ -96,6 +111,18 @@ async def _handle(service: Service, event: RoomEvent) -> None:
     else:
         WEBHOOKS.labels("fresh").inc()
     await _admit(service, room, customer_is_there=event.kind == _JOINED)
+
+
+async def _end_abandoned(service: Service, event: RoomEvent) -> None:
+    """Ends the call that waits in a room which its customer has left, so that it gets no pod."""
+    for session in service.cache.sessions.by("live-room", event.room.name):
+        is_theirs = event.kind == _FINISHED or session.spec.participant_identity == event.identity
+        is_over = session.spec.end or not is_waiting(session)
+        if is_over or not is_theirs or not is_start_of(session, event.room.sid):
+            continue
+        with contextlib.suppress(NotFoundError):
+            await service.end_session(session, EndReason.PARTICIPANT_LEFT)
+            log.info("ended: its customer is gone, and it still waited", extra=session.log_fields)
 
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:

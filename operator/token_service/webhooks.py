@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from livekit import api
+from livekit.protocol.models import DisconnectReason
 from livekit.protocol.webhook import WebhookEvent
 
 from rooms.client import read_room
 from voicesession.admission import RoomStart
+from voicesession.departures import LEFT_FOR_GOOD
 
 
 class WebhookError(Exception):
@@ -16,11 +18,15 @@ class WebhookError(Exception):
 
 @dataclass(frozen=True)
 class RoomEvent:
-    """A webhook about a room. `identity`: the participant's, where it is about one who is no agent."""
+    """A webhook about a room. `identity`: the participant's, where it is about one who is no agent.
+
+    `for_good`: they have left and will not come back by themselves.
+    """
 
     kind: str
     room: RoomStart
     identity: str | None
+    for_good: bool
     created_at: datetime
 
 
@@ -36,9 +42,15 @@ def read_webhook(key: str, secret: str, body: bytes, authorization: str) -> Room
         if not event.room.sid:
             return None
         at = datetime.fromtimestamp(event.created_at, UTC)
-        return RoomEvent(event.event, read_room(event.room), _read_customer(event), at)
+        for_good = _name_reason(event.participant.disconnect_reason) in LEFT_FOR_GOOD
+        return RoomEvent(event.event, read_room(event.room), _read_customer(event), for_good, at)
     except Exception as error:  # the receiver raises bare exceptions; a time may be out of every calendar
         raise WebhookError(f"webhook refused: {type(error).__name__}") from error
+
+
+def _name_reason(reason: int) -> str | None:
+    # A newer LiveKit may have others.
+    return DisconnectReason.Name(reason) if reason in DisconnectReason.values() else None
 
 
 def _read_customer(event: WebhookEvent) -> str | None:

@@ -8,7 +8,7 @@ from typing import Protocol
 _SILENCE_SHARE = 1.2
 # While the API server answers nobody, a new process would hear no more than this one. But not for ever: what it cannot
 # reach may be at fault here.
-_ANSWERED_SECONDS = 30.0
+_ANSWERED_SHARE = 0.4
 _AWAY_SECONDS = 600.0
 # Far longer than anything that one key waits for.
 _STUCK_SECONDS = 60.0
@@ -55,13 +55,14 @@ class Health:
         self._operator = operator
         self._watches = watches
         self._silence_seconds = silence_seconds * _SILENCE_SHARE
+        self._answered_seconds = silence_seconds * _ANSWERED_SHARE
         self._now = now
 
     def is_live(self) -> str | None:
         """Returns why only a new process can help."""
         plural, silent = self._watches.find_silent()
         unanswered = self._now() - self._operator.answered_at
-        if silent > self._silence_seconds and unanswered < _ANSWERED_SECONDS:
+        if silent > self._silence_seconds and unanswered < self._answered_seconds:
             return f"the watch of {plural} was not heard for {silent:.0f} s, though the API server answers"
         if unanswered > _AWAY_SECONDS:
             return f"the API server has not answered for {unanswered:.0f} s"

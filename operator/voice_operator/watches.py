@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import NoReturn
 
 from kube.client import KubernetesError, KubernetesUnavailableError
@@ -47,7 +47,8 @@ class Watches:
         self._start = start
         self._list_all = list_all
         self._heard_at = dict.fromkeys(plurals, time.monotonic())
-        self._began_at = time.monotonic()
+        self._begun_at = dict(self._heard_at)
+        self._listing: set[str] = set()
         self._pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         self._pauses_of = {plural: Backoff(_FIRST_PAUSE, _LONGEST_PAUSE) for plural in self._heard_at}
 
@@ -61,16 +62,18 @@ class Watches:
     async def list(self, plural: str) -> int:
         """Takes in a full list of this kind, waiting for the API server as long as it takes; returns its version."""
         pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
-        while True:
-            try:
-                version = await self._list_all(plural)
-            except (KubernetesError, KubernetesUnavailableError) as error:
-                pause = pauses.next()
-                log.warning("cannot list", extra={"plural": plural, "retrySeconds": pause, "error": error})
-                await asyncio.sleep(pause)
-            else:
-                self.heard(plural)
-                return version
+        self._listing.add(plural)
+        try:
+            while True:
+                try:
+                    return await self._list_all(plural)
+                except (KubernetesError, KubernetesUnavailableError) as error:
+                    pause = pauses.next()
+                    log.warning("cannot list", extra={"plural": plural, "retrySeconds": pause, "error": error})
+                    await asyncio.sleep(pause)
+        finally:
+            self._listing.discard(plural)
+            self._begun_at[plural] = time.monotonic()
 
     def pause(self, plural: str) -> float:
         """Returns for how many seconds to wait before this kind's watch begins anew."""
@@ -80,9 +83,17 @@ class Watches:
     # For whoever runs them
 
     def find_silent(self) -> tuple[str, float]:
-        """Returns the kind that was not heard for the longest time, and for how many seconds."""
-        plural, heard_at = min(self._heard_at.items(), key=lambda item: item[1])
-        return plural, time.monotonic() - heard_at
+        """Returns the kind whose watch was not heard for the longest time, and for how many seconds.
+
+        What is being listed has no watch that could be silent; each request of a list has a time of its own.
+        """
+        return self._find_longest(self._heard_at)
+
+    def _find_longest(self, since: Mapping[str, float]) -> tuple[str, float]:
+        now = time.monotonic()
+        silent = {plural: 0.0 if plural in self._listing else now - at for plural, at in since.items()}
+        plural = max(silent, key=silent.__getitem__)
+        return plural, silent[plural]
 
     async def run(self) -> NoReturn:
         """Keeps them running until cancelled.
@@ -91,7 +102,7 @@ class Watches:
             WatchesStuckError: they do not end.
         """
         while True:
-            self._began_at = time.monotonic()
+            self._begun_at = dict.fromkeys(self._heard_at, time.monotonic())
             tasks: Tasks = ()
             try:
                 tasks = await self._start()
@@ -110,8 +121,9 @@ class Watches:
             done, _ = await asyncio.wait(tasks, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return "ended", {"error": next((error for error in map(_error_of, done) if error), None)}
-            plural, seconds = self.find_silent()
-            if min(seconds, time.monotonic() - self._began_at) > self._silence_seconds:
+            latest = {plural: max(at, self._begun_at[plural]) for plural, at in self._heard_at.items()}
+            plural, seconds = self._find_longest(latest)
+            if seconds > self._silence_seconds:
                 return "silent", {"plural": plural, "seconds": seconds}
 
 

@@ -24,6 +24,7 @@ from voicesession.tickets import CallTicket, ForeignTicketError, TicketError, Ti
 _CREATION_GRACE = timedelta(seconds=30)
 _LABEL_LENGTH = 63
 _FINISHED = (Phase.ENDED, Phase.FAILED)
+_WAITING = (None, Phase.PENDING, Phase.STARTING)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,17 @@ Admission = Admit | Refuse | NotOurs | AlreadyServed
 def is_finished(voice_session: VoiceSession) -> bool:
     """Tells whether this call is over and no longer counts as one in progress."""
     return voice_session.status.phase in _FINISHED
+
+
+def is_waiting(voice_session: VoiceSession) -> bool:
+    """Tells whether this call's customer still waits for an agent to be in the room."""
+    return voice_session.status.phase in _WAITING
+
+
+def is_start_of(voice_session: VoiceSession, room_sid: str) -> bool:
+    """Tells whether this start of a room is the one that the call is in, or was."""
+    sids = {voice_session.spec.room_sid, voice_session.status.room_sid}
+    return room_sid in sids or voice_session.metadata.name == voice_session_name(room_sid)
 
 
 class Sessions(Protocol):

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     LIVEKIT_UNAVAILABLE = "LiveKitUnavailable"
     # Finished: how a call ended or why it failed
     CALL_ENDED = "CallEnded"
+    CUSTOMER_GONE = "CustomerGone"
     OUT_OF_MEMORY = "OutOfMemory"
     AGENT_CRASHED = "AgentCrashed"
     AGENT_ERROR = "AgentError"
@@ -56,7 +57,7 @@ class Reason(StrEnum):
 
 
 # Finished with one of these is phase Ended; with any other, Failed.
-_ENDED_WELL = {Reason.CALL_ENDED}
+_ENDED_WELL = {Reason.CALL_ENDED, Reason.CUSTOMER_GONE}
 
 
 def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:

@@ -31,6 +31,7 @@ _WORDS = {
     Reason.POOL_MISSING: NOT_SET_UP,
     Reason.PROVIDER_MISSING: NOT_SET_UP,
     Reason.CALL_ENDED: "The call has ended.",
+    Reason.CUSTOMER_GONE: "The call has ended.",
     Reason.JOINED: "The agent is in the room.",
 }
 _FAILED = "The agent failed. Try again; if it happens again, tell whoever runs this service."

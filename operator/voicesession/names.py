@@ -32,6 +32,9 @@ TENANT_LABEL = f"{GROUP}/tenant"
 CALL_LABEL = f"{GROUP}/call-id"
 ROOM_HASH_LABEL = f"{GROUP}/room-hash"
 
+# Annotation of VoiceSessions, written with `spec.end`: the EndReason for which it was set.
+END_REASON_ANNOTATION = f"{GROUP}/end-reason"
+
 # The agent has this identity in every room, so that LiveKit evicts a mistaken second one.
 AGENT_IDENTITY = "agent"
 

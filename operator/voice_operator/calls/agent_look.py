@@ -4,9 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_telemetry.logs import fresh_log_context
+from voicesession import clock
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +23,12 @@ _GATE = 5
 class AgentLook:
     """What LiveKit said last of the agents of silent calls, by the uid of their VoiceSession.
 
-    `absent`: the calls whose agent it does not see. Where LiveKit does not say, an agent is taken to be there.
+    `absent`: when it said that it does not see one. Where LiveKit does not say, an agent is taken to be there.
     """
 
     def __init__(self, rooms: RoomClient, on_answer: Callable[[str], object]) -> None:
         """`on_answer` is told the uid of each call whose agent is found to be absent."""
-        self.absent: set[str] = set()
+        self.absent: dict[str, datetime] = {}  # by the steady clock
         self._rooms = rooms
         self._on_answer = on_answer
         self._asked: dict[str, str] = {}  # room by uid, who asked first first
@@ -41,7 +43,7 @@ class AgentLook:
 
     def forget(self, uid: str) -> None:
         """Drops what is known of this call's agent: it is another one now, or none is asked for."""
-        self.absent.discard(uid)
+        self.absent.pop(uid, None)
         self._asked.pop(uid, None)
 
     async def close(self) -> None:
@@ -82,7 +84,7 @@ class AgentLook:
         if self._asked.pop(uid, None) is None:
             return  # forgotten meanwhile
         if is_there:
-            self.absent.discard(uid)
+            self.absent.pop(uid, None)
         else:
-            self.absent.add(uid)
+            self.absent[uid] = clock.steady()
             self._on_answer(uid)

@@ -47,6 +47,7 @@ from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
+from voicesession.names import END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
 
 # A VoiceSession may be applied just before its profile or pool.
@@ -115,7 +116,7 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
     if memory.accepted or _has_joined(session):
         return _finish_dead(view, session, memory.last_pod)
     if is_end_wanted(session):
-        return _finish_wanted(view, session, EndReason.ENDED_BY_REQUEST)
+        return _finish_wanted(view, session, _why_end_is_wanted(session))
     if view.rival:
         return _finish_rival(view, session, view.rival)
     if isinstance(serving, Problem):
@@ -273,9 +274,14 @@ def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, 
     """Returns why the call shall end, and since when; None where it may go on."""
     memory = view.memory
     if is_end_wanted(session):
-        return EndReason.ENDED_BY_REQUEST, memory.end_wanted_at or view.now
+        return _why_end_is_wanted(session), memory.end_wanted_at or view.now
     over_at = _over_at(view)
     return (EndReason.MAX_DURATION, over_at) if over_at and view.now >= over_at else None
+
+
+def _why_end_is_wanted(session: VoiceSession) -> EndReason:
+    said = session.metadata.annotations.get(END_REASON_ANNOTATION)
+    return EndReason.PARTICIPANT_LEFT if said == EndReason.PARTICIPANT_LEFT else EndReason.ENDED_BY_REQUEST
 
 
 def _decide_end(
@@ -408,15 +414,20 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
     return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} is gone."
 
 
+# Ends that the pod is asked for, as the status tells them where the pod did not.
 _WANTED = {
-    EndReason.ENDED_BY_REQUEST: "The call was ended by `spec.end`.",
-    EndReason.MAX_DURATION: "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",
+    EndReason.ENDED_BY_REQUEST: (Reason.CALL_ENDED, "The call was ended by `spec.end`."),
+    EndReason.PARTICIPANT_LEFT: (Reason.CUSTOMER_GONE, "The customer left while the call waited for its agent."),
+    EndReason.MAX_DURATION: (
+        Reason.CALL_ENDED,
+        "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",
+    ),
 }
 
 
 def _finish_wanted(view: CallView, session: VoiceSession, end_reason: EndReason) -> Step:
-    memory, message = view.memory, _WANTED[end_reason]
-    status = report_finished(session, Reason.CALL_ENDED, message, end_reason, view.wall, memory.last_pod, memory.room)
+    (reason, message), memory = _WANTED[end_reason], view.memory
+    status = report_finished(session, reason, message, end_reason, view.wall, memory.last_pod, memory.room)
     return _finish(view, session, status)
 
 

@@ -1,6 +1,6 @@
 """What is known of one call at this moment, put together for a decision. Pure: looks at everything, changes nothing."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +30,7 @@ class World:
     ready_pods: ReadyPods
     troubles: Mapping[str, Trouble]
     terms: Terms
-    absent_agents: Container[str]  # uids of silent calls whose agent LiveKit does not see
+    absent_agents: Mapping[str, datetime]  # when LiveKit said that it does not see a call's agent, by uid
     room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
 
 
@@ -47,7 +47,9 @@ def observe(
         session = session.model_copy(update={"status": memory.unwritten})
     if session:
         memory = _note_session(world, memory, session, now, wall_ahead)
-    agent_absent = uid in world.absent_agents
+    missed_at = world.absent_agents.get(uid)
+    # What LiveKit said of an earlier silence tells nothing of this one.
+    agent_absent = missed_at is not None and link is not None and missed_at >= link.since
     if agent_absent != (memory.absent_at is not None):
         memory = replace(memory, absent_at=now if agent_absent else None)
     known_deleted = session is None and cache.sessions.is_gone(uid)

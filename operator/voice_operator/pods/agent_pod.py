@@ -118,7 +118,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         session=labels.get(SESSION_LABEL),
         owner_name=next((owner["name"] for owner in metadata.get("ownerReferences") or ()), None),
         attempt=_read_attempt(annotations.get(ATTEMPT_ANNOTATION)),
-        claimed_at=parse_time(annotations.get(CLAIMED_AT_ANNOTATION)),
+        claimed_at=_read_annotated_time(annotations.get(CLAIMED_AT_ANNOTATION)),
         ip=status.get("podIP"),
         node=(raw.get("spec") or {}).get("nodeName"),
         ready=ready.get("status") == "True",
@@ -147,6 +147,15 @@ def with_sight(pod: AgentPod, before: AgentPod | None, now: datetime) -> AgentPo
         ready_seen_at=see(pod.ready_changed_at, known.ready_changed_at, known.ready_seen_at),
         running_seen_at=see(pod.running_since, known.running_since, known.running_seen_at),
     )
+
+
+def _read_annotated_time(text: str | None) -> datetime | None:
+    """Returns the moment in an annotation, which anybody who edits pods may have written; None where it is none."""
+    try:
+        time = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
 
 
 def _read_attempt(text: str | None) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw, WatchExpiredError
 from testing.operator_cluster import create_namespace
+from voicesession.models import EndReason
 from voicesession.names import API_VERSION, VOICE_SESSIONS
 
 
@@ -84,7 +85,7 @@ async def test_an_object_is_deleted_only_if_it_is_the_one_that_was_meant(api: Ku
 async def test_a_watch_tells_what_happened_since_its_list(api: KubernetesApi) -> None:
     _, version = await api.list_objects(VOICE_SESSIONS)
     uid = (await api.create_session(build_session("call")))["metadata"]["uid"]
-    assert (await api.end_session("call"))["spec"]["end"] is True
+    assert (await api.end_session("call", EndReason.PARTICIPANT_LEFT))["spec"]["end"] is True
     await api.delete_session("call", uid)
     told: list[str] = []
     async with asyncio.timeout(20):

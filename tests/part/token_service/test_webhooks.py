@@ -24,7 +24,14 @@ from testing.written_log import written_log
 from voicesession import clock
 from voicesession.admission import Refuse, decide_admission
 from voicesession.models import EffectiveLimits
-from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS, short_hash, voice_session_name
+from voicesession.names import (
+    AGENT_PROFILES,
+    CALL_LABEL,
+    END_REASON_ANNOTATION,
+    VOICE_SESSIONS,
+    short_hash,
+    voice_session_name,
+)
 from voicesession.tickets import new_ticket
 
 RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
@@ -152,6 +159,75 @@ async def test_a_room_that_livekit_starts_anew_under_a_live_call_is_served(
         event = room_event("room", "RM_two", metadata, event=kind, identity="ada")
         assert (await quiet_door.webhook(event)).status == 200
     assert list(cluster.sessions) == ["vs-one"]
+
+
+def wanted_end(cluster: FakeCluster, name: str) -> tuple[bool, str | None]:
+    session = cluster.sessions[name]
+    annotations = session["metadata"].get("annotations", {})
+    return session["spec"].get("end", False), annotations.get(END_REASON_ANNOTATION)
+
+
+GONE = (True, "participant_left")
+
+
+async def test_a_customer_who_hangs_up_while_the_call_waits_ends_it(
+    called_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    guest = Guest()
+    await guest.room.connect(called_door.service.settings.livekit_public_url, await get_token(called_door))
+    await eventually(lambda: cluster.sessions)
+    (name,) = cluster.sessions
+    assert wanted_end(cluster, name) == (False, None)
+    await guest.room.disconnect()
+    await eventually(lambda: wanted_end(cluster, name) == GONE)
+
+
+async def test_a_room_that_closes_while_its_call_waits_ends_it(
+    called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
+) -> None:
+    details = (await called_door.call("POST", "/api/connection-details")).body
+    (name,) = cluster.sessions
+    async with calling_livekit.client() as client:
+        await client.room.delete_room(api.DeleteRoomRequest(room=details["roomName"]))
+    await eventually(lambda: wanted_end(cluster, name) == GONE)
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes"),
+    [
+        ("Active", {}),  # its agent is there, and decides by itself
+        ("Ended", {}),
+        (None, {"sid": "RM_before"}),  # an earlier start of the room
+        (None, {"identity": "bob"}),  # not its customer
+        (None, {"reason": "CONNECTION_TIMEOUT"}),  # may come back
+        (None, {"age": 60}),  # a replay
+    ],
+)
+async def test_a_departure_that_frees_nobody_changes_nothing(
+    quiet_door: FrontDoor, cluster: FakeCluster, phase: str | None, changes: dict[str, Any]
+) -> None:
+    asked = {"profile": "default", "room": "room", "roomSid": "RM_one", "participantIdentity": "ada"}
+    cluster.put(VOICE_SESSIONS, "vs-one", asked, {"phase": phase} if phase else {})
+    await cluster.until_seen()
+    at = clock.now() - timedelta(seconds=changes.get("age", 0))
+    sid, identity = changes.get("sid", "RM_one"), changes.get("identity", "ada")
+    event = room_event("room", sid, "", event="participant_left", identity=identity, created_at=at)
+    event["participant"]["disconnectReason"] = changes.get("reason", "CLIENT_INITIATED")
+    assert (await quiet_door.webhook(event)).status == 200
+    assert wanted_end(cluster, "vs-one") == (False, None)
+
+
+async def test_a_departure_is_asked_for_again_while_the_api_server_is_away(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    cluster.put(VOICE_SESSIONS, "vs-one", {"profile": "default", "room": "room", "roomSid": "RM_one"})
+    await cluster.until_seen()
+    event = room_event("room", "RM_one", "", event="room_finished")
+    cluster.away = True
+    assert (await quiet_door.webhook(event)).status == 503
+    cluster.away = False
+    assert (await quiet_door.webhook(event)).status == 200
+    assert wanted_end(cluster, "vs-one") == GONE
 
 
 async def test_other_events_change_nothing(quiet_door: FrontDoor, cluster: FakeCluster) -> None:

@@ -63,6 +63,20 @@ async def test_a_starting_pod_is_asked_itself_before_its_kubelet_calls_it_ready(
     await cluster.wait_for_phase("call", "Active", seconds=10)
 
 
+async def test_a_call_whose_customer_gave_up_gets_no_pod(cluster: OperatorCluster) -> None:
+    await cluster.create_pool(warm={"min": 0})
+    await cluster.create_profile()
+    cluster.kubelet.script.unschedulable = "no node has room"
+    cluster.start_operator()
+    await cluster.create_session("gives-up", room="room")
+    await eventually(partial(_is_noticed, cluster, "gives-up"))
+    await cluster.api.end_session("gives-up", EndReason.PARTICIPANT_LEFT)
+    ended = await cluster.wait_for_phase("gives-up", "Ended")
+    assert (ended.status.reason, ended.status.end_reason) == ("CustomerGone", EndReason.PARTICIPANT_LEFT)
+    assert ended.status.pod_name is None
+    assert not cluster.stubs_with(ended)
+
+
 async def _is_noticed(cluster: OperatorCluster, name: str) -> bool:
     session = await cluster.session(name)
     return session is not None and bool(session.status.conditions)

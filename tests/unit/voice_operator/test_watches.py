@@ -148,3 +148,23 @@ async def test_a_list_waits_for_the_api_server() -> None:
     watches = Watches(["pods"], 60, Runs(run_for_ever).start, list_all)
     assert await watches.list("pods") == 12
     assert asked == {"pods": 3}
+
+
+async def test_a_kind_that_is_being_listed_is_not_silent_and_has_its_whole_time_afterwards() -> None:
+    answers, runs = asyncio.Event(), Runs(run_for_ever)
+
+    async def list_slowly(_plural: str) -> int:
+        await answers.wait()
+        return 7
+
+    watches = Watches(["pods"], 0.3, runs.start, list_slowly)
+    listing = asyncio.create_task(watches.list("pods"))
+    keeping = asyncio.create_task(watches.run())
+    await eventually(lambda: watches.find_silent()[1] == 0)
+    await stays(lambda: runs.begun <= 1 and watches.find_silent()[1] == 0, 0.6, "a list was broken off")
+    answers.set()
+    await listing
+    assert watches.find_silent()[1] > 0.3, "a list is no sign of life of a watch"
+    await eventually(lambda: runs.begun == 2)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)

@@ -55,7 +55,7 @@ from voicesession.admission import AdmissionLimits
 from voicesession.assignment import CallEnded, Joined, TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import EffectiveLimits, EndReason, Phase, StartType
-from voicesession.names import CALL_LABEL
+from voicesession.names import CALL_LABEL, END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
 
 SERVING = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits())
@@ -528,6 +528,21 @@ def test_a_call_that_lasts_longer_than_it_may_is_ended_by_our_clock_too() -> Non
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.MAX_DURATION)
     silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
     assert decide_call(talking(89.5, link=silent, asked_livekit_at=NOW)) == Rest(ago(-0.5))
+
+
+def test_a_call_whose_customer_is_gone_while_it_waits_gets_no_pod_and_ends_as_that() -> None:
+    gone = make_session(end=True, annotations={END_REASON_ANNOTATION: "participant_left"})
+    step = finish(decide_call(in_line(session=gone, pod_available=True, line=None)))
+    assert (step.status.phase, step.status.reason) == (Phase.ENDED, Reason.CUSTOMER_GONE)
+    assert step.status.end_reason is EndReason.PARTICIPANT_LEFT
+    # Its pod may have been on its way already.
+    assert decide_call(active(session=gone)) == AskEnd(POD, EndReason.PARTICIPANT_LEFT)
+
+
+@pytest.mark.parametrize("annotation", ["", "superseded", "nonsense"])
+def test_nobody_else_may_say_why_a_call_shall_end(annotation: str) -> None:
+    wanted = make_session(end=True, annotations={END_REASON_ANNOTATION: annotation})
+    assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
 
 
 # Afterwards

@@ -34,6 +34,7 @@ from voicesession.serving import Problem, Serving
 
 POD_UID = "uid-of-pod-a"
 LINK = LinkView(POD_UID, LinkState.FOLLOWING, NOW)
+SILENT = LinkView(POD_UID, LinkState.SILENT, NOW)
 JOINED = Joined(at=NOW, connect_millis=100, joined_millis=120, room_sid="RM_told")
 
 
@@ -47,7 +48,7 @@ class Here:
         self.cache.pods.on_change = self.ready_pods.update
         self.troubles: dict[str, Trouble] = {}
         self.terms = terms or Terms()
-        self.absent: set[str] = set()
+        self.absent: dict[str, datetime] = {}
         self.profile()
         self._put("agentpools", make_pool().to_wire())
         for each in objects:
@@ -194,10 +195,18 @@ def test_since_when_an_end_is_wanted_is_when_that_was_seen() -> None:
 
 def test_since_when_livekit_sees_no_agent_is_known_until_it_sees_one() -> None:
     here = Here(make_session(), claimed())
-    here.absent = {UID}
-    assert (here.look().agent_absent, here.look().memory.absent_at) == (True, NOW)
-    here.absent = set()
-    assert (here.look().agent_absent, here.look().memory.absent_at) == (False, None)
+    here.absent = {UID: NOW}
+    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.absent_at) == (True, NOW)
+    here.absent = {}
+    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.absent_at) == (False, None)
+
+
+def test_what_livekit_said_of_an_earlier_silence_tells_nothing_of_this_one() -> None:
+    here = Here(make_session(), claimed())
+    here.absent = {UID: ago(5)}  # LiveKit missed the agent for a moment, and then it was heard again
+    for link in (LINK, replace(LINK, since=ago(4)), replace(SILENT, since=ago(1))):
+        view = here.look(link=link)
+        assert (view.agent_absent, view.memory.absent_at) == (False, None)
 
 
 # What is learned

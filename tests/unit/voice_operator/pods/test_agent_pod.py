@@ -62,6 +62,14 @@ def test_a_pod_that_nobody_has_touched_yet() -> None:
     assert (pod.ready, pod.ip, pod.exit, pod.trouble, pod.deleting, pod.attempt) == (False, None, None, None, False, 0)
 
 
+@pytest.mark.parametrize("time", ["the day before yesterday", "2026-01-01T12:00:00", "", "7"])
+@pytest.mark.parametrize("attempt", ["two", "-1", ""])
+def test_annotations_that_anybody_may_have_written_are_no_reason_to_pass_a_pod_over(time: str, attempt: str) -> None:
+    annotations = {"voiceagents.dev/attempt": attempt, "voiceagents.dev/claimed-at": time}
+    pod = read_pod(raw(annotations=annotations))
+    assert (pod.claimed_at, pod.attempt) == (None, 0)
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
