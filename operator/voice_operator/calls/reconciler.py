@@ -269,16 +269,17 @@ class Reconciler:
         return replace(memory, pods_read=True)
 
     async def _finish(self, memory: CallMemory, step: Finish) -> CallMemory:
+        untold = step.refusal if step.session.spec.room and not memory.room_closed else None
+        # Before it is written: the customer is told also where the answer is lost.
+        memory = self._calls.keep(replace(memory, untold=untold))
         written = await self._write(memory, step.session, step.status)
         if written is None:
             return memory
-        memory = written
         self._links.cancel(memory.uid)
         if step.closes:
             end = End(memory.claims, step.status.end_reason or EndReason.ERROR, step.status.ended_at)
             self._closing.close(memory.uid, end)
-        untold = step.refusal if step.session.spec.room and not memory.room_closed else None
-        return replace(memory, conversation_settled=True, untold=untold)
+        return replace(written, conversation_settled=True)
 
     def _close_conversation(self, memory: CallMemory, reason: EndReason) -> CallMemory:
         self._closing.close(memory.uid, End(memory.claims, reason, clock.now()))

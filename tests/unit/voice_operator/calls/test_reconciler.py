@@ -1,8 +1,9 @@
-"""A call is looked at again for as long as there is a next step, in whichever lane the last one was tried."""
+"""No step of a call is left out because one before it failed, in whichever lane that was tried."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -12,7 +13,7 @@ from kube.client import KubernetesApi
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.answering_api_server import Answer
-from testing.operator_objects import UID
+from testing.operator_objects import UID, make_session
 from testing.tickets import TICKETS
 from testing.waiting import eventually
 from voice_operator.cache import Cache
@@ -96,3 +97,33 @@ async def test_a_room_that_cannot_be_closed_keeps_nobody_in_memory(
     async with open_kubernetes(is_away) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
         queue.add(Key(Kind.CALL, UID))
         await eventually(lambda: calls.get(UID) is None)
+
+
+class LostAnswer:
+    """An API server that writes a VoiceSession's status, once, and cannot say so."""
+
+    def __init__(self, session: dict[str, Any]) -> None:
+        self.session = session
+        self._lost = False
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answers a request."""
+        if request.method == "GET":
+            return web.json_response(self.session)
+        if self._lost:
+            return web.json_response({"message": "it is not as you saw it"}, status=409)
+        self._lost = True
+        metadata = {**self.session["metadata"], "resourceVersion": "8"}
+        self.session = {**self.session, "metadata": metadata, "status": (await request.json())["status"]}
+        return web.json_response({}, status=503)
+
+
+async def test_a_customer_is_told_of_a_refusal_whose_writing_had_no_answer(
+    open_kubernetes: OpenKubernetes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(decide, "REFERENCE_GRACE", timedelta(0))
+    cache, calls, server = Cache(), Calls(), LostAnswer(make_session(profile="missing").to_wire())
+    cache.sessions.put(server.session)
+    async with open_kubernetes(server.answer) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
+        queue.add(Key(Kind.CALL, UID))
+        await eventually(lambda: "the customer could not be told" in caplog.text)  # nor by a LiveKit that is not there
