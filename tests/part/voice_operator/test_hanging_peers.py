@@ -88,7 +88,7 @@ async def test_a_hanging_postgres_delays_no_claim(
     async with HangingServer().serving() as hanging:
         database = SecretStr(f"postgresql://u:p@127.0.0.1:{hanging.port}/d")
         async with cluster_of(api_server, livekit, tmp_path, database_url=database) as cluster:
-            await asyncio.gather(*(_create_failed(cluster, f"failed-{number}") for number in range(MANY)))
+            await asyncio.gather(*(_create_lost(cluster, f"lost-{number}") for number in range(MANY)))
             cluster.start_operator()
             await cluster.wait_for_warm()
             await eventually(lambda: hanging.asked >= 1)
@@ -96,9 +96,10 @@ async def test_a_hanging_postgres_delays_no_claim(
             await cluster.wait_for_phase("call", "Active")
 
 
-async def _create_failed(cluster: OperatorCluster, name: str) -> None:
-    """Creates a VoiceSession whose agent died, as another operator left it: its conversation is to be closed."""
+async def _create_lost(cluster: OperatorCluster, name: str) -> None:
+    """Creates a VoiceSession whose pod is gone: the operator finds it dead, and has its conversation closed."""
     session = await cluster.create_session(name, room=name)
-    finished = with_condition([], ConditionType.FINISHED, "True", Reason.AGENT_CRASHED, "it died", clock.now())
-    status = VoiceSessionStatus(conditions=finished, phase=Phase.FAILED, attempts=1, ended_at=clock.now())
+    conditions = with_condition([], ConditionType.POD_BOUND, "True", Reason.BOUND, "", clock.now())
+    conditions = with_condition(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, "", clock.now())
+    status = VoiceSessionStatus(conditions=conditions, phase=Phase.ACTIVE, attempts=1, agent_joined_at=clock.now())
     await cluster.api.patch_status(VOICE_SESSIONS, name, session.metadata.resource_version, status.to_wire())
