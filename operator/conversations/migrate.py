@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from psycopg import Connection as PsycopgConnection
 from psycopg import sql
 from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from conversations.settings import MigrationSettings
@@ -36,7 +37,8 @@ def run_migrations(settings: MigrationSettings) -> None:
     """Migrates the database in one transaction.
 
     Raises:
-        MigrationError: the database was not reachable in time, or its set-up leaves agents more than they may have.
+        MigrationError: the database was not reachable in time, it refused, or its set-up leaves agents more than they
+            may have.
         KeyFileError: the key file is of no use.
     """
     key = load_key(settings.conversation_key_file)
@@ -49,9 +51,18 @@ def run_migrations(settings: MigrationSettings) -> None:
             command.upgrade(_alembic_config(connection), "head")
             _store_key(connection, key)
             _check_agents_make_nothing(connection)
+    except (psycopg.Error, DBAPIError) as error:
+        raise MigrationError(f"Postgres refused: {describe_refusal(error)}") from error
     finally:
         engine.dispose()
     log.info("the database is migrated")
+
+
+def describe_refusal(error: psycopg.Error | DBAPIError) -> str:
+    """Returns what Postgres says, in its first line; where that may quote a row, only of what kind it is."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    lines = [] if isinstance(said, psycopg.DataError | psycopg.IntegrityError) else str(said).splitlines()
+    return ": ".join([type(said).__name__, *lines[:1]])
 
 
 def build_engine(url: str) -> Engine:
