@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from testing.chart import CHART, Raw, environment_of, find, pod_templates, render, run_helm
+from voice_operator.ending import END_SECONDS
 from voicesession.pod_tokens import load_private_key
 
 EXTERNAL: Raw = {
@@ -90,9 +91,40 @@ def test_exact_rights(objects: list[Raw]) -> None:
         ]
 
 
-def test_there_are_never_two_operators(defaults: list[Raw]) -> None:
+def test_an_operator_stands_by_on_another_node_where_there_is_one(defaults: list[Raw]) -> None:
     spec = find(defaults, "Deployment", "operator")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}, "the next is ready before"
+    pod = spec["template"]["spec"]
+    (spread,) = pod["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert spread["labelSelector"] == spec["selector"]
+    assert pod["terminationGracePeriodSeconds"] > END_SECONDS
+    budget = find(defaults, "PodDisruptionBudget", "operator")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": spec["selector"]}
+
+
+def test_one_operator_can_be_chosen_and_drained() -> None:
+    objects = render({"operator": {"replicas": 1}})
+    assert find(objects, "Deployment", "operator")["spec"]["replicas"] == 1
+    assert find(objects, "PodDisruptionBudget", "operator")["spec"]["maxUnavailable"] == 1
+
+
+def test_an_operator_knows_its_pod_and_its_release(defaults: list[Raw]) -> None:
+    environment = environment_of(defaults, "Deployment", "operator")
+    assert environment["RELEASE_NAME"] == "r"
+    assert environment["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_every_part_leaves_a_lost_node_soon(seconds: int) -> None:
+    objects = render({} if seconds == 10 else {"lostNodeSeconds": seconds})
+    taints = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
+    for name, template in pod_templates(objects):
+        assert template["spec"]["tolerations"] == [
+            {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+            for taint in taints
+        ], name
 
 
 def test_only_two_pods_hold_a_kubernetes_token(objects: list[Raw]) -> None:

@@ -9,7 +9,9 @@ from testing.chart import CHART, HelmError, environment_of, render, run_helm
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenServise": {}}, "tokenServise"),
-    ({"operator": {"replicas": 2}}, "replicas"),
+    ({"operator": {"replicas": 6}}, "replicas"),
+    ({"operator": {"leaderElect": False}}, "leaderElect"),
+    ({"lostNodeSeconds": "10s"}, "lostNodeSeconds"),
     ({"images": {"agent": "two words"}}, "agent"),
     ({"images": {"agent": ""}}, "agent"),
     ({"logLevel": "loud"}, "logLevel"),

@@ -20,9 +20,12 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
 {{- end -}}
 
-{{/* What every pod has in common. */}}
+{{/* What every pod has in common. A lost node's pods are made elsewhere after ten seconds, as agent pods are. */}}
 {{- define "voice-agent.podSpec" -}}
 enableServiceLinks: false
+tolerations:
+  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
+  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
@@ -32,6 +35,29 @@ securityContext:
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Replicas on different nodes, where there are several: (list $ "operator"). */}}
+{{- define "voice-agent.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{ include "voice-agent.selector" . | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+{{- end -}}
+
+{{/* Fails where another release has an operator in this namespace: each would take the other's pods for outdated. */}}
+{{- define "voice-agent.refuseSecondRelease" -}}
+{{- range (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
+  {{- $labels := .metadata.labels | default dict -}}
+  {{- $ours := and (eq (get $labels "app.kubernetes.io/name") "voice-agent") (eq (get $labels "app.kubernetes.io/component") "operator") -}}
+  {{- $release := get $labels "app.kubernetes.io/instance" -}}
+  {{- if and $ours (ne $release $.Release.Name) -}}
+    {{- fail (printf "release %s is in namespace %s already, and a namespace has one release: install this one in a namespace of its own, or uninstall that one first (helm uninstall %s -n %s)" $release $.Release.Namespace $release $.Release.Namespace) -}}
+  {{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "voice-agent.containerSecurity" -}}

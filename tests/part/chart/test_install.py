@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local_cluster.binaries import KUBERNETES
-from testing.chart import CHART, NAMESPACE, RELEASE, run_helm
+from testing.chart import CHART, NAMESPACE, RELEASE, HelmError, run_helm
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Installation:
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
 
-    def upgrade(self, **values: Any) -> None:
+    def upgrade(self, release: str = RELEASE, **values: Any) -> None:
         """Installs or upgrades; without the migrations, which would need pods to run."""
         run_helm(
             *(
                 "upgrade",
                 "--install",
-                RELEASE,
+                release,
                 str(CHART),
                 "--namespace",
                 NAMESPACE,
@@ -138,6 +138,17 @@ def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Insta
     assert variables["LIVEKIT_PUBLIC_URL"] == "ws://10.245.0.11:7880"
 
 
+def test_a_second_release_is_refused_in_words(installation: Installation) -> None:
+    installation.upgrade()
+    apart = {"create": False}
+    with pytest.raises(HelmError) as refused:
+        installation.upgrade("second", defaultPool=apart, defaultProfile=apart)
+    assert f"release {RELEASE} is in namespace {NAMESPACE} already, and a namespace has one release" in str(
+        refused.value
+    )
+    assert installation.get("deployments", "-l", "app.kubernetes.io/instance=second")["items"] == []
+
+
 OPERATOR = f"{RELEASE}-voice-agent-operator"
 TOKEN_SERVICE = f"{RELEASE}-voice-agent-token-service"
 
@@ -152,6 +163,8 @@ TOKEN_SERVICE = f"{RELEASE}-voice-agent-token-service"
         (OPERATOR, "create", "pods/exec", False),
         (OPERATOR, "get", "pods/log", False),
         (OPERATOR, "list", "nodes", False),
+        (OPERATOR, "update", "leases.coordination.k8s.io", True),
+        (OPERATOR, "delete", "leases.coordination.k8s.io", False),
         (TOKEN_SERVICE, "create", "voicesessions.voiceagents.dev", True),
         (TOKEN_SERVICE, "watch", "agentprofiles.voiceagents.dev", True),
         (TOKEN_SERVICE, "delete", "voicesessions.voiceagents.dev", False),
