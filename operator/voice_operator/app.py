@@ -109,6 +109,7 @@ class Operator:
         )
         self._handlers: dict[Kind, Callable[[str], Awaitable[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._rounds: list[asyncio.Task[None]] = []  # the leader's
         self._stack = contextlib.AsyncExitStack()
 
     @classmethod
@@ -171,15 +172,16 @@ class Operator:
         """
         await self._all_listed.wait()
         await self.lease.acquire()
-        await asyncio.gather(self.lease.keep(self._queue.pause, self._queue.resume), self._begin())
+        await asyncio.gather(self.lease.keep(self._pause, self._resume), self._begin())
         raise AssertionError("it is kept until it is lost")
 
     async def stop(self) -> None:
         """Ends what it is at, lets the next one lead, then ends everything else. Calls in progress go on."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._rounds]
+        for task in tasks:
             task.cancel()
         await self._queue.drain(_DRAIN_SECONDS)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._queue.stop()
         await self.lease.give_back()
         await self._stack.aclose()
@@ -212,15 +214,36 @@ class Operator:
         await self._see_last_claims()
         self._queue.start()
         self._routing.connect()
-        self._tasks.append(asyncio.create_task(self._poll.run(), name="room-poll"))
-        if self._closer:
-            self._tasks.append(asyncio.create_task(Sweep(self._closer, self.cache.sessions).run(), name="sweep"))
+        if self.lease.leading:
+            self._start_rounds()
         for plural, store in self.cache.stores.items():
             store.on_unreadable = functools.partial(self._tell_unreadable, plural)
             for found in store.unreadable:
                 self._tell_unreadable(plural, found)
         counts = {plural: len(store.by_name) for plural, store in self.cache.stores.items()}
         log.info("decides", extra=counts)
+
+    def _start_rounds(self) -> None:
+        """Starts what looks around by itself; each has nothing to remember from one start to the next."""
+        self._stop_rounds()
+        self._rounds = [asyncio.create_task(self._poll.run(), name="room-poll")]
+        if self._closer:
+            sweep = Sweep(self._closer, self.cache.sessions)
+            self._rounds.append(asyncio.create_task(sweep.run(), name="sweep"))
+
+    def _stop_rounds(self) -> None:
+        for task in self._rounds:
+            task.cancel()
+
+    def _pause(self) -> None:
+        """Leads no more: what is known may be old, and another operator may lead."""
+        self._queue.pause()
+        self._stop_rounds()
+
+    def _resume(self) -> None:
+        """Leads again, and nobody else has since."""
+        self._start_rounds()
+        self._queue.resume()
 
     async def _see_last_claims(self) -> None:
         """Looks for pods that the leader before has just claimed, whose claims no watch has told yet."""

@@ -13,8 +13,10 @@ from pydantic import SecretStr
 from testing.answering_api_server import answering_api_server
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
+from voice_operator import lease
 from voice_operator.app import Operator
+from voice_operator.keys import Key, Kind
 from voice_operator.settings import Keys, OperatorSettings
 
 
@@ -61,6 +63,7 @@ class Server:
         self.queries: list[str] = []
         self._session = session
         self._claimed = claimed or []
+        self.keeps_leases = True
         self._versions = itertools.count(10)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -74,6 +77,8 @@ class Server:
             if " in (" in selector:
                 items = self._claimed
             return web.json_response({"items": items, "metadata": {"resourceVersion": "9"}})
+        if "/leases" in request.path and not self.keeps_leases:
+            return web.json_response({}, status=500)
         body = await request.json()
         if plural == "events":
             self.events.append(body)
@@ -150,3 +155,32 @@ async def test_before_it_decides_it_looks_for_claims_that_no_watch_has_told(
     server = Server(raw_session({"room": "room"}), [pod])
     await lead_until(server, settings, tmp_path, lambda operator: operator.cache.pods.count("session", "uid-call"))
     assert "pods voiceagents.dev/session in (uid-call)" in server.queries
+
+
+async def test_while_it_cannot_renew_its_lease_it_neither_decides_nor_looks_around(
+    settings: OperatorSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LEADS_SECONDS", "RENEW_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(lease, name, getattr(lease, name) / 20)
+    server = Server(raw_session({"room": "room"}))
+
+    def going_round() -> bool:
+        return any(task.get_name() == "room-poll" and not task.cancelling() for task in asyncio.all_tasks())
+
+    async def look(operator: Operator) -> bool:
+        assert going_round()
+        server.keeps_leases = False
+        await eventually(lambda: not going_round() and not operator.lease.leading)
+        before = len(server.queries)
+        operator._queue.add(Key(Kind.CALL, "uid-call"))
+        await stays(lambda: operator._queue._queued, 0.2, "it was decided about")
+        assert len(server.queries) == before
+        server.keeps_leases = True
+        await eventually(lambda: going_round() and operator.lease.leading)
+        await eventually(lambda: not operator._queue._queued)
+        return True
+
+    async def leads(operator: Operator) -> bool:
+        return operator.lease.leading and going_round() and await look(operator)
+
+    await lead_until(server, settings, tmp_path, leads)
