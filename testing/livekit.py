@@ -1,11 +1,13 @@
 """A real LiveKit server for tests: on loopback, with keys of its own, gone afterwards."""
 
+import asyncio
+import json
 import os
 import secrets
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +17,7 @@ from livekit import api
 
 from local_cluster.binaries import LIVEKIT, ensure
 from testing.ports import LOOPBACK, free_port, listens
-from testing.waiting import until_started
+from testing.waiting import eventually_sync, stays, until_started
 from voicesession.names import AGENT_IDENTITY
 
 READY_SECONDS = 20.0
@@ -74,14 +76,16 @@ def find_program() -> Path:
     return LIVEKIT.path()
 
 
-@contextmanager
-def running_livekit(webhook_url: str | None = None) -> Iterator[LiveKitServer]:
-    """Starts a server (about 1 s), which tells `webhook_url` its events; ends it afterwards."""
-    webhook = f'webhook: {{api_key: {KEY}, urls: ["{webhook_url}"]}}\n' if webhook_url else ""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="vac-livekit-") as folder:
-        config = Path(folder) / "livekit.yaml"
-        config.write_text(
+class LiveKitProcess:
+    """A server's process, which may be killed, told to stop, and started again with the same address and keys."""
+
+    def __init__(self, folder: Path, webhook_urls: Sequence[str]) -> None:
+        """Starts nothing yet. `folder`: for its configuration and its log."""
+        port = free_port()
+        self.server = LiveKitServer(port, folder / "log")
+        self._config = folder / "livekit.yaml"
+        webhook = f"webhook: {{api_key: {KEY}, urls: {json.dumps(webhook_urls)}}}\n" if webhook_urls else ""
+        self._config.write_text(
             f"port: {port}\n"
             f'bind_addresses: ["{LOOPBACK}"]\n'
             f"rtc: {{tcp_port: {free_port()}, udp_port: {free_port(socket.SOCK_DGRAM)}, use_external_ip: false,"
@@ -90,23 +94,61 @@ def running_livekit(webhook_url: str | None = None) -> Iterator[LiveKitServer]:
             f"{webhook}"
             f"logging: {{level: warn}}\n"
         )
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", str(find_program()), "--config", str(config)],
-                stdout=output,
-                stderr=output,
-            )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; returns when it answers, after about 1 s."""
+        command = ["setpriv", "--pdeathsig", "KILL", "--", str(find_program()), "--config", str(self._config)]
+        with self.server.log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        until_started(self._process, lambda: listens(self.server.port), self.server.log, READY_SECONDS)
+
+    def kill(self) -> None:
+        """Ends it without a word to anybody."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Ends it in good order and at once: it takes leave of everybody, so that their libraries do not come back.
+
+        Told only once, it would wait until nobody is in a room any more.
+        """
         try:
-            until_started(process, lambda: listens(port), log, READY_SECONDS)
-            yield LiveKitServer(port, log)
+            eventually_sync(self._has_obeyed, seconds=10, pace=0.1)
+        except TimeoutError:
+            self.kill()
+
+    async def restart(self, seconds_down: float) -> None:
+        """Kills it, and starts it again after a while."""
+        await asyncio.to_thread(self.kill)
+        await stays(lambda: not listens(self.server.port), seconds_down, "somebody else listens at LiveKit's port")
+        await asyncio.to_thread(self.start)
+
+    def _has_obeyed(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            return True
+        self._process.terminate()
+        return False
+
+
+@contextmanager
+def restartable_livekit(*webhook_urls: str) -> Iterator[LiveKitProcess]:
+    """Starts a server, which tells its events to all `webhook_urls`; ends it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="vac-livekit-") as folder:
+        process = LiveKitProcess(Path(folder), webhook_urls)
+        process.start()
+        try:
+            yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.stop()
+
+
+@contextmanager
+def running_livekit(*webhook_urls: str) -> Iterator[LiveKitServer]:
+    """As `restartable_livekit`, for whom the server is enough."""
+    with restartable_livekit(*webhook_urls) as process:
+        yield process.server
 
 
 def new_room() -> str:

@@ -10,17 +10,15 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
-from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
 from livekit.agents.llm import ChatItem
-from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
 from voice_agent.conversation_items import restore_items
 from voice_agent.conversation_log import ConversationLog, ConversationStart
-from voice_agent.endings import CallFacts, Ending, decide_end, decide_room_end, next_deadline
+from voice_agent.endings import CallFacts, Ending, decide_end, next_deadline
 from voice_agent.event_stream import EventStream
 from voice_agent.farewell import JOIN_SECONDS, Farewell
-from voice_agent.haste import Haste, within
+from voice_agent.haste import Haste
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -29,16 +27,17 @@ from voice_agent.job_context import (
     restore_history,
 )
 from voice_agent.profile_agent import ProfileCall, run_profile_agent
+from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.workshop import Workshop
 from voicesession import clock
 from voicesession.assignment import Assignment, Heartbeat, Joined, RoomDeletionRequested
 from voicesession.models import EndReason, Provider
 
-ANNOUNCE_SECONDS = 5.0
 HISTORY_SECONDS = 3.0
 # For the rows of an agent that is none any more.
 SUPERSEDED_SECONDS = 1.0
+_LIVEKIT_AWAY = "LiveKit was lost and did not come back in time"
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +54,6 @@ class Call:
         self.events = EventStream(self._build_heartbeat)
         self._facts = CallFacts()
         self._facts_changed = asyncio.Event()
-        self._customer_identity = assignment.participant_identity
-        self._announced = asyncio.Event()
-        self._customer_joined = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._haste = Haste()
         self._can_join = True
@@ -77,6 +73,15 @@ class Call:
             on_end=self.end,
         )
         self._room = CallRoom(assignment.room, on_connected=self._on_joined)
+        self._room_watch = RoomWatch(
+            room=self._room,
+            facts=self._facts,
+            customer_identity=assignment.participant_identity,
+            read_agent_state=self._read_agent_state,
+            start=self._start,
+            on_change=self._facts_changed.set,
+            on_end=self.end,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     def end(self, ending: Ending) -> None:
@@ -88,7 +93,7 @@ class Call:
 
     async def run(self) -> Ending:
         """Holds the call; returns why it ended, when its books are written."""
-        self._watch_room()
+        self._room_watch.attach()
         code = self._workshop.code
         # Before the connection, so that what the room starts runs in this context too.
         context = self._build_context()
@@ -103,6 +108,7 @@ class Call:
         detail = None if ending.by_code else ending.message or None
         log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
         clocks.cancel()
+        self._room_watch.leave()
         if ending.reason is EndReason.SUPERSEDED:
             # Somebody else is the agent now: no word, no end, no goodbye to LiveKit.
             await self.conversation.finish(None, SUPERSEDED_SECONDS)
@@ -119,7 +125,7 @@ class Call:
             conversation=self.conversation,
             facts=self._facts,
             haste=self._haste,
-            customer_joined=self._customer_joined,
+            customer_joined=self._room_watch.customer_joined,
             can_join=self._can_join,
             trouble=self._watch.trouble,
         )
@@ -174,8 +180,8 @@ class Call:
             shelf=self._workshop.shelf,
             spoken=self._workshop.spoken,
             load_history=self._load_history,
-            announced=self._announced,
-            customer_joined=self._customer_joined,
+            announced=self._room_watch.announced,
+            customer_joined=self._room_watch.customer_joined,
         )
 
     async def _run_entrypoint(self, context: CallContext, code: EntrypointCode) -> None:
@@ -199,11 +205,6 @@ class Call:
 
     # ---- the room
 
-    def _watch_room(self) -> None:
-        self._room.on("participant_connected", self._on_participant)
-        self._room.on("participant_disconnected", self._on_participant_gone)
-        self._room.on("disconnected", self._on_disconnected)
-
     def _on_joined(self) -> None:
         now = time.monotonic()
         joined = Joined(
@@ -214,37 +215,9 @@ class Call:
         )
         self.events.emit(joined)
         log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
-        self._start(within(asyncio.timeout(ANNOUNCE_SECONDS), self._announce(), "telling the room of the agent"))
         self._facts.joined_at = self._facts.last_activity_at = now
         self.conversation.begin()
-        for participant in self._room.remote_participants.values():
-            self._on_participant(participant)
-        self._facts_changed.set()
-
-    async def _announce(self) -> None:
-        """Has LiveKit tell the customer of the agent now: of one that has done nothing yet it tells late."""
-        await self._room.local_participant.set_attributes({ATTRIBUTE_AGENT_STATE: "initializing"})
-        self._announced.set()
-
-    def _is_customer(self, participant: rtc.RemoteParticipant) -> bool:
-        if self._customer_identity is not None:
-            return participant.identity == self._customer_identity
-        return participant.kind in DEFAULT_PARTICIPANT_KINDS
-
-    def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
-        if self._is_customer(participant):
-            self._customer_identity = participant.identity
-            self._facts.customer_came(time.monotonic())
-            self._customer_joined.set()
-            self._facts_changed.set()
-
-    def _on_participant_gone(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == self._customer_identity:
-            self._facts.customer_left(time.monotonic(), participant.disconnect_reason)
-            self._facts_changed.set()
-
-    def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType | None) -> None:
-        self.end(decide_room_end(reason))
+        self._room_watch.joined()
 
     async def _watch_deadlines(self) -> None:
         """Ends the call when one of its clocks has run out, and when it cannot be joined."""
@@ -252,7 +225,7 @@ class Call:
             self._facts_changed.clear()
             now = time.monotonic()
             if reason := decide_end(self._facts, self._assignment.limits, now):
-                self.end(Ending(reason))
+                self.end(Ending(reason, _LIVEKIT_AWAY if reason is EndReason.ROOM_CLOSED else ""))
                 return
             deadline = next_deadline(self._facts, self._assignment.limits)
             if self._facts.joined_at is None:
@@ -286,12 +259,13 @@ class Call:
         self._facts.last_activity_at = time.monotonic()
         self._facts_changed.set()
 
-    def _build_heartbeat(self) -> Heartbeat:
+    def _read_agent_state(self) -> str | None:
         session = self._watch.session
+        return session.agent_state if session is not None else None
+
+    def _build_heartbeat(self) -> Heartbeat:
         return Heartbeat(
-            at=clock.now(),
-            agent_state=session.agent_state if session is not None else None,
-            unwritten_items=self.conversation.unwritten,
+            at=clock.now(), agent_state=self._read_agent_state(), unwritten_items=self.conversation.unwritten
         )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

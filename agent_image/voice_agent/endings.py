@@ -42,6 +42,8 @@ class CallFacts:
     customer_seen: bool = False
     customer_left_at: float | None = None
     left_for_good: bool = False
+    livekit_lost_at: float | None = None
+    rejoining: bool = False  # LiveKit's library has given up: we try by ourselves
     last_activity_at: float = 0.0
     customer_speaks: bool = False
     agent_busy: bool = False
@@ -59,6 +61,16 @@ class CallFacts:
         self.customer_left_at = now
         self.left_for_good = _name(reason) in LEFT_FOR_GOOD
 
+    def livekit_lost(self, now: float) -> None:
+        """The agent itself is out of the room. Who else is there, nobody knows from now on."""
+        self.livekit_lost_at = now if self.livekit_lost_at is None else self.livekit_lost_at
+
+    def livekit_back(self, now: float) -> None:
+        """The agent is in the room again. A customer who is not has as long to come back as if they left now."""
+        self.livekit_lost_at, self.rejoining = None, False
+        if self.customer_seen and not self.customer_present:
+            self.customer_left_at = now
+
 
 def decide_end(facts: CallFacts, limits: EffectiveLimits, now: float) -> EndReason | None:
     """Returns the reason for which the call is over by now, or None."""
@@ -70,13 +82,15 @@ def next_deadline(facts: CallFacts, limits: EffectiveLimits) -> float | None:
     return min((at for at, _ in _deadlines(facts, limits)), default=None)
 
 
-def decide_room_end(reason: rtc.DisconnectReason.ValueType | None) -> Ending:
-    """Returns what the agent's own disconnection from the room means."""
+def decide_room_end(reason: rtc.DisconnectReason.ValueType | None) -> Ending | None:
+    """Returns what the agent's own final disconnection means; None where it may come back, as after an outage."""
     if reason == rtc.DisconnectReason.DUPLICATE_IDENTITY:
         return Ending(EndReason.SUPERSEDED, "another agent has joined the room in this one's place")
     if reason in _ROOM_IS_GONE:
         return Ending(EndReason.ROOM_CLOSED)
-    return Ending(EndReason.ERROR, f"the connection to LiveKit was lost ({_name(reason).lower()})")
+    if reason == rtc.DisconnectReason.CLIENT_INITIATED:
+        return Ending(EndReason.ENDED_BY_REQUEST, "the agent's code left the room", by_code=True)
+    return None
 
 
 def _name(reason: rtc.DisconnectReason.ValueType | None) -> str:
@@ -88,7 +102,9 @@ def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, E
     if facts.joined_at is None:
         return []
     found: list[tuple[float, EndReason]] = []
-    if facts.customer_left_at is not None:
+    if facts.livekit_lost_at is not None and facts.rejoining:
+        found.append((facts.livekit_lost_at + limits.reconnect_grace_seconds, EndReason.ROOM_CLOSED))
+    if facts.customer_left_at is not None and facts.livekit_lost_at is None:
         grace = 0 if facts.left_for_good else limits.reconnect_grace_seconds
         found.append((facts.customer_left_at + grace, EndReason.PARTICIPANT_LEFT))
     if not facts.customer_seen:

@@ -29,7 +29,7 @@ class NoLiveKitSecretError(RuntimeError):
 
 
 class CallRoom(rtc.Room):
-    """A room that says when it is connected, and how long that took."""
+    """A room that says when it is connected and how long that took, and that can be joined again."""
 
     def __init__(self, name: str, on_connected: Callable[[], None]) -> None:
         """`on_connected` is called at the moment `Room.connect` returns."""
@@ -37,6 +37,8 @@ class CallRoom(rtc.Room):
         # As LiveKit's own runner does: the name is known before the connection.
         self._info.name = name
         self._on_connected = on_connected
+        self._url = ""
+        self._options = rtc.RoomOptions()
         self.connect_millis = 0
         self.on("reconnected", send_at_once)
 
@@ -47,10 +49,32 @@ class CallRoom(rtc.Room):
             livekit.rtc.ConnectError: LiveKit refused, or could not be reached.
         """
         began = time.monotonic()
-        await super().connect(url, token, options or rtc.RoomOptions())
+        self._url, self._options = url, options or self._options
+        await super().connect(url, token, self._options)
         self.connect_millis = round(1000 * (time.monotonic() - began))
         send_at_once()
         self._on_connected()
+
+    async def rejoin(self) -> None:
+        """Connects again after LiveKit's library has given up; the tracks that were published are published again.
+
+        By the newest token: LiveKit renews it for whoever is connected. Listeners hear of the others in the room as
+        they do when the library itself has reconnected.
+
+        Raises:
+            livekit.rtc.ConnectError: LiveKit refused, or could not be reached.
+        """
+        publications = list(self.local_participant.track_publications.values())
+        for identity in list(self._remote_participants):
+            self.emit("participant_disconnected", self._remote_participants.pop(identity))
+        await super().connect(self._url, self._token or "", self._options)
+        send_at_once()
+        for participant in list(self._remote_participants.values()):
+            self.emit("participant_connected", participant)
+        for publication in publications:
+            if publication.track is not None:
+                options = rtc.TrackPublishOptions(source=publication.source)
+                await self.local_participant.publish_track(publication.track, options)
 
 
 class CallContext(JobContext):

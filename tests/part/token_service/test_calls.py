@@ -112,7 +112,7 @@ async def open_door(
 async def real_door(namespace: Namespace) -> AsyncIterator[FrontDoor]:
     """A front door with a LiveKit that sends its webhooks there."""
     port = free_port()
-    with running_livekit(webhook_url=f"http://127.0.0.1:{port}/livekit/webhook") as livekit:
+    with running_livekit(f"http://127.0.0.1:{port}/livekit/webhook") as livekit:
         async with open_door(namespace, livekit, port) as running:
             yield running
 

@@ -45,7 +45,7 @@ def door_port() -> int:
 @pytest.fixture
 def calling_livekit(door_port: int) -> Iterator[LiveKitServer]:
     """A LiveKit that sends its webhooks to `door_port`; a new one each time, since rooms live on for a while."""
-    with running_livekit(webhook_url=f"http://127.0.0.1:{door_port}/livekit/webhook") as server:
+    with running_livekit(f"http://127.0.0.1:{door_port}/livekit/webhook") as server:
         yield server
 
 

@@ -97,16 +97,39 @@ def test_an_absent_customer_is_not_idle() -> None:
         (rtc.DisconnectReason.ROOM_DELETED, EndReason.ROOM_CLOSED),
         (rtc.DisconnectReason.ROOM_CLOSED, EndReason.ROOM_CLOSED),
         (rtc.DisconnectReason.PARTICIPANT_REMOVED, EndReason.ROOM_CLOSED),
-        (rtc.DisconnectReason.SERVER_SHUTDOWN, EndReason.ERROR),
-        (rtc.DisconnectReason.SIGNAL_CLOSE, EndReason.ERROR),
-        (None, EndReason.ERROR),
+        (rtc.DisconnectReason.CLIENT_INITIATED, EndReason.ENDED_BY_REQUEST),
+        (rtc.DisconnectReason.SERVER_SHUTDOWN, None),
+        (rtc.DisconnectReason.SIGNAL_CLOSE, None),
+        (rtc.DisconnectReason.UNKNOWN_REASON, None),
+        (None, None),
     ],
 )
 def test_what_the_agents_own_disconnection_means(
-    reason: "rtc.DisconnectReason.ValueType | None", expected: EndReason
+    reason: "rtc.DisconnectReason.ValueType | None", expected: EndReason | None
 ) -> None:
-    assert decide_room_end(reason).reason is expected
+    ending = decide_room_end(reason)
+    assert (ending and ending.reason) is expected
 
 
-def test_a_lost_livekit_is_named() -> None:
-    assert "server_shutdown" in decide_room_end(rtc.DisconnectReason.SERVER_SHUTDOWN).message
+def test_while_livekit_is_lost_nobody_is_taken_for_gone() -> None:
+    facts = call_with_customer()
+    facts.livekit_lost(20.0)
+    facts.customer_left(20.1, rtc.DisconnectReason.UNKNOWN_REASON)
+    assert decide_end(facts, LIMITS, 45.0) is None
+    assert next_deadline(facts, LIMITS) == 100.0
+    # Back in an empty room, the customer gets as long again.
+    facts.livekit_back(45.0)
+    assert next_deadline(facts, LIMITS) == 60.0
+    facts.customer_came(59.0)
+    assert next_deadline(facts, LIMITS) == 89.0
+
+
+def test_a_livekit_that_stays_away_for_longer_than_the_grace_is_a_closed_room() -> None:
+    facts = call_with_customer()
+    facts.livekit_lost(20.0)
+    facts.livekit_lost(30.0)  # told again, by its library's last word
+    facts.rejoining = True
+    assert decide_end(facts, LIMITS, 34.9) is None
+    assert decide_end(facts, LIMITS, 35.0) is EndReason.ROOM_CLOSED
+    facts.livekit_back(34.0)
+    assert decide_end(facts, LIMITS, 34.9) is None
