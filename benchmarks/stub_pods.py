@@ -143,7 +143,7 @@ class StubPods:
         call.stream.emit(Joined(at=clock.now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(call.end.wait(), self._call_seconds)
-        call.stream.emit(CallEnded(at=clock.now(), reason=call.reason))
+        call.stream.emit(CallEnded(at=clock.now(), reason=call.reason, end_written=True))
         call.stream.close()
 
     async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:

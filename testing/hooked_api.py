@@ -16,11 +16,18 @@ class HookedApi(KubernetesApi):
         self.before: Callable[[str, str, Any], Awaitable[None]] | None = None
         self.after: Callable[[str, str, Any], Awaitable[None]] | None = None
 
-    async def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Raw:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Raw:
         self.requests.append((method, path.split("?", maxsplit=1)[0]))
         if self.before:
             await self.before(method, path, body)
-        answer = await super().request(method, path, body, content_type)
+        answer = await super().request(method, path, body, content_type, accept)
         if self.after:
             await self.after(method, path, body)
         return answer

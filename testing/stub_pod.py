@@ -26,6 +26,7 @@ from voicesession.assignment import (
 from voicesession.models import EndReason
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
+from voicesession.spool import Spool
 
 HEARTBEAT_SECONDS = 1.0
 
@@ -79,6 +80,8 @@ class StubPod:
     end_requests: list[EndRequest] = field(default_factory=list)
     refused_tokens: int = 0
     exited: Exit | None = None
+    spool: Spool | None = None
+    spool_kept: asyncio.Event = field(default_factory=asyncio.Event)
     room: rtc.Room | None = None
     _events: list[PodEvent] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -96,6 +99,8 @@ class StubPod:
                 web.post("/assignment", self._assign),
                 web.get("/events", self._tell),
                 web.post("/end", self._end),
+                web.get("/spool", self._spool),
+                web.delete("/spool", self._let_go_of_spool),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -119,11 +124,14 @@ class StubPod:
 
     # What a test makes it do
 
-    async def finish(self, reason: EndReason, message: str = "") -> None:
-        """Ends its call in good order."""
-        await self.say(CallEnded(at=clock.now(), reason=reason, message=message))
-        text = TerminationMessage(reason=reason.value, message=message).model_dump_json(by_alias=True)
-        await self.exit(Exit(0, "Completed", text))
+    async def finish(self, reason: EndReason, message: str = "", spool: Spool | None = None) -> None:
+        """Ends its call in good order. `spool`: what it could not write; it goes when somebody has taken that."""
+        self.spool = spool
+        await self.say(CallEnded(at=clock.now(), reason=reason, message=message, end_written=spool is None))
+        if spool:
+            await self.spool_kept.wait()
+        left = TerminationMessage(reason=reason.value, message=message, end_written=spool is None)
+        await self.exit(Exit(0, "Completed", left.model_dump_json(by_alias=True)))
 
     async def crash(self, exit: Exit | None = None) -> None:  # noqa: A002 - what it is
         """Ends as a killed process does."""
@@ -142,7 +150,7 @@ class StubPod:
         """SIGTERM: an unassigned pod exits at once, an assigned one says goodbye first."""
         if self.assignment is None:
             await self.exit(Exit(0))
-        elif not self.exited:
+        elif not self.exited and self.spool is None:
             await self.finish(EndReason.SHUTDOWN)
 
     async def ask_for_room_deletion(self) -> None:
@@ -207,6 +215,17 @@ class StubPod:
         wanted = EndRequest.model_validate_json(body)
         self.end_requests.append(wanted)
         self._tasks.start(self.finish(wanted.reason, wanted.message))
+        return web.Response(status=202)
+
+    async def _spool(self, request: web.Request) -> web.Response:
+        await self._authorized(request, Purpose.SPOOL)
+        if self.spool is None:
+            return _problem(404, "nothing is unwritten")
+        return web.Response(text=self.spool.model_dump_json(by_alias=True), content_type="application/json")
+
+    async def _let_go_of_spool(self, request: web.Request) -> web.Response:
+        await self._authorized(request, Purpose.SPOOL_KEPT)
+        self.spool_kept.set()
         return web.Response(status=202)
 
     async def _authorized(self, request: web.Request, purpose: Purpose) -> bytes:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from conversations.settings import MigrationSettings
+from conversations.settings import MigrationSettings, UndeliveredSettings
 from docs.reference.schemas import Schema, build_row
 from local_models.settings import LocalModelsSettings
 from token_service.settings import TokenServiceSettings
@@ -16,6 +16,10 @@ PARTS: dict[str, tuple[str, type[BaseModel]]] = {
     "Migrations": (
         "`python -m conversations migrate`. libpq's own variables hold too, `PGPASSWORD` for one.",
         MigrationSettings,
+    ),
+    "What is undelivered": (
+        "`python -m conversations undelivered`, in the operator's pod, whose variables it takes.",
+        UndeliveredSettings,
     ),
     "Agent pod": ("`python -m voice_agent`. The operator sets these; none is set by hand.", AgentSettings),
     "Local models": ("`python -m local_models`.", LocalModelsSettings),

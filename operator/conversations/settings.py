@@ -1,4 +1,4 @@
-"""What the migrations read from the environment."""
+"""What the commands read from the environment."""
 
 from pathlib import Path
 
@@ -31,3 +31,10 @@ class MigrationSettings(BaseSettings):
             "voice_reader": self.reader_database_password.get_secret_value(),
             "voice_closer": self.closer_database_password.get_secret_value(),
         }
+
+
+class UndeliveredSettings(BaseSettings):
+    """Where to look for what is undelivered: as the operator's."""
+
+    namespace: str = Field(default="default", description="The operator's namespace.")
+    log_level: LogLevel = Field(default="WARNING", description="Lowest level of what is logged.")

@@ -25,6 +25,7 @@ OnResponse = Callable[[str, int], object]
 _JSON = "application/json"
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
+_METADATA_ALONE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _TIMEOUT_SECONDS = 10.0
 _PAGE = 250
 _WATCH_SECONDS = 300
@@ -229,6 +230,29 @@ class KubernetesApi:
         """Creates a Kubernetes Event."""
         await self.request("POST", self._core("events"), event)
 
+    # ConfigMaps
+
+    async def create_config_map(self, config_map: Raw) -> None:
+        """Creates a ConfigMap.
+
+        Raises:
+            ConflictError: there is one of this name.
+        """
+        await self.request("POST", self._core("configmaps"), config_map)
+
+    async def get_config_map(self, name: str) -> Raw:
+        """Returns a ConfigMap."""
+        return await self.request("GET", self._core("configmaps", name))
+
+    async def list_config_map_metadata(self, label_selector: str) -> list[Raw]:
+        """Returns the metadata of the ConfigMaps with these labels, without what is in them."""
+        pages = self._list(self._core("configmaps"), label_selector, _METADATA_ALONE)
+        return [item["metadata"] for item in (await _collect(pages))[0]]
+
+    async def delete_config_map(self, name: str) -> None:
+        """Deletes a ConfigMap."""
+        await self.request("DELETE", self._core("configmaps", name))
+
     # Leases
 
     async def get_lease(self, name: str) -> Raw:
@@ -280,7 +304,9 @@ class KubernetesApi:
 
     # Requests
 
-    async def request(self, method: str, path: str, body: Any = None, content_type: str = _JSON) -> Raw:
+    async def request(
+        self, method: str, path: str, body: Any = None, content_type: str = _JSON, accept: str = _JSON
+    ) -> Raw:
         """Sends one request and returns the answer; the methods above say what there is to ask for.
 
         Where the API server has no time it is asked again when it wants to be, as long as the request may take at all.
@@ -293,7 +319,7 @@ class KubernetesApi:
         while True:
             with _told_as_unavailable(what):
                 timeout = aiohttp.ClientTimeout(total=max(deadline - time.monotonic(), 0.01))  # 0 would be for ever
-                response = await self._send(method, path, body, content_type, timeout)
+                response = await self._send(method, path, body, content_type, timeout, accept)
                 data = await response.read()
                 if response.status < 300:
                     answer: Raw = json.loads(data)
@@ -312,21 +338,27 @@ class KubernetesApi:
     def _leases(self, *parts: str) -> str:
         return "/".join((f"/apis/coordination.k8s.io/v1/namespaces/{self._namespace}/leases", *parts))
 
-    async def _list(self, path: str, label_selector: str = "") -> AsyncIterator[Page]:
+    async def _list(self, path: str, label_selector: str = "", accept: str = _JSON) -> AsyncIterator[Page]:
         # No resourceVersion: the newest state, not a cache's. In pages, so that reading one never holds up the others.
         query = {"labelSelector": label_selector, "limit": str(_PAGE)}
         while True:
-            page = await self.request("GET", f"{path}?{urlencode(query)}")
+            page = await self.request("GET", f"{path}?{urlencode(query)}", accept=accept)
             metadata = page["metadata"]
-            yield page["items"], int(metadata["resourceVersion"])
+            yield page["items"] or [], int(metadata["resourceVersion"])  # null, in an empty list of metadata
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
 
     async def _send(
-        self, method: str, path: str, body: Any, content_type: str, timeout: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+        accept: str = _JSON,
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": _JSON, "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         url = self._api.configuration.host + path
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         answer = await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=timeout)

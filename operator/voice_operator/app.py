@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from conversations.closer import ConversationCloser
+from conversations.undelivered import UndeliveredPieces
 from kube.client import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
 from kube.store import Unreadable
 from rooms.client import RoomClient
@@ -22,6 +23,7 @@ from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
+from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.observe import World
@@ -30,6 +32,7 @@ from voice_operator.calls.room import CallRooms
 from voice_operator.calls.session_writer import SessionWriter
 from voice_operator.calls.steps import Terms
 from voice_operator.calls.sweep import Sweep
+from voice_operator.delivery import Delivery
 from voice_operator.events import EventRecorder, Subject
 from voice_operator.gate import build_request_class
 from voice_operator.keys import LANES, Key, Kind
@@ -230,6 +233,8 @@ class Operator:
         if self._closer:
             sweep = Sweep(self._closer, self.cache.sessions)
             self._rounds.append(asyncio.create_task(sweep.run(), name="sweep"))
+        if self._delivery:
+            self._rounds.append(asyncio.create_task(self._delivery.run(), name="delivery"))
 
     def _stop_rounds(self) -> None:
         for task in self._rounds:
@@ -294,6 +299,8 @@ class Operator:
         pools = self._assemble_pools(shared)
         access = Access(livekit, RoomTokens(settings.livekit_api_key, secret), self._keys.conversation)
         self._closer = await self._open_closer()
+        self._pieces = UndeliveredPieces(self._kubernetes)
+        self._delivery = Delivery(self._pieces, self._closer, self._keys.conversation) if self._closer else None
         calls = self._assemble_calls(shared, pools, rooms, access)
         self._poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
         self._tasks = [
@@ -350,6 +357,7 @@ class Operator:
             look=look,
             sessions=SessionWriter(shared.kubernetes, self._events),
             closing=closing,
+            collecting=Collecting(shared.pods, self._pieces, self._delivery),
             links=links,
             kubernetes=shared.kubernetes,
             queue=self._queue,

@@ -31,6 +31,13 @@ JOINED_SECONDS = Histogram(
 CONNECT_SECONDS = Histogram(
     "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
 )
+UNDELIVERED_ROWS = Gauge(
+    "voice_operator_undelivered_rows", "Rows of conversations that wait in ConfigMaps until the database takes them."
+)
+ROWS_LOST = Counter(
+    "voice_operator_rows_lost_total",
+    "Rows of conversations that were too large to be kept, or that the database refused when they came late.",
+)
 CONVERSATIONS_SWEPT = Counter(
     "voice_operator_conversations_swept_total",
     "Conversations that were found open although their call was over, and closed, by the reason they were given.",

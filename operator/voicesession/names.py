@@ -26,6 +26,11 @@ LOCAL_EGRESS = "local"
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 CLAIMED_AT_ANNOTATION = f"{GROUP}/claimed-at"
 
+# ConfigMaps that hold a part of a conversation, encrypted, which the database has not got. Besides: SESSION_LABEL and
+# ATTEMPT_ANNOTATION of whose it is.
+UNDELIVERED_LABEL = f"{GROUP}/undelivered"  # "true"
+ROWS_ANNOTATION = f"{GROUP}/rows"  # how many rows are in it
+
 # Labels of VoiceSessions, written by whoever creates them by admission.
 PROFILE_LABEL = f"{GROUP}/profile"
 TENANT_LABEL = f"{GROUP}/tenant"

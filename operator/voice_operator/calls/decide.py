@@ -24,6 +24,7 @@ from voice_operator.calls.steps import (
     Claim,
     CloseConversation,
     CloseRoom,
+    Collect,
     ConfirmGone,
     Connect,
     Dismiss,
@@ -64,6 +65,8 @@ LEAVE_PATIENCE = timedelta(seconds=30)
 HUNG_PATIENCE = timedelta(seconds=30)
 # A silent pod that LiveKit still sees in the room may just be cut off from us.
 ASK_LIVEKIT_EVERY = timedelta(seconds=3)
+# A pod holds what it could not write for 330 s.
+COLLECT_PATIENCE = timedelta(seconds=360)
 END_PATIENCE = timedelta(seconds=20)
 ASK_END_AGAIN = timedelta(seconds=1)
 # An agent ends its call itself when it has lasted long enough, and says goodbye.
@@ -458,6 +461,9 @@ def _is_unclosed(view: CallView) -> bool:
 
 def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     status, memory = session.status, view.memory
+    holding = _find_holding(view)
+    if holding and view.now < (memory.finished_at or view.now) + COLLECT_PATIENCE:
+        return Collect(holding)
     live = tuple(pod for pod in view.pods if not pod.deleting)
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
@@ -472,10 +478,26 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     return Expire(session) if view.now >= expires_at else Rest(expires_at)
 
 
+def _find_holding(view: CallView) -> AgentPod | None:
+    """Returns a pod that may hold what the database has not got of the conversation, or None.
+
+    One that was not followed to its end may: another process finished the call. One that was, and told no end, crashed.
+    """
+    for pod in view.pods:
+        link = view.link if view.link and view.link.pod_uid == pod.uid else None
+        written = link and (link.ended is None or link.ended.end_written)
+        if pod.exit is None and pod.uid not in view.memory.collected and not written:
+            return pod
+    return None
+
+
 def _decide_gone(view: CallView) -> Step:
     live = tuple(pod for pod in view.pods if not pod.deleting)
     if live and not view.known_deleted:
         return ConfirmGone(live[0].owner_name or "")
+    holding = _find_holding(view)
+    if holding and view.now < (view.memory.gone_at or view.now) + COLLECT_PATIENCE:
+        return Collect(holding)
     if live:
         return Dismiss(live, EndReason.ENDED_BY_REQUEST)
     leaves_until = (view.memory.gone_at or view.now) + END_PATIENCE

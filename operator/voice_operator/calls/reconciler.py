@@ -10,6 +10,7 @@ from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing, End
+from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.decide import decide_call
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory
@@ -25,6 +26,7 @@ from voice_operator.calls.steps import (
     Claim,
     CloseConversation,
     CloseRoom,
+    Collect,
     ConfirmGone,
     Connect,
     Dismiss,
@@ -63,7 +65,7 @@ def kind_of(step: Act) -> Kind:
     match step:
         case MakeRoom() | TellRefusal() | CloseRoom():
             return Kind.ROOM
-        case AskEnd() | Dismiss():
+        case AskEnd() | Dismiss() | Collect():
             return Kind.POD
         case _:
             return Kind.CALL
@@ -82,6 +84,7 @@ class Reconciler:
         look: AgentLook,
         sessions: SessionWriter,
         closing: Closing,
+        collecting: Collecting,
         links: Links,
         kubernetes: WriteThrough,
         queue: WorkQueue[Key],
@@ -95,6 +98,7 @@ class Reconciler:
         self._look = look
         self._sessions = sessions
         self._closing = closing
+        self._collecting = collecting
         self._links = links
         self._kubernetes = kubernetes
         self._queue = queue
@@ -227,6 +231,8 @@ class Reconciler:
                 return await self._rooms.tell(memory, problem)
             case CloseRoom():
                 return await self._rooms.close(memory)
+            case Collect():
+                return await self._collecting.collect(memory, step)
             case CloseConversation(reason):
                 return self._close_conversation(memory, reason)
             case WriteStatus(session, status):

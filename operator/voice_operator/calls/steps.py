@@ -208,6 +208,13 @@ class Dismiss:
 
 
 @dataclass(frozen=True, slots=True)
+class Collect:
+    """Ask a pod whose call has ended for what it could not write of its conversation."""
+
+    pod: AgentPod
+
+
+@dataclass(frozen=True, slots=True)
 class CloseConversation:
     """Have the conversation closed of a call whose VoiceSession was deleted while it ran."""
 
@@ -261,6 +268,7 @@ Act = (
     | AskLiveKit
     | AskEnd
     | Dismiss
+    | Collect
     | CloseConversation
     | TellRefusal
     | CloseRoom

@@ -1,7 +1,8 @@
-"""HTTP to agent pods: gives a call, asks for its events, asks for its end."""
+"""HTTP to agent pods: gives a call, asks for its events, for its end, and for what it could not write."""
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ValidationError
 
 from voice_operator.loop_lag import LoopLag
 from voice_operator.pods.agent_pod import AgentPod
@@ -17,11 +19,15 @@ from voicesession.assignment import EndRequest, Preparation
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import Purpose, sign_pod_request
+from voicesession.spool import LARGEST_PIECE, MOST_PIECES, Spool
 
 PROBE_SECONDS_MAX = 1.0
 # A pod answers a request at once; it does the work afterwards. Connecting is in it: a lost first packet is sent again
 # after a second.
 ANSWER_SECONDS_MAX = 1.5
+# A spool is large at worst; a pod that is ending has 9 s for it.
+SPOOL_SECONDS_MAX = 6.0
+_LARGEST_SPOOL = MOST_PIECES * LARGEST_PIECE * 3 // 2
 # Heartbeats come at most 3 s apart: three missing in a row are a silence.
 HEARTBEAT_SECONDS = 9.0
 # So many pods are asked for their events at once: all at once, after a restart, would hold up the loop for longer than
@@ -128,6 +134,35 @@ class PodClient:
         """
         await self._post(pod, "/prepare", Purpose.PREPARE, preparation)
 
+    async def read_spool(self, pod: AgentPod) -> Spool | None:
+        """Returns what a pod could not write of its call; None where it has nothing, or has exited.
+
+        Raises:
+            PodRequestError: it cannot be asked just now.
+        """
+        try:
+            async with self._request(pod, "GET", "/spool", Purpose.SPOOL) as answer:
+                if answer.status == 404:
+                    return None
+                if answer.status != 200:
+                    raise PodRequestError(f"/spool of pod {pod.name}: {await self.read_refusal(answer)}")
+                async with self._lag.patience(SPOOL_SECONDS_MAX):
+                    return Spool.model_validate_json(await _read_at_most(answer, _LARGEST_SPOOL))
+        except ValidationError as error:
+            raise PodRequestError(f"/spool of pod {pod.name}: {error.error_count()} fields are not as agreed") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if is_refused(error):
+                return None
+            raise PodRequestError(f"/spool of pod {pod.name}: {type(error).__name__}: {error}") from error
+
+    async def let_go_of_spool(self, pod: AgentPod) -> None:
+        """Tells a pod that what it could not write is kept: it exits.
+
+        Raises:
+            PodRequestError: it cannot be told.
+        """
+        await self._order(pod, "DELETE", "/spool", Purpose.SPOOL_KEPT)
+
     async def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether a pod says that it can take a call."""
         try:
@@ -140,10 +175,11 @@ class PodClient:
             return False
 
     async def _post(self, pod: AgentPod, path: str, purpose: Purpose, body: Model) -> None:
+        await self._order(pod, "POST", path, purpose, body.model_dump_json(by_alias=True).encode())
+
+    async def _order(self, pod: AgentPod, method: str, path: str, purpose: Purpose, body: bytes = b"") -> None:
         try:
-            async with self._request(
-                pod, "POST", path, purpose, body.model_dump_json(by_alias=True).encode()
-            ) as answer:
+            async with self._request(pod, method, path, purpose, body) as answer:
                 if answer.status >= 300:
                     raise PodRequestError(f"{path} of pod {pod.name}: {await self.read_refusal(answer)}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -179,6 +215,20 @@ class PodClient:
                 )
         except TimeoutError as error:
             raise (NoAnswerError if progress.connected else TimeoutError)(str(error)) from error
+
+
+def is_refused(error: Exception) -> bool:
+    """Tells whether nobody listens at a pod's port: there is no process any more."""
+    return isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            raise aiohttp.ClientPayloadError("more than any spool has")
+    return bytes(body)
 
 
 def _trace_connections() -> aiohttp.TraceConfig:

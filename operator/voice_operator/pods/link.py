@@ -1,7 +1,6 @@
 """Follows one call in its pod, in a task of its own, until it has ended or is closed."""
 
 import asyncio
-import errno
 import logging
 import random
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pydantic import ValidationError
 
 from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS, PODS_SILENT
 from voice_operator.pods.agent_pod import AgentPod
-from voice_operator.pods.client import NoAnswerError, PodClient
+from voice_operator.pods.client import NoAnswerError, PodClient, is_refused
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession import clock
 from voicesession.assignment import Heartbeat, Joined, PodEvent, Turn, parse_pod_event
@@ -115,7 +114,7 @@ class PodLink:
         await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _fail(self, error: Exception) -> None:
-        if _is_refused(error):
+        if is_refused(error):
             self._set_state(LinkState.DEAD, f"Pod {self.pod.name} refuses connections.")
             return
         self._failures += 1
@@ -171,7 +170,3 @@ def _measure(event: PodEvent) -> None:
         CONNECT_SECONDS.observe(event.connect_millis / 1000)
     elif isinstance(event, Turn) and event.answer_millis is not None:
         ANSWER_SECONDS.observe(event.answer_millis / 1000)
-
-
-def _is_refused(error: Exception) -> bool:
-    return isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.ECONNREFUSED

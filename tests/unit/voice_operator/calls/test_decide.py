@@ -31,6 +31,7 @@ from voice_operator.calls.steps import (
     Claim,
     CloseConversation,
     CloseRoom,
+    Collect,
     ConfirmGone,
     Connect,
     Dismiss,
@@ -563,8 +564,9 @@ OVER = make_session(conditions=finished_conditions(), status_ended_at=NOW, statu
 
 
 def test_after_the_end_the_pod_goes_then_the_room_then_the_voicesession() -> None:
-    assert decide_call(over(pods=[POD])) == Dismiss((POD,), EndReason.IDLE)
-    assert decide_call(over(pods=[replace(POD, deleting=True)])) == CloseRoom()
+    followed = link(ended=ended(EndReason.IDLE, end_written=True))
+    assert decide_call(over(pods=[POD], link=followed)) == Dismiss((POD,), EndReason.IDLE)
+    assert decide_call(over(pods=[replace(POD, deleting=True)], link=followed)) == CloseRoom()
     assert decide_call(over(room_closed=True)) == Rest(NOW + timedelta(seconds=600))
     assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire(OVER)
 
@@ -584,10 +586,40 @@ def test_a_call_made_by_a_rooms_start_is_kept_as_long_as_starts_are_counted() ->
     assert step == Rest(NOW + timedelta(seconds=150))
 
 
+def test_a_pod_is_asked_for_what_it_could_not_write_before_it_goes() -> None:
+    unwritten = link(ended=ended(EndReason.IDLE))
+    assert decide_call(over(pods=[POD], link=unwritten)) == Collect(POD)
+    assert decide_call(over(pods=[replace(POD, deleting=True)], link=unwritten)) == Collect(replace(POD, deleting=True))
+    dismiss = Dismiss((POD,), EndReason.IDLE)
+    assert decide_call(over(pods=[POD], link=unwritten, collected={POD.uid})) == dismiss
+    assert decide_call(over(pods=[POD], link=link(ended=ended(EndReason.IDLE, end_written=True)))) == dismiss
+    assert decide_call(over(pods=[POD], link=link(LinkState.SILENT, accepted=True))) == dismiss
+    # Not for ever: no pod holds it for so long.
+    assert decide_call(over(pods=[POD], link=unwritten, finished_at=ago(359))) == Collect(POD)
+    assert decide_call(over(pods=[POD], link=unwritten, finished_at=ago(360))) == dismiss
+    exited = replace(POD, exit=exit_of(0, reason="idle"))
+    assert decide_call(over(pods=[exited], link=unwritten)) == Dismiss((exited,), EndReason.IDLE)
+
+
+def test_a_pod_whose_call_another_process_finished_may_hold_something() -> None:
+    assert decide_call(over(pods=[POD])) == Collect(POD)
+    assert decide_call(over(pods=[POD], link=replace(link(), pod_uid="another"))) == Collect(POD)
+
+
 def test_pods_of_an_unknown_voicesession_go_only_when_it_is_known_to_be_gone() -> None:
     orphan = view(session=None, serving=NO_SESSION, pods=[POD])
     assert decide_call(orphan) == ConfirmGone("call")
-    assert decide_call(replace(orphan, known_deleted=True)) == Dismiss((POD,), EndReason.ENDED_BY_REQUEST)
+    gone = replace(orphan, known_deleted=True)
+    assert decide_call(gone) == Collect(POD)
+    asked = replace(gone, memory=replace(gone.memory, collected=frozenset({POD.uid})))
+    assert decide_call(asked) == Dismiss((POD,), EndReason.ENDED_BY_REQUEST)
+
+
+def test_a_pod_that_kubernetes_deletes_with_its_voicesession_is_asked_too() -> None:
+    going = [replace(POD, deleting=True)]
+    gone = {"session": None, "serving": NO_SESSION, "known_deleted": True, "pods": going, "gone_at": ago(5)}
+    assert decide_call(view(**gone, link=link())) == Rest(ago(-15))
+    assert decide_call(view(**gone, link=link(ended=ended(EndReason.SHUTDOWN)))) == Collect(going[0])
 
 
 def test_the_conversation_of_a_voicesession_that_was_deleted_in_mid_call_is_closed() -> None:
@@ -614,8 +646,8 @@ def test_a_deleted_voicesession_takes_its_room_along_unless_another_call_has_it(
 
 def test_the_room_of_a_deleted_call_stays_until_its_agent_has_said_goodbye() -> None:
     gone = {"session": None, "serving": NO_SESSION, "known_deleted": True, "pods": [replace(POD, deleting=True)]}
-    assert decide_call(view(**gone, gone_at=ago(5))) == Rest(ago(-15))
-    assert decide_call(view(**gone, gone_at=ago(20))) == CloseRoom()
+    assert decide_call(view(**gone, link=link(), gone_at=ago(5))) == Rest(ago(-15))
+    assert decide_call(view(**gone, link=link(), gone_at=ago(20))) == CloseRoom()
     over = {**gone, "pods": [replace(POD, deleting=True, exit=exit_of(0))]}
     assert decide_call(view(**over, gone_at=ago(5))) == CloseRoom()
 
@@ -665,6 +697,8 @@ def after_it(seen: CallView, step: Step) -> CallView | None:
             memory = replace(memory, pods_read=True)
         case CloseRoom():
             memory = replace(memory, room_closed=True)
+        case Collect(pod):
+            memory = replace(memory, collected=memory.collected | {pod.uid})
         case CloseConversation():
             memory = replace(memory, conversation_settled=True)
         case _:
@@ -684,4 +718,14 @@ def test_whatever_is_known_no_step_is_decided_again_or_undone_once_it_is_done() 
         after = decide_call(done)
         assert type(after) is not type(step), (seen, step)
         assert not (isinstance(step, JoinLine) and isinstance(after, LeaveLine)), (seen, step)
-    assert looked_at == {Begin, JoinLine, LeaveLine, AskForPod, ReadBack, ReadPods, CloseRoom, CloseConversation}
+    assert looked_at == {
+        Begin,
+        JoinLine,
+        LeaveLine,
+        AskForPod,
+        ReadBack,
+        ReadPods,
+        CloseRoom,
+        CloseConversation,
+        Collect,
+    }

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from conversations.undelivered import UndeliveredPieces
 from kube.client import KubernetesApi
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
@@ -22,6 +23,7 @@ from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
+from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
 from voice_operator.calls.observe import World
@@ -74,6 +76,7 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
         look=look,
         sessions=SessionWriter(writes, EventRecorder(kubernetes)),
         closing=Closing(None, queue),
+        collecting=Collecting(pods, UndeliveredPieces(kubernetes), None),
         links=links,
         kubernetes=writes,
         queue=queue,
