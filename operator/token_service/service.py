@@ -19,6 +19,7 @@ from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Grounds, Refuse
 from voicesession.models import EndReason, VoiceSession
+from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 from voicesession.tickets import TicketKey
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,17 @@ class Service:
         self.cache.sessions.put(raw)
         add_to_log_context(**VoiceSession.model_validate(raw).log_fields)
         log.info("VoiceSession created")
+
+    async def look_for_calls(self, room: str) -> list[VoiceSession]:
+        """Returns the calls of this room as the API server has them now: the watch may not have told of one yet.
+
+        Raises:
+            KubernetesError, KubernetesUnavailableError: it does not say.
+        """
+        raws, _ = await self.cluster.list_objects(VOICE_SESSIONS, f"{ROOM_HASH_LABEL}={short_hash(room)}")
+        for raw in raws:
+            self.cache.sessions.put(raw)
+        return self.cache.sessions.by("room", room)
 
     async def end_session(self, session: VoiceSession, reason: EndReason) -> None:
         """Asks the operator to end a call.

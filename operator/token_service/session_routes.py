@@ -18,7 +18,6 @@ from voicesession import clock
 from voicesession.admission import Refuse, RoomStart, decide_admission, is_finished
 from voicesession.customer_words import retry_after, words_for_customer
 from voicesession.models import AgentProfileSpec, EndReason, Phase, VoiceSession
-from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 
 log = logging.getLogger(__name__)
 
@@ -153,16 +152,10 @@ class _Owner:
         cached = self._service.cache.sessions.by("room", self._room)
         if cached:
             return cached
-        # Another replica may have made it a moment ago.
-        selector = f"{ROOM_HASH_LABEL}={short_hash(self._room)}"
         try:
-            raws, _ = await self._service.cluster.list_objects(VOICE_SESSIONS, selector)
+            return await self._service.look_for_calls(self._room)  # another replica may have made it a moment ago
         except (KubernetesError, KubernetesUnavailableError) as error:
             raise _kubernetes_away(error) from error
-        return [each for each in map(VoiceSession.model_validate, raws) if self._is_here(each)]
-
-    def _is_here(self, session: VoiceSession) -> bool:
-        return self._room in {session.spec.room, session.status.room}
 
     def _owns(self, session: VoiceSession) -> bool:
         if self.customer is None:

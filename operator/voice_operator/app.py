@@ -50,6 +50,7 @@ from voice_operator.pools.templates import Templates
 from voice_operator.resync import Resync
 from voice_operator.room_poll import RoomPoll
 from voice_operator.routing import Routing
+from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
@@ -102,6 +103,7 @@ class Operator:
         self._request_class = build_request_class(lambda: lease.leading)
         self._resync = Resync(kubernetes, self.cache, settings.resync_seconds)
         self._all_listed = asyncio.Event()
+        self._seen_rooms = SeenRooms()
         self._events = EventRecorder(kubernetes)
         self._queue: WorkQueue[Key] = WorkQueue(
             self._reconcile,
@@ -302,7 +304,9 @@ class Operator:
         self._pieces = UndeliveredPieces(self._kubernetes)
         self._delivery = Delivery(self._pieces, self._closer, self._keys.conversation) if self._closer else None
         calls = self._assemble_calls(shared, pools, rooms, access)
-        self._poll = RoomPoll(settings, self._keys.tickets, self.cache, self._kubernetes, rooms)
+        self._poll = RoomPoll(
+            settings, self._keys.tickets, self.cache, self._kubernetes, rooms, self._seen_rooms, self._queue
+        )
         self._tasks = [
             asyncio.create_task(self._resync.run(), name="resync"),
             asyncio.create_task(livekit.keep_fresh(), name="livekit-address"),
@@ -341,7 +345,14 @@ class Operator:
         terms = Terms(timedelta(seconds=self._settings.no_pod_timeout_seconds), self._settings.admission_limits)
         reconciler = Reconciler(
             world=World(
-                self.cache, calls, shared.ready_pods, pools.troubles, terms, look.absent, self._keys.conversation
+                self.cache,
+                calls,
+                shared.ready_pods,
+                pools.troubles,
+                terms,
+                look.absent,
+                self._seen_rooms,
+                self._keys.conversation,
             ),
             claims=Claims(self.cache, calls, shared.ready_pods, shared.templates, shared.kubernetes),
             agents=Agents(

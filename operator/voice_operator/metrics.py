@@ -81,6 +81,14 @@ ROOMS_POLLED = Counter(
 )
 
 
+CALL_ROOMS = Counter(
+    "voice_operator_call_rooms_total",
+    "Rooms of calls in progress that the poll found changed: moved (LiveKit has given it another sid), missing, or "
+    "back.",
+    ("change",),
+)
+
+
 def count_api_request(method: str, status: int) -> None:
     """Counts a request to the API server by its answer."""
     API_REQUESTS.labels(method, status).inc()

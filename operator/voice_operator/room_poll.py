@@ -1,15 +1,22 @@
-"""Compares LiveKit's rooms with the VoiceSessions: finds starts whose webhook was lost, closes what is left over."""
+"""Compares LiveKit's rooms with the VoiceSessions, both ways.
+
+Finds starts whose webhook was lost, closes what is left over, and has calls looked at whose room is not what it was.
+"""
 
 import asyncio
 import logging
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
-from voice_operator.metrics import ROOMS_POLLED
+from voice_operator.keys import Key, Kind
+from voice_operator.metrics import CALL_ROOMS, ROOMS_POLLED
+from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import OperatorSettings
+from voice_operator.work_queue import WorkQueue
 from voice_telemetry.logs import log_context
 from voicesession import clock
 from voicesession.admission import (
@@ -23,8 +30,10 @@ from voicesession.admission import (
     RoomStart,
     decide_admission,
     is_finished,
+    room_of,
 )
 from voicesession.models import VoiceSession
+from voicesession.names import ROOM_HASH_LABEL, VOICE_SESSIONS, short_hash
 from voicesession.tickets import TicketKey
 
 log = logging.getLogger(__name__)
@@ -45,12 +54,17 @@ class RoomPoll:
         cache: Cache,
         kubernetes: KubernetesApi,
         rooms: RoomClient,
+        seen: SeenRooms,
+        queue: WorkQueue[Key],
     ) -> None:
+        """`seen`: takes in every list. `queue`: for the calls whose room has changed."""
         self._settings = settings
         self._grounds = Grounds(cache.sessions, cache.profiles.by_name, settings.admission_limits, tickets)
         self._cache = cache
         self._kubernetes = kubernetes
         self._rooms = rooms
+        self._seen = seen
+        self._queue = queue
 
     async def run(self) -> None:
         """Polls until cancelled; an outage of LiveKit or the API server, or a strange room, only delays it."""
@@ -70,11 +84,17 @@ class RoomPoll:
             LiveKitUnavailableError: LiveKit does not answer.
             KubernetesError, KubernetesUnavailableError: the API server does not answer, or takes no VoiceSession.
         """
-        rooms = await self._rooms.list()
-        served = self._served_sids()
+        asked_at = clock.steady()
+        try:
+            rooms = await self._rooms.list()
+        except LiveKitUnavailableError:
+            self._seen.lose_sight()
+            raise
+        self._look_at_calls(rooms, asked_at)
         failures = 0
         for room in rooms:
-            if room.sid in served or clock.now() - room.created_at <= _WEBHOOK_GRACE:
+            is_served = self._cache.sessions.count("live-room", room.name) > 0
+            if is_served or clock.now() - room.created_at <= _WEBHOOK_GRACE:
                 continue
             with log_context(room=room.name, roomSid=room.sid):
                 try:
@@ -85,9 +105,15 @@ class RoomPoll:
                         raise
                     log.warning("the room could not be settled", extra={"error": error})
 
-    def _served_sids(self) -> set[str | None]:
-        live = [session for session in self._cache.sessions.all() if not is_finished(session)]
-        return {sid for session in live for sid in (session.spec.room_sid, session.status.room_sid)}
+    def _look_at_calls(self, rooms: Sequence[RoomStart], asked_at: datetime) -> None:
+        """Has every call looked at whose room is another start than it was, is missing, or is back."""
+        calls = {room: each for each in self._cache.sessions.all() if (room := _room_there_was(each))}
+        changes = self._seen.take(rooms, calls.keys(), asked_at)
+        for name, change in changes.items():
+            CALL_ROOMS.labels(change).inc()
+            log.info("a call's room has changed", extra={"change": change, **calls[name].log_fields})
+        for name in {*changes, *self._seen.missing}:
+            self._queue.add(Key(Kind.CALL, calls[name].metadata.uid))
 
     async def _settle(self, room: RoomStart) -> None:
         admission = decide_admission(room, clock.now(), self._grounds)
@@ -96,7 +122,8 @@ class RoomPoll:
             case Admit(body):
                 await self._create(room, body)
             case Refuse():
-                await self._turn_away(room, admission)
+                if not admission.may_be_unseen or not await self._is_served(room):
+                    await self._turn_away(room, admission)
             case AlreadyServed(name, finished=True):
                 log.info("the room is closed: its call is over", extra={"voicesession": name})
                 await self._rooms.delete(room.name, room.sid)
@@ -117,9 +144,22 @@ class RoomPoll:
         self._cache.sessions.put(raw)
         log.info("VoiceSession created: the room's webhook was lost", extra=VoiceSession.model_validate(raw).log_fields)
 
+    async def _is_served(self, room: RoomStart) -> bool:
+        """Looks for calls of this room that no watch has told of."""
+        found, _ = await self._kubernetes.list_objects(VOICE_SESSIONS, f"{ROOM_HASH_LABEL}={short_hash(room.name)}")
+        for raw in found:
+            self._cache.sessions.put(raw)
+        return self._cache.sessions.count("live-room", room.name) > 0
+
     async def _turn_away(self, room: RoomStart, refusal: Refuse) -> None:
         log.info("the room is refused", extra={"reason": refusal.reason})
         await self._rooms.turn_away(room, refusal, just_arrived=False)
+
+
+def _room_there_was(session: VoiceSession) -> str | None:
+    """Returns the room of a call in progress, unless it may still be to come: who makes one by hand need not wait."""
+    there_was = session.spec.room_sid or session.status.room_sid or session.status.agent_joined_at
+    return room_of(session) if there_was and not is_finished(session) else None
 
 
 def _outcome(admission: Admission) -> str:

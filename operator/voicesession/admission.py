@@ -23,6 +23,8 @@ from voicesession.tickets import CallTicket, ForeignTicketError, TicketError, Ti
 # A room whose VoiceSession is made beside it may start this long before that VoiceSession is seen.
 _CREATION_GRACE = timedelta(seconds=30)
 _LABEL_LENGTH = 63
+# What is said of a start long after its time: where its call is in progress, it is only that nobody told us.
+_OF_ROOMS_WITHOUT_A_CALL = (RefusalReason.TICKET_EXPIRED, RefusalReason.ROOM_TOO_OLD, RefusalReason.CALL_GONE)
 _FINISHED = (Phase.ENDED, Phase.FAILED)
 _WAITING = (None, Phase.PENDING, Phase.STARTING)
 
@@ -76,6 +78,11 @@ class Refuse:
 
     reason: RefusalReason
     message: str
+
+    @property
+    def may_be_unseen(self) -> bool:
+        """Tells whether this would be wrong of a room whose call is in progress, and just not seen here yet."""
+        return self.reason in _OF_ROOMS_WITHOUT_A_CALL
 
     @property
     def retry_after(self) -> int | None:
@@ -137,7 +144,8 @@ class Sessions(Protocol):
         """Returns how many there are of them."""
 
 
-def _room_of(voice_session: VoiceSession) -> str | None:
+def room_of(voice_session: VoiceSession) -> str | None:
+    """Returns the name of this call's room; None where the operator is still to make it."""
     return voice_session.spec.room or voice_session.status.room
 
 
@@ -153,10 +161,10 @@ def _while_live(key_of: Callable[[VoiceSession], str | None]) -> Callable[[Voice
 SESSION_INDEXES: Mapping[str, Callable[[VoiceSession], str | None]] = MappingProxyType(
     {
         "call": lambda voice_session: voice_session.metadata.labels.get(CALL_LABEL),
-        "room": _room_of,
+        "room": room_of,
         "asked-sid": lambda voice_session: voice_session.spec.room_sid,
         "sid": lambda voice_session: voice_session.status.room_sid,
-        "live-room": _while_live(_room_of),
+        "live-room": _while_live(room_of),
         "live-profile": _while_live(lambda voice_session: voice_session.spec.profile),
         "live-tenant": _while_live(_tenant_of),
     }

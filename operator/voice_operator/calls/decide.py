@@ -11,6 +11,7 @@ from voice_operator.calls.status import (
     report_finished,
     report_joined,
     report_livekit_unavailable,
+    report_moved,
     report_numbered,
     report_starting,
     report_waiting,
@@ -71,6 +72,8 @@ END_PATIENCE = timedelta(seconds=20)
 ASK_END_AGAIN = timedelta(seconds=1)
 # An agent ends its call itself when it has lasted long enough, and says goodbye.
 DURATION_MARGIN = timedelta(seconds=30)
+# An agent that is out of its room ends its call itself when it cannot come back.
+ROOM_MARGIN = timedelta(seconds=15)
 # A claim is refused by wrong rights or an admission policy, which somebody may be putting right.
 CLAIM_AGAIN = timedelta(seconds=1)
 # Pods that died, or refused, before they accepted the call.
@@ -118,8 +121,8 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
     memory, serving = view.memory, view.serving
     if memory.accepted or _has_joined(session):
         return _finish_dead(view, session, memory.last_pod)
-    if is_end_wanted(session):
-        return _finish_wanted(view, session, _why_end_is_wanted(session))
+    if end := _find_wanted_end(view, session):
+        return _finish_wanted(view, session, end[0])
     if view.rival:
         return _finish_rival(view, session, view.rival)
     if isinstance(serving, Problem):
@@ -278,8 +281,20 @@ def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, 
     memory = view.memory
     if is_end_wanted(session):
         return _why_end_is_wanted(session), memory.end_wanted_at or view.now
-    over_at = _over_at(view)
-    return (EndReason.MAX_DURATION, over_at) if over_at and view.now >= over_at else None
+    over_at, room_gone_at = _over_at(view), _room_gone_at(view)
+    if over_at and view.now >= over_at:
+        return EndReason.MAX_DURATION, over_at
+    if room_gone_at and view.now >= room_gone_at:
+        # Where nobody has come yet, the room has closed since its customer left.
+        return EndReason.ROOM_CLOSED if _has_joined(session) else EndReason.PARTICIPANT_LEFT, room_gone_at
+    return None
+
+
+def _room_gone_at(view: CallView) -> datetime | None:
+    """Returns when the room has been missing for longer than customer and agent have to come back after an outage."""
+    limits = view.serving.limits if isinstance(view.serving, Serving) else EffectiveLimits()
+    grace = timedelta(seconds=limits.reconnect_grace_seconds) + ROOM_MARGIN
+    return view.room_missing_since + grace if view.room_missing_since else None
 
 
 def _why_end_is_wanted(session: VoiceSession) -> EndReason:
@@ -337,7 +352,7 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
     if link.deletion_requested and not view.memory.room_closed:
         return CloseRoom()
     if _has_joined(session):
-        return Rest()
+        return _decide_joined(view, session)
     if link.joined:
         return WriteStatus(session, _joined_status(view, session, pod, link))
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
@@ -350,6 +365,13 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
     status = report_starting(session, pod, memory.room, memory.start_type, provider, view.wall)
     # A link that connects still has not had its say; it comes to an end of its own.
     return _tell(session, status, link.answered_at + JOIN_TIMEOUT if link.answered_at else None)
+
+
+def _decide_joined(view: CallView, session: VoiceSession) -> Step:
+    told, known = session.status.room_sid, view.memory.room_sid
+    if told and known and told != known:
+        return WriteStatus(session, report_moved(session, known))
+    return Rest()
 
 
 def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> VoiceSessionStatus:
@@ -421,6 +443,7 @@ def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, st
 _WANTED = {
     EndReason.ENDED_BY_REQUEST: (Reason.CALL_ENDED, "The call was ended by `spec.end`."),
     EndReason.PARTICIPANT_LEFT: (Reason.CUSTOMER_GONE, "The customer left while the call waited for its agent."),
+    EndReason.ROOM_CLOSED: (Reason.CALL_ENDED, "LiveKit has no room of this call any more."),
     EndReason.MAX_DURATION: (
         Reason.CALL_ENDED,
         "The call has lasted longer than its `maxDurationSeconds`, and its agent did not end it.",

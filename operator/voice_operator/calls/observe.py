@@ -11,6 +11,7 @@ from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod, 
 from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.ready_pods import ReadyPods
+from voice_operator.seen_rooms import SeenRooms
 from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import Reason
@@ -31,6 +32,7 @@ class World:
     troubles: Mapping[str, Trouble]
     terms: Terms
     absent_agents: Mapping[str, datetime]  # when LiveKit said that it does not see a call's agent, by uid
+    rooms: SeenRooms
     room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
 
 
@@ -61,6 +63,9 @@ def observe(
     serving = resolve_serving(session.spec, cache.profiles.get, cache.pools.get) if session else NO_SESSION
     if session and isinstance(serving, Serving) and memory.longest is None:
         memory = replace(memory, longest=timedelta(seconds=serving.limits.max_duration_seconds))
+    sid = world.rooms.sid_of(memory.room, memory.arrived_at)
+    if sid and memory.room_sid and sid != memory.room_sid:
+        memory = replace(memory, room_sid=sid)  # LiveKit was restarted
     line = world.ready_pods.line_of(uid)
     return CallView(
         now=now,
@@ -74,6 +79,7 @@ def observe(
         pods=pods,
         link=link,
         agent_absent=agent_absent,
+        room_missing_since=world.rooms.missing_since(memory.room, memory.arrived_at),
         rival=_find_rival(world, memory, session),
         limit=_find_limit(world, session, serving) if session and not memory.begun else None,
         line=line,

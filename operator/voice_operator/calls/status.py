@@ -67,6 +67,11 @@ def report_joined(
     )
 
 
+def report_moved(session: VoiceSession, room_sid: str) -> VoiceSessionStatus:
+    """LiveKit was restarted: the call goes on in its room, which has another sid now."""
+    return session.status.model_copy(update={"room_sid": room_sid})
+
+
 def report_finished(
     session: VoiceSession,
     reason: Reason,

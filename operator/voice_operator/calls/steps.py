@@ -40,6 +40,7 @@ class CallView:
     pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
     link: LinkView | None = None  # to the last pod that it was connected to
     agent_absent: bool = False  # LiveKit sees no agent in the room, though its pod may be in a call
+    room_missing_since: datetime | None = None  # LiveKit does not have it any more
     rival: str | None = None  # the VoiceSession that has the right to the same room
     limit: Problem | None = None  # why it may not begin now
     line: str | None = None  # the pool in whose line it stands

@@ -1,20 +1,24 @@
 """The poll of the rooms goes on, whatever one room or one answer is like."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
 from kube.client import ConflictError, ForbiddenError, InvalidError, KubernetesApi, KubernetesError
 from rooms.client import LiveKitUnavailableError, RoomClient
-from testing.operator_objects import make_profile
+from testing.operator_objects import make_profile, make_session
 from testing.tickets import TICKETS, sign_ticket
 from voice_operator.cache import Cache
+from voice_operator.keys import Key
 from voice_operator.room_poll import RoomPoll
+from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import OperatorSettings
+from voice_operator.work_queue import WorkQueue
 from voicesession import clock
 from voicesession.admission import Refuse, RoomStart
 
@@ -33,6 +37,10 @@ class Rooms:
             RoomStart(name, f"sid-of-{name}", now - timedelta(minutes=1), sign_ticket(name, issued_at=now - ticket_age))
             for name in names
         ]
+
+    def restart(self) -> None:
+        """Gives every room another sid, as a LiveKit that was restarted does."""
+        self._rooms = [replace(room, sid=f"{room.sid}-anew") for room in self._rooms]
 
     async def list(self) -> list[RoomStart]:
         if self.errors:
@@ -61,7 +69,19 @@ class RefusingKubernetes:
         raise self._error
 
 
-def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = None) -> RoomPoll:
+class KnowingKubernetes:
+    """An API server that has these VoiceSessions."""
+
+    def __init__(self, *sessions: dict[str, Any]) -> None:
+        self._sessions = sessions
+
+    async def list_objects(self, _plural: str, _selector: str) -> tuple[list[dict[str, Any]], int]:
+        return [*self._sessions], 1
+
+
+def make_poll(
+    rooms: Rooms, kubernetes: object = None, cache: Cache | None = None, queue: WorkQueue[Key] | None = None
+) -> RoomPoll:
     settings = OperatorSettings(
         livekit_url="http://livekit",
         livekit_api_key="key",
@@ -71,7 +91,24 @@ def make_poll(rooms: Rooms, kubernetes: object = None, cache: Cache | None = Non
         installation_key_file=Path("key"),
         room_poll_seconds=0.001,
     )
-    return RoomPoll(settings, TICKETS, cache or Cache(), cast(KubernetesApi, kubernetes), cast(RoomClient, rooms))
+    kubernetes = cast(KubernetesApi, kubernetes or KnowingKubernetes())
+    queue = queue or cast("WorkQueue[Key]", Keys())
+    return RoomPoll(settings, TICKETS, cache or Cache(), kubernetes, cast(RoomClient, rooms), SeenRooms(), queue)
+
+
+class Keys:
+    """A queue that only keeps what is to be looked at."""
+
+    def __init__(self) -> None:
+        self.added: list[Key] = []
+
+    def add(self, key: Key) -> None:
+        self.added.append(key)
+
+
+def live_session(name: str = "vs-one", room: str = "one", **fields: Any) -> dict[str, Any]:
+    session = make_session(name, uid=f"uid-of-{name}", room=room, **fields).to_wire()
+    return {**session, "metadata": {**session["metadata"], "resourceVersion": "1"}}
 
 
 async def test_a_room_that_cannot_be_closed_does_not_keep_the_others_open() -> None:
@@ -107,6 +144,29 @@ async def test_a_livekit_that_closes_no_room_is_not_asked_for_each() -> None:
     rooms = Rooms(*names, "fine", stuck=tuple(names))
     with pytest.raises(LiveKitUnavailableError):
         await make_poll(rooms).poll_once()
+    assert rooms.deleted == []
+
+
+async def test_a_room_is_not_closed_under_a_call_that_no_watch_has_told_of() -> None:
+    rooms, cache = Rooms("one", "two"), Cache()
+    poll = make_poll(rooms, KnowingKubernetes(live_session()), cache)
+    await poll.poll_once()
+    assert rooms.deleted == ["two"]
+    assert cache.sessions.get("vs-one") is not None
+
+
+async def test_calls_whose_room_is_not_what_it_was_are_looked_at() -> None:
+    cache, rooms, queue = Cache(), Rooms("moved", "same", "by-hand"), Keys()
+    for name, sid in (("moved", "RM_before"), ("same", "sid-of-same"), ("missing", "RM_3"), ("by-hand", None)):
+        cache.sessions.put(live_session(f"vs-{name}", name, **({"roomSid": sid} if sid else {})))
+    cache.sessions.put(live_session("vs-to-come", "to-come"))  # its room may still be made
+    poll = make_poll(rooms, cache=cache, queue=cast("WorkQueue[Key]", queue))
+    await poll.poll_once()
+    assert {key.name for key in queue.added} == {"uid-of-vs-missing"}
+    queue.added.clear()
+    rooms.restart()
+    await poll.poll_once()
+    assert {key.name for key in queue.added} == {"uid-of-vs-moved", "uid-of-vs-same", "uid-of-vs-missing"}
     assert rooms.deleted == []
 
 

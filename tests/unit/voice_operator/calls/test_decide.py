@@ -546,6 +546,42 @@ def test_nobody_else_may_say_why_a_call_shall_end(annotation: str) -> None:
     assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
 
 
+# Its room
+
+
+def test_a_room_that_livekit_gave_another_sid_is_written_down_once() -> None:
+    joined = make_session(conditions=joined_conditions(), status_roomSid="RM_before", status_phase="Active")
+    step = decide_call(active(session=joined, room_sid="RM_after"))
+    assert isinstance(step, WriteStatus)
+    assert step.status == joined.status.model_copy(update={"room_sid": "RM_after"})
+    told = make_session(conditions=joined_conditions(), status_roomSid="RM_after", status_phase="Active")
+    for same in (active(session=told, room_sid="RM_after"), active(room_sid="RM_1"), active(session=told)):
+        assert isinstance(decide_call(same), Rest)
+
+
+@pytest.mark.parametrize(("missing", "ends"), [(29.9, False), (30.0, True)])
+def test_a_call_whose_room_is_missing_for_longer_than_the_grace_is_ended(missing: float, ends: bool) -> None:
+    step = decide_call(active(room_missing_since=ago(missing)))
+    assert (step == AskEnd(POD, EndReason.ROOM_CLOSED)) is ends
+
+
+def test_a_call_without_a_room_whose_pod_does_not_end_it_is_finished() -> None:
+    finished = decide_call(active(room_missing_since=ago(50), end_asked_at=ago(20)))
+    assert isinstance(finished, Finish)
+    assert (finished.status.phase, finished.status.end_reason) == (Phase.ENDED, EndReason.ROOM_CLOSED)
+
+
+def test_the_profile_says_how_long_a_room_may_be_missing() -> None:
+    patient = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits(reconnect_grace_seconds=60))
+    assert isinstance(decide_call(active(serving=patient, room_missing_since=ago(74))), Rest)
+    assert decide_call(active(serving=patient, room_missing_since=ago(75))) == AskEnd(POD, EndReason.ROOM_CLOSED)
+
+
+def test_a_waiting_call_whose_room_has_closed_has_lost_its_customer() -> None:
+    step = finish(decide_call(in_line(line=None, pod_available=True, room_missing_since=ago(30))))
+    assert (step.status.reason, step.status.end_reason) == (Reason.CUSTOMER_GONE, EndReason.PARTICIPANT_LEFT)
+
+
 # Afterwards
 
 

@@ -25,7 +25,8 @@ from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import Waiter
-from voicesession.admission import AdmissionLimits
+from voice_operator.seen_rooms import SeenRooms
+from voicesession.admission import AdmissionLimits, RoomStart
 from voicesession.assignment import CallEnded, Joined
 from voicesession.conditions import Reason
 from voicesession.models import EndReason, VoiceSession
@@ -49,6 +50,7 @@ class Here:
         self.troubles: dict[str, Trouble] = {}
         self.terms = terms or Terms()
         self.absent: dict[str, datetime] = {}
+        self.rooms = SeenRooms()
         self.profile()
         self._put("agentpools", make_pool().to_wire())
         for each in objects:
@@ -67,7 +69,8 @@ class Here:
 
     def look(self, uid: str = UID, link: LinkView | None = None, now: datetime = NOW) -> CallView:
         """Looks at a call as the reconciler does: what was learned by it is kept."""
-        world = World(self.cache, self.calls, self.ready_pods, self.troubles, self.terms, self.absent, b"k" * 32)
+        calls, ready_pods, troubles, absent = self.calls, self.ready_pods, self.troubles, self.absent
+        world = World(self.cache, calls, ready_pods, troubles, self.terms, absent, self.rooms, b"k" * 32)
         view = observe(world, self.calls.meet(uid, now), link, now)
         self.calls.keep(view.memory)
         return view
@@ -95,6 +98,32 @@ def test_a_call_that_is_seen_for_the_first_time_has_only_what_its_voicesession_s
     )
     assert isinstance(view.serving, Serving)
     assert (view.pods, view.link, view.rival, view.limit, view.line) == ([], None, None, None, None)
+
+
+def test_another_sid_of_its_room_is_taken_over_once_a_list_has_it() -> None:
+    here = Here(make_session(roomSid="RM_before"))
+    here.look()
+    here.rooms.take([RoomStart("room", "RM_before", NOW, ""), RoomStart("other", "RM_2", NOW, "")], {"room"}, NOW)
+    assert here.look().memory.room_sid == "RM_before"
+    here.rooms.take([RoomStart("room", "RM_after", NOW, "")], {"room"}, NOW)
+    assert here.look().memory.room_sid == "RM_after"
+
+
+def test_what_was_seen_of_a_room_before_the_call_is_of_an_earlier_call() -> None:
+    here = Here(make_session(roomSid="RM_mine"))
+    here.rooms.take([RoomStart("room", "RM_before", NOW, "")], {"room"}, ago(1))
+    assert here.look().memory.room_sid == "RM_mine"
+    here.rooms.take([], {"room"}, ago(1))
+    assert here.look().room_missing_since is None
+    here.rooms.take([], {"room"}, NOW)
+    assert here.look().room_missing_since == ago(1)
+
+
+def test_a_room_whose_sid_nobody_knew_is_closed_by_its_name() -> None:
+    here = Here(make_session())
+    here.look()
+    here.rooms.take([RoomStart("room", "RM_1", NOW, "")], {"room"}, NOW)
+    assert here.look().memory.room_sid is None
 
 
 def test_looking_again_changes_nothing() -> None:

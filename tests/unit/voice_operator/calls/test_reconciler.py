@@ -37,6 +37,7 @@ from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
+from voice_operator.seen_rooms import SeenRooms
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
@@ -67,7 +68,7 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
     links = Links(pods, queue)
     access = Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32)
     reconciler = Reconciler(
-        world=World(cache, calls, ready_pods, {}, Terms(), look.absent, b"k" * 32),
+        world=World(cache, calls, ready_pods, {}, Terms(), look.absent, SeenRooms(), b"k" * 32),
         claims=Claims(cache, calls, ready_pods, templates, writes),
         agents=Agents(
             access=access, calls=calls, links=links, look=look, pods=pods, ready_pods=ready_pods, kubernetes=writes
