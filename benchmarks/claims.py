@@ -9,7 +9,8 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-from benchmarks.control_plane import OPERATOR, ControlPlane, running_control_plane, scratch_folder
+from benchmarks.control_plane import ControlPlane, running_control_plane, scratch_folder
+from benchmarks.operator_program import OPERATOR
 from benchmarks.processes import cpu_seconds_by_program, run_benchmark
 from benchmarks.report import percentile, print_result, print_table
 from benchmarks.session_load import Load, run_load

@@ -13,33 +13,33 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import yaml
 
 from benchmarks.handover import Sessions
+from benchmarks.operator_program import OperatorProgram, build_operator_environment
 from benchmarks.processes import read_end, running, until_ready
 from benchmarks.report import Progress
 from benchmarks.tokens import connected
-from kube.client import KubernetesApi, Raw
+from kube.client import KubernetesApi, KubernetesUnavailableError, NotFoundError, Raw
 from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
 from testing.chart import NAMESPACE, find, render
 from testing.crds import apply_crds
-from testing.livekit import KEY, SECRET, LiveKitServer, running_livekit
+from testing.livekit import running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.ports import LOOPBACK, free_port
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
+from voice_operator import lease
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_SESSIONS
 from voicesession.pod_tokens import load_private_key, public_key_pem
 
-OPERATOR = "voice_operator"
 STUB = "benchmarks.stub_pods"
 NODES = 3
 # From create to Ready, as measured for real pods.
@@ -50,6 +50,7 @@ TTL_SECONDS = 5
 MAX_WARM = 10_000
 MAX_STARTING = 300
 FILL_SECONDS = 300.0
+_LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.NAME}"
 GO_SETTINGS = {"GOGC": "400"}
 
 # What a kubelet would say, in kwok's templates.
@@ -86,12 +87,23 @@ class ControlPlane:
 
     api: KubernetesApi  # with all rights
     sessions: Sessions
-    user: str  # whom the API server takes the operator for
-    operator: "Restartable"
-    operator_url: str
+    operators: Sequence[OperatorProgram]
     http: aiohttp.ClientSession
     _stub_url: str
-    _programs: dict[Path, subprocess.Popen[bytes]]  # by log
+    _programs: dict[Path, subprocess.Popen[bytes]]  # by log; without the operators, which a benchmark may end
+
+    @property
+    def operator(self) -> OperatorProgram:
+        """Returns the operator; the first, where there are several."""
+        return self.operators[0]
+
+    async def read_holder(self) -> str | None:
+        """Returns who holds the operators' Lease, empty where nobody does; None where there is no Lease yet."""
+        try:
+            lease = await self.api.request("GET", _LEASE)
+        except (NotFoundError, KubernetesUnavailableError):
+            return None
+        return str(lease["spec"].get("holderIdentity") or "")
 
     async def read_results(self) -> dict[str, Any]:
         """Returns what the pods tell: see stub_pods.py."""
@@ -107,13 +119,6 @@ class ControlPlane:
     async def set_pool(self, **warm: int) -> None:
         """Changes the pool's `spec.warm`."""
         await self._patch_pool({"spec": {"warm": warm}})
-
-    def kill_operator(self) -> None:
-        """Kills the operator as a lost node does, and begins it anew."""
-        self.operator.kill()
-        for log in self._programs:
-            if log.stem == OPERATOR:
-                self._programs[log] = self.operator.process
 
     async def until_calls_are_gone(self, count: int, pool_size: int) -> None:
         """Returns when none of `count` VoiceSessions is left and the pool is full again."""
@@ -136,14 +141,16 @@ class ControlPlane:
             await asyncio.sleep(0.5)
 
     def _check(self, deadline: float) -> None:
-        for log, process in self._programs.items():
+        operators = {operator.log: operator.process for operator in self.operators}
+        for log, process in {**self._programs, **operators}.items():
             if process.poll() is not None:
                 raise RuntimeError(f"{log.stem} has ended:\n{read_end(log)}")
         if time.monotonic() > deadline:
             raise RuntimeError(f"not at rest within {FILL_SECONDS:.0f} s:\n{self._read_logs()}")
 
     def _read_logs(self) -> str:
-        return "\n".join(f"{log.stem}:\n{read_end(log)}" for log in self._programs)
+        logs = [*self._programs, *(operator.log for operator in self.operators)]
+        return "\n".join(f"{log.stem}:\n{read_end(log)}" for log in logs)
 
     async def _count_sessions(self) -> int:
         page = await self.api.request("GET", f"{_path(VOICE_SESSIONS)}?limit=1")
@@ -157,36 +164,16 @@ class ControlPlane:
         await self.api.request("PATCH", path, patch, "application/merge-patch+json")
 
 
-class Restartable:
-    """A program that can be killed, and begun again."""
-
-    def __init__(self, start: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]]) -> None:
-        """Starts it; use it as a context manager, which ends it."""
-        self._start = start
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Self:
-        self.process = self._stack.enter_context(self._start())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def kill(self) -> None:
-        """Kills it as a lost node does, and begins it anew."""
-        self.process.kill()
-        self.process.wait()
-        self._stack.close()
-        self.process = self._stack.enter_context(self._start())
-
-
 @contextlib.asynccontextmanager
 async def running_control_plane(
-    folder: Path, apiserver_arguments: Sequence[str] = (), call_seconds: float = CALL_SECONDS
+    folder: Path,
+    apiserver_arguments: Sequence[str] = (),
+    call_seconds: float = CALL_SECONDS,
+    operators: int = 1,
 ) -> AsyncIterator[ControlPlane]:
     """Starts everything (about 10 s; the first time it builds what it needs), and ends it afterwards.
 
-    `folder` is for keys and logs. `call_seconds`: how long each call lasts.
+    `folder` is for keys and logs. `call_seconds`: how long each call lasts. `operators`: how many; one leads.
     """
     ensure([KUBERNETES, HELM, LIVEKIT, KWOK])
     os.environ.update(GO_SETTINGS)
@@ -199,12 +186,9 @@ async def running_control_plane(
         await create_namespace(api, NAMESPACE)
         await _create_nodes(api)
         await _create_pool_and_profile(api)
-        account = await _create_operator_account(api)
-        token = await _request_token(api, account)
         write_keys(folder)
-        port, stub_port = free_port(), free_port()
+        stub_port = free_port()
         stub_url = f"http://{LOOPBACK}:{stub_port}"
-        operator_environment = build_operator_environment(folder, kubeconfig, token, livekit, port)
         commands: list[tuple[str, list[str], dict[str, str]]] = [
             ("kube-scheduler", build_scheduler_command(folder, kubeconfig), GO_SETTINGS),
             ("kwok", build_kwok_command(folder, kubeconfig), GO_SETTINGS),
@@ -214,17 +198,19 @@ async def running_control_plane(
         for name, command, environment in commands:
             log = folder / f"{name}.log"
             programs[log] = stack.enter_context(running(command, log, environment))
-        log, command = folder / f"{OPERATOR}.log", [sys.executable, "-m", OPERATOR]
-        operator = stack.enter_context(Restartable(lambda: running(command, log, operator_environment)))
-        programs[log] = operator.process
         admin = await stack.enter_async_context(connected(kubeconfig))
-        for name, url in ((STUB, stub_url), (OPERATOR, f"http://{LOOPBACK}:{port}")):
-            log = folder / f"{name}.log"
-            await until_ready(admin.http, f"{url}/readyz", programs[log], log)
+        log = folder / f"{STUB}.log"
+        await until_ready(admin.http, f"{stub_url}/readyz", programs[log], log)
+        started = []
+        for account in await _create_operator_accounts(api, operators):
+            token = await _request_token(api, account)
+            environment = build_operator_environment(folder, kubeconfig, account, token, livekit)
+            user = f"system:serviceaccount:{NAMESPACE}:{account}"
+            operator = stack.enter_context(OperatorProgram(folder / f"{account}.log", environment, user))
+            await operator.until_ready(admin.http)
+            started.append(operator)
         sessions = Sessions(admin.http, admin.url, NAMESPACE)
-        user = f"system:serviceaccount:{NAMESPACE}:{account}"
-        operator_url = f"http://{LOOPBACK}:{port}"
-        yield ControlPlane(api, sessions, user, operator, operator_url, admin.http, stub_url, programs)
+        yield ControlPlane(api, sessions, started, admin.http, stub_url, programs)
 
 
 @contextlib.contextmanager
@@ -262,18 +248,25 @@ async def _create_nodes(api: KubernetesApi) -> None:
         await api.request("PATCH", f"/api/v1/nodes/{name}", untainted, "application/merge-patch+json")
 
 
-async def _create_operator_account(api: KubernetesApi) -> str:
-    """Gives the operator's service account the chart's rights; returns its name."""
+async def _create_operator_accounts(api: KubernetesApi, count: int) -> list[str]:
+    """Makes a service account with the chart's rights for each operator; returns their names.
+
+    In a cluster they share one; here the API server's log is to tell them apart.
+    """
     chart = await asyncio.to_thread(render)
     rbac = "/apis/rbac.authorization.k8s.io/v1"
-    account = find(chart, "ServiceAccount", "operator")
-    for prefix, plural, each in (
-        ("/api/v1", "serviceaccounts", account),
-        (rbac, "roles", find(chart, "Role", "operator")),
-        (rbac, "rolebindings", find(chart, "RoleBinding", "operator")),
+    account, binding = find(chart, "ServiceAccount", "operator"), find(chart, "RoleBinding", "operator")
+    names = [f"{account['metadata']['name']}-{number}" for number in range(count)]
+    for name in names:
+        own = {**account, "metadata": {**account["metadata"], "name": name}}
+        await api.request("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts", own)
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE} for name in names]
+    for plural, each in (
+        ("roles", find(chart, "Role", "operator")),
+        ("rolebindings", {**binding, "subjects": subjects}),
     ):
-        await api.request("POST", f"{prefix}/namespaces/{NAMESPACE}/{plural}", each)
-    return str(account["metadata"]["name"])
+        await api.request("POST", f"{rbac}/namespaces/{NAMESPACE}/{plural}", each)
+    return names
 
 
 async def _request_token(api: KubernetesApi, account: str) -> str:
@@ -359,25 +352,3 @@ def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
 def build_stub_command(folder: Path, port: int, call_seconds: float) -> list[str]:
     """Returns the command line of what answers for all pods."""
     return [sys.executable, "-m", STUB, str(folder / "operator-public.pem"), str(port), str(call_seconds)]
-
-
-def build_operator_environment(
-    folder: Path, kubeconfig: Path, token: str, livekit: LiveKitServer, port: int
-) -> dict[str, str]:
-    """Returns the operator's environment; writes its kubeconfig, in which it signs in by `token`."""
-    content = yaml.safe_load(kubeconfig.read_text())
-    content["users"][0]["user"] = {"token": token}
-    own_kubeconfig = folder / "operator.kubeconfig"
-    own_kubeconfig.write_text(yaml.safe_dump(content))
-    return {
-        "NAMESPACE": NAMESPACE,
-        "POD_NAME": "voice-operator-0",
-        "KUBECONFIG": str(own_kubeconfig),
-        "LIVEKIT_URL": livekit.url,
-        "LIVEKIT_API_KEY": KEY,
-        "LIVEKIT_API_SECRET": SECRET,
-        "SIGNING_KEY_FILE": str(folder / "signing.pem"),
-        "CONVERSATION_KEY_FILE": str(folder / "conversation.key"),
-        "INSTALLATION_KEY_FILE": str(folder / "installation.key"),
-        "HTTP_PORT": str(port),
-    }

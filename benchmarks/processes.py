@@ -84,7 +84,11 @@ def cpu_seconds_by_program() -> dict[str, float]:
     """Returns the CPU time of this process and of each program that it has started."""
     pid = os.getpid()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {"this benchmark": cpu_seconds(pid)} | {_program(child): cpu_seconds(int(child)) for child in children}
+    used = {"this benchmark": cpu_seconds(pid)}
+    for child in children:
+        name = _program(child)
+        used[name] = used.get(name, 0.0) + cpu_seconds(int(child))
+    return used
 
 
 def _program(pid: str) -> str:

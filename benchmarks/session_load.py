@@ -1,6 +1,7 @@
 """Creates VoiceSessions at even times, and learns which of them were accepted, when, and by how many pods."""
 
 import asyncio
+import itertools
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -40,16 +41,16 @@ async def run_load(plane: ControlPlane, rate: float, count: int, pool_size: int)
     """Creates `count` VoiceSessions; returns when none of them is left and the pool is full again."""
     load = Load(rate)
     doubled = (await plane.read_results())["doubled"]
-    await _create_at_rate(plane, load, count)
-    await _until_accepted(plane, load)
+    await create_at_rate(plane, load, count)
+    await until_accepted(plane, load)
     await plane.until_calls_are_gone(count, pool_size)
     load.doubled = (await plane.read_results())["doubled"] - doubled
     return load
 
 
-async def _create_at_rate(plane: ControlPlane, load: Load, count: int) -> None:
-    """Creates each when it is due, whether or not earlier ones are served."""
-    progress = Progress(f"VoiceSessions at {load.rate:g}/s", count)
+async def create_at_rate(plane: ControlPlane, load: Load, count: int | None = None) -> None:
+    """Creates `count`, or without end, each when it is due, whether or not earlier ones are served."""
+    progress = Progress(f"VoiceSessions at {load.rate:g}/s", count) if count else None
     prefix = f"bench-{secrets.token_hex(3)}"
 
     async def create(name: str) -> None:
@@ -61,20 +62,27 @@ async def _create_at_rate(plane: ControlPlane, load: Load, count: int) -> None:
 
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for number in range(count):
+        for number in itertools.count() if count is None else range(count):
             due = began + number / load.rate
             await asyncio.sleep(due - time.monotonic())
             name = f"{prefix}-{number}"
             load.due[name] = due
             group.create_task(create(name))
-            progress.at(number + 1)
+            if progress:
+                progress.at(number + 1)
 
 
-async def _until_accepted(plane: ControlPlane, load: Load) -> None:
+async def until_accepted(plane: ControlPlane, load: Load) -> None:
+    """Waits until all are accepted, or given up."""
     deadline = time.monotonic() + ACCEPT_SECONDS
     while True:
-        accepted = (await plane.read_results())["accepted"]
-        load.accepted = {name: accepted[name] for name in load.due.keys() & accepted.keys()}
+        await read_accepted(plane, load)
         if not load.lost or time.monotonic() > deadline:
             return
         await asyncio.sleep(0.5)
+
+
+async def read_accepted(plane: ControlPlane, load: Load) -> None:
+    """Learns which of them are accepted by now."""
+    accepted = (await plane.read_results())["accepted"]
+    load.accepted = {name: accepted[name] for name in load.due.keys() & accepted.keys()}

@@ -49,6 +49,13 @@ class Write:
         return f"{self.verb} {self.resource}" + ("" if self.status < 300 else f" ({self.status})")
 
 
+def audit_arguments(folder: Path, log: Path) -> tuple[str, ...]:
+    """Returns what has an API server write `log`: who has asked it to change what; writes the policy into `folder`."""
+    policy = folder / "audit-policy.yaml"
+    policy.write_text(yaml.safe_dump(_POLICY))
+    return (f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-mode=blocking")
+
+
 def read_writes(log: Path, user: str) -> list[Write]:
     """Returns this user's writes in an audit log, without the Lease's."""
     events = [json.loads(line) for line in log.read_text().splitlines()]
@@ -106,15 +113,13 @@ def report(writes: Sequence[Write], load: Load, seconds: float) -> int:
 async def measure(count: int, rate: float) -> int:
     """Runs the calls and counts what was written."""
     with scratch_folder() as folder:
-        log, policy = folder / "audit.log", folder / "audit-policy.yaml"
-        policy.write_text(yaml.safe_dump(_POLICY))
-        audit = (f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-mode=blocking")
-        async with running_control_plane(folder, audit) as plane:
+        log = folder / "audit.log"
+        async with running_control_plane(folder, audit_arguments(folder, log)) as plane:
             await plane.fill_pool(POOL_SIZE)
-            before = len(read_writes(log, plane.user))
+            before = len(read_writes(log, plane.operator.user))
             began = time.monotonic()
             load = await run_load(plane, rate, count, POOL_SIZE)
-            return report(read_writes(log, plane.user)[before:], load, time.monotonic() - began)
+            return report(read_writes(log, plane.operator.user)[before:], load, time.monotonic() - began)
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """The Lease by which one operator of a namespace leads, whichever release it is of; the others wait for it.
 
-Whoever leads renews it. A renewal lets its holder lead for five seconds from when it was asked for, and keeps the
-others away for seven from when they saw it: two seconds lie between one leader's last write and the next one's first.
+Whoever leads renews it. A renewal lets its holder lead for four seconds from when it was asked for, and keeps the
+others away for six from when they saw it: two seconds lie between one leader's last write and the next one's first.
 Each measures by a clock of its own that nothing sets and that runs while the machine sleeps; what time the Lease says
 it is does not matter. A leader that cannot renew stops leading; it goes on when it can and nobody else has led since.
 """
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 NAME = "voice-agent-operator"
 RELEASE_LABEL = "app.kubernetes.io/instance"
-LEADS_SECONDS = 5.0
-KEEPS_AWAY_SECONDS = 7
+LEADS_SECONDS = 4.0
+KEEPS_AWAY_SECONDS = 6
 RENEW_SECONDS = 1.5
 LOOK_SECONDS = 0.5
 REQUEST_SECONDS = 1.5
