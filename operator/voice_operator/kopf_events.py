@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import kopf
-from kopf._cogs.clients import api, fetching, watching
+from kopf._cogs.clients import api, errors, fetching, watching
 from kopf._core.reactor import processing
 
 log = logging.getLogger(__name__)
@@ -70,21 +70,35 @@ def _through_errors(watch_objs: Callable[..., AsyncIterator[Any]]) -> Callable[.
     """Returns a watch that tells of each event, and takes every error for one that asks for a new list (410)."""
 
     async def watch(*, resource: kopf.Resource, **arguments: Any) -> AsyncIterator[Any]:
-        listener, began = listening.get(), time.monotonic()
-        events: Any = watch_objs(resource=resource, **arguments)
-        async with contextlib.aclosing(events):
+        listener, plural, began = listening.get(), resource.plural, time.monotonic()
+        async with contextlib.aclosing(_with_refusals(watch_objs(resource=resource, **arguments))) as events:
             async for event in events:
-                listener.heard(resource.plural)
-                if event["type"] == "ERROR" and event["object"].get("code") != _GONE:
-                    fields = {"plural": resource.plural, "status": event["object"].get("code")}
-                    log.warning("a watch has ended by an error", extra=fields)
-                    await asyncio.sleep(listener.pause(resource.plural))
-                    event["object"]["code"] = _GONE
-                yield event
+                listener.heard(plural)
+                if event["type"] != "ERROR":
+                    yield event
+                    continue
+                code = event["object"].get("code")
+                log.warning("a watch has ended by an error", extra={"plural": plural, "status": code})
+                if code != _GONE or time.monotonic() - began < _SHORT_SECONDS:
+                    await asyncio.sleep(listener.pause(plural))
+                yield {"type": "ERROR", "object": {"code": _GONE}}
+                return
         if time.monotonic() - began < _SHORT_SECONDS:
-            await asyncio.sleep(listener.pause(resource.plural))
+            await asyncio.sleep(listener.pause(plural))
 
     return watch
+
+
+async def _with_refusals(events: Any) -> AsyncGenerator[Any, None]:
+    """Yields events; that a watch is refused since its version is too old is told as an event, as it may be too."""
+    try:
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
+    except errors.APIError as error:
+        if error.status != _GONE:
+            raise
+        yield {"type": "ERROR", "object": {"code": _GONE}}
 
 
 def _noted(request: Callable[..., Any]) -> Callable[..., Any]:

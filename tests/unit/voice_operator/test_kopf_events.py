@@ -90,6 +90,7 @@ class FaultyServer:
 
     def __init__(self) -> None:
         self.unauthorized = False
+        self.too_old: Counter[str] = Counter()  # how many watches of a kind are still to be refused for that
         self.watches: Counter[str] = Counter()
         self.since: list[str] = []
         self.refused = 0
@@ -113,6 +114,9 @@ class FaultyServer:
         assert request.query.get("watch"), "kopf lists by itself"
         self.watches[plural] += 1
         self.since.append(request.query["resourceVersion"])
+        if self.too_old[plural]:
+            self.too_old[plural] -= 1
+            return web.json_response({"kind": "Status", "code": 410, "message": "too old"}, status=410)
         response = web.StreamResponse()
         await response.prepare(request)
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
@@ -244,7 +248,20 @@ async def test_an_error_on_a_watch_is_a_new_list_of_that_kind_alone(
         assert server.since[-1] == "101"
         server.tell("pods", event("ADDED", "after"))
         await eventually(lambda: seen == [("pods", "after")])
-        assert bool(listener.pauses["pods"]) is (code != 410)
+        assert listener.pauses["pods"] == 1, "this watch had hardly begun"
+
+
+async def test_a_watch_that_is_refused_since_its_version_is_too_old_is_a_new_list(
+    server: FaultyServer, listener: Listener, seen: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    async with watching_it(server, listener, seen, tmp_path):
+        server.too_old["pods"] = 2
+        server.tell("pods", None)
+        await eventually(lambda: server.watches["pods"] == 4)
+        assert listener.lists == {**dict.fromkeys(KINDS, 1), "pods": 3}
+        assert listener.pauses["pods"] == 3, "each ended at once"
+        server.tell("pods", event("ADDED", "after"))
+        await eventually(lambda: seen == [("pods", "after")])
 
 
 async def test_a_401_for_a_token_that_is_good_again_ends_nothing(
