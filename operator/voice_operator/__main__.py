@@ -69,8 +69,9 @@ def show_state(operator: Operator) -> None:
 
 
 def _describe_end(parts: list[asyncio.Task[NoReturn]]) -> str:
-    error = next(error for error in (task.exception() for task in parts if task.done()) if error)
-    return f"{type(error).__name__}: {error}"
+    ended = next(task for task in parts if task.done())
+    error = None if ended.cancelled() else ended.exception()
+    return f"{ended.get_name()} has ended: {type(error).__name__}: {error}"
 
 
 def collect_garbage_less_often() -> None:

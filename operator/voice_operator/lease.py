@@ -32,6 +32,7 @@ REQUEST_SECONDS = 1.5
 # Looks further apart than this have not seen what was between them: an API server that was away kept the holder, too,
 # from renewing.
 _BLIND_SECONDS = 3.0
+_COMPLAIN_SECONDS = 10.0
 # How long another release must be gone before its namespace is taken over; longer than its restarts take.
 _RELEASE_GONE_SECONDS = 60.0
 
@@ -150,6 +151,8 @@ class Lease:
         self._ever_seen = False
         self._leads_until = float("-inf")
         self._other: Holding | None = None
+        self._refusal: KubernetesError | None = None
+        self._complained_at = float("-inf")
 
     @property
     def leading(self) -> bool:
@@ -159,6 +162,8 @@ class Lease:
     @property
     def obstacle(self) -> str | None:
         """Returns why this operator will not lead, for people; None where it only waits for its turn."""
+        if self._refusal:
+            return f"the API server refuses the Lease {NAME}: {self._refusal}"
         other = self._other
         if other is None or other.release == self._identity.release:
             return None
@@ -178,9 +183,10 @@ class Lease:
                     log.info("leads", extra={"holder": self._identity.holder})
                     return
             except (KubernetesError, KubernetesUnavailableError, TimeoutError) as error:
-                log.warning("cannot read or write the Lease", extra={"error": error})
+                self._refusal = error if isinstance(error, KubernetesError) else None
+                self._complain(error)
             if self.obstacle and self.obstacle != told:
-                log.error("another release leads", extra={"obstacle": self.obstacle})
+                log.error("will not lead", extra={"obstacle": self.obstacle})
             told = self.obstacle
             await asyncio.sleep(LOOK_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
 
@@ -197,7 +203,7 @@ class Lease:
                 renewed = await self._renew()
             except (KubernetesError, KubernetesUnavailableError, TimeoutError) as error:
                 renewed = False
-                log.warning("cannot renew the Lease", extra={"leading": self.leading, "error": error})
+                self._complain(error)
             if self.leading == paused:
                 paused = not paused
                 log.warning("leading has changed", extra={"leading": not paused, "holder": self._identity.holder})
@@ -216,6 +222,7 @@ class Lease:
 
     async def _try_to_acquire(self, observation: Observation) -> bool:
         self._raw = await self._look()
+        self._refusal = None
         if self._raw is None:
             # Who has seen it leaves its holder the time to make it again.
             seconds = observation.see(None, _now())
@@ -255,6 +262,12 @@ class Lease:
         self._other = None
         self._leads_until = asked_at + LEADS_SECONDS
         return True
+
+    def _complain(self, error: Exception) -> None:
+        """Tells what keeps the Lease from being read or written; not twice a second."""
+        if _now() - self._complained_at >= _COMPLAIN_SECONDS:
+            self._complained_at = _now()
+            log.warning("cannot read or write the Lease", extra={"leading": self.leading, "error": error})
 
     def _patience(self) -> float:
         """Returns for how many seconds to wait for an answer: whoever leads no more is to know it at once."""

@@ -4,20 +4,27 @@ import asyncio
 import itertools
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from aiohttp import web
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
+from kube.client import KubernetesUnavailableError
+from rooms.client import LiveKitUnavailableError
 from testing.answering_api_server import answering_api_server
+from testing.operator_objects import make_pod
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
 from testing.waiting import eventually, stays
 from voice_operator import lease
 from voice_operator.app import Operator
 from voice_operator.keys import Key, Kind
+from voice_operator.pods.client import PodClient, PodRequestError
 from voice_operator.settings import Keys, OperatorSettings
+from voicesession.models import EndReason
 
 
 @pytest.fixture
@@ -27,7 +34,7 @@ def settings(tmp_path: Path) -> OperatorSettings:
     return OperatorSettings(
         livekit_url="http://livekit",
         livekit_api_key="key",
-        livekit_api_secret=SecretStr("secret"),
+        livekit_api_secret=SecretStr("secret" * 6),
         signing_key_file=tmp_path / "signing.pem",
         conversation_key_file=tmp_path / "conversation.key",
         installation_key_file=write_installation_key(tmp_path),
@@ -184,3 +191,30 @@ async def test_while_it_cannot_renew_its_lease_it_neither_decides_nor_looks_arou
         return operator.lease.leading and going_round() and await look(operator)
 
     await lead_until(server, settings, tmp_path, leads)
+
+
+async def test_who_does_not_lead_tells_neither_livekit_nor_pods_nor_the_api_server_anything(
+    settings: OperatorSettings, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(f"{request.method} {request.path}")
+        return web.json_response({})
+
+    async with answering_api_server(answer, tmp_path) as kubeconfig:
+        url = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+        standby = settings.model_copy(update={"livekit_url": url})
+        operator = await Operator.open(standby, Keys(standby), kubeconfig)
+        await operator.start()
+        pods = PodClient(Keys(standby).signing, port=urlsplit(url).port or 0, request_class=operator._request_class)
+        pod = make_pod("pod", ip="127.0.0.1")
+        with pytest.raises(LiveKitUnavailableError, match="this operator does not lead"):
+            await operator._poll._rooms.delete("room")
+        with pytest.raises(PodRequestError, match="this operator does not lead"):
+            await pods.end(pod, EndReason.ENDED_BY_REQUEST)
+        with pytest.raises(KubernetesUnavailableError, match="this operator does not lead"):
+            await operator._kubernetes.create_pod({})
+        await pods.close()
+        await operator.stop()
+    assert asked == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kube.client import ConflictError, KubernetesUnavailableError, NotFoundError, Raw
+from kube.client import ConflictError, ForbiddenError, KubernetesUnavailableError, NotFoundError, Raw
 from testing.waiting import eventually, stays
 from voice_operator import lease as module
 from voice_operator.lease import (
@@ -277,7 +277,7 @@ async def test_another_release_stands_aside_in_words_and_takes_over_when_that_on
             await stays(lambda: not me.lease.leading, KEEPS_AWAY_SECONDS / PACE, "it did not wait for its restart")
             await eventually(lambda: me.lease.leading)
             assert me.lease.obstacle is None
-    assert caplog.text.count("another release leads") <= 2  # once held, once held by nobody
+    assert caplog.text.count("will not lead") <= 2  # once held, once held by nobody
 
 
 async def test_an_api_server_that_does_not_answer_does_not_hold_it_up(leases: FakeLeases) -> None:
@@ -286,6 +286,22 @@ async def test_an_api_server_that_does_not_answer_does_not_hold_it_up(leases: Fa
         await stays(lambda: not me.lease.leading, 0.1, "it leads by itself")
         leases.away = False
         await eventually(lambda: me.lease.leading)
+
+
+async def test_who_may_not_read_it_says_so(leases: FakeLeases, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_name: str) -> Raw:
+        raise ForbiddenError(403, "leases is forbidden")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leases, "get_lease", refuse)
+        async with keeping(leases, ME) as me:
+            await eventually(lambda: me.lease.obstacle)
+            assert me.lease.obstacle == (
+                "the API server refuses the Lease voice-agent-operator: 403: leases is forbidden"
+            )
+            patched.undo()
+            await eventually(lambda: me.lease.leading)
+            assert me.lease.obstacle is None
 
 
 async def test_a_request_that_hangs_is_no_reason_to_lead_on(
