@@ -44,10 +44,17 @@ class OperatorCluster:
     _operators: list[RunningOperator] = field(default_factory=list)
 
     def start_operator(
-        self, make_api: Callable[[KubernetesApi], KubernetesApi] | None = None, kubeconfig: Path | None = None
+        self,
+        make_api: Callable[[KubernetesApi], KubernetesApi] | None = None,
+        kubeconfig: Path | None = None,
+        **settings: Any,
     ) -> RunningOperator:
-        """Starts an operator in a thread of its own. `make_api` may put faults around its client."""
-        running = RunningOperator(self.settings, kubeconfig or self.kubeconfig, make_api)
+        """Starts an operator in a thread of its own. `make_api` may put faults around its client.
+
+        `settings`: what differs from the others; one that stands by another needs a `pod_name` of its own.
+        """
+        made = self.settings.model_copy(update=settings)
+        running = RunningOperator(made, kubeconfig or self.kubeconfig, make_api)
         self._operators.append(running)
         running.start()
         return running
@@ -189,6 +196,7 @@ async def operator_cluster(
         **{
             "namespace": namespace,
             "http_port": 0,
+            "pod_name": "operator-a",  # one that begins anew is another container of this pod: it leads at once
             "livekit_url": f"http://127.0.0.1:{livekit.port}",
             "agent_livekit_url": livekit.url,
             "livekit_api_key": KEY,

@@ -104,13 +104,16 @@ async def _expect_one_agent(cluster: OperatorCluster, name: str) -> VoiceSession
     return active
 
 
-async def test_two_operators_give_each_of_many_calls_one_agent(cluster: OperatorCluster) -> None:
+async def test_a_leader_that_ends_in_a_flood_of_calls_leaves_each_of_them_one_agent(cluster: OperatorCluster) -> None:
     await _set_up(cluster, 10)
-    cluster.start_operator()
-    cluster.start_operator()
+    leader = cluster.start_operator()
     await cluster.wait_for_warm(10)
+    cluster.start_operator(pod_name="operator-b")
     names = [f"call-{number}" for number in range(10)]
-    await asyncio.gather(*(cluster.create_session(name, room=f"room-{name}") for name in names))
+    creating = asyncio.gather(*(cluster.create_session(name, room=f"room-{name}") for name in names))
+    await cluster.wait_for_phase(names[0], "Active")
+    await leader.stop()
+    await creating
 
     active = [await cluster.wait_for_phase(name, "Active") for name in names]
 
