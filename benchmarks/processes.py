@@ -30,8 +30,8 @@ def run_benchmark(benchmark: Coroutine[Any, Any, int]) -> int:
 def running(
     command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a program that writes to `log`, with PATH, HOME and `environment`; ends it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """Starts a program that writes to `log`, with PATH, HOME, PYTHONPATH and `environment`; ends it."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     with log.open("wb") as output:
         # An own group: a Ctrl-C at the terminal lets the benchmark end it in order. And never without us.
         process = subprocess.Popen(
