@@ -114,6 +114,7 @@ class Operator:
         )
         self._handlers: dict[Kind, Callable[[str], Awaitable[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[NoReturn] | None = None
         self._rounds: list[asyncio.Task[None]] = []  # the leader's
         self._stack = contextlib.AsyncExitStack()
 
@@ -177,7 +178,8 @@ class Operator:
         """
         await self._all_listed.wait()
         await self.lease.acquire()
-        await asyncio.gather(self.lease.keep(self._pause, self._resume), self._begin())
+        self._keeping = asyncio.create_task(self.lease.keep(self._pause, self._resume), name="lease")
+        await asyncio.gather(self._keeping, self._begin())
         raise AssertionError("it is kept until it is lost")
 
     async def stop(self) -> None:
@@ -188,6 +190,9 @@ class Operator:
         await self._queue.drain(_DRAIN_SECONDS)
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._queue.stop()
+        if self._keeping:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self.lease.give_back()
         await self._stack.aclose()
 

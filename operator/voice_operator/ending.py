@@ -44,8 +44,8 @@ def _wait_for_signal(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> No
     number = signal.sigwait(_SIGNALS)
     # The system's own: it ends the process even where this thread cannot go on. A second later than what can say why.
     signal.alarm(END_SECONDS + 1)
+    log.info("asked to end", extra={"signal": signal.Signals(number).name})
     with contextlib.suppress(RuntimeError):  # the loop is closed
         loop.call_soon_threadsafe(stop.set)
-    log.info("asked to end", extra={"signal": signal.Signals(number).name})
     time.sleep(END_SECONDS)
     exit_now("it has not ended within its time")

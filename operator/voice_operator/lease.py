@@ -210,15 +210,27 @@ class Lease:
                 (pause if paused else resume)()
 
     async def give_back(self) -> None:
-        """Stops leading at once, and lets the next one lead; without an answer it waits until the Lease is over."""
+        """Stops leading at once, and lets the next one lead; without an answer that waits until the Lease is over.
+
+        To be called when nothing keeps it any more.
+        """
         held, self._leads_until = self.leading, float("-inf")
         if not held:
             return
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                await self._leases.replace_lease(build_lease(self._identity, self._raw, give_back=True))
+                await self._write_back()
         except (KubernetesError, KubernetesUnavailableError, TimeoutError) as error:
             log.warning("the Lease was not given back", extra={"error": error})
+
+    async def _write_back(self) -> None:
+        try:
+            await self._leases.replace_lease(build_lease(self._identity, self._raw, give_back=True))
+        except ConflictError:
+            # The last renewal was broken off, and was carried out.
+            self._raw = await self._look()
+            if self._raw and read_lease(self._raw).holder == self._identity.holder:
+                await self._leases.replace_lease(build_lease(self._identity, self._raw, give_back=True))
 
     async def _try_to_acquire(self, observation: Observation) -> bool:
         self._raw = await self._look()

@@ -1,14 +1,13 @@
 """What goes wrong, in a real browser: the page says what happened and what to do, and works again afterwards."""
 
 import asyncio
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import expect
 
 from testing.browser import TalkPage, chromium, open_page, write_wav
-from testing.livekit import running_livekit
+from testing.livekit import restartable_livekit
 from testing.page_stage import Refusal, Stage, opened_stage
 from testing.ports import free_port
 from testing.sound import build_murmur
@@ -179,16 +178,15 @@ async def test_an_agent_that_hangs_up(stage: Stage, page: TalkPage) -> None:
 
 async def test_a_lost_connection_of_the_customer(tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 3.0])
-    with ExitStack() as stack:
-        doomed = stack.enter_context(running_livekit())
+    with restartable_livekit() as doomed:
         async with (
-            opened_stage(doomed) as stage,
+            opened_stage(doomed.server) as stage,
             chromium(recording) as browser,
             open_page(browser, stage.base_url) as page,
         ):
             await page.start()
             await stage.until_talking(page)
-            await asyncio.to_thread(stack.close)
+            await asyncio.to_thread(doomed.kill)
             await page.until_look("reconnecting")
             await page.picture("reconnecting")
             await page.until_problem("connection-lost", 120_000)

@@ -211,6 +211,16 @@ async def test_one_that_is_given_back_is_taken_at_once(leases: FakeLeases) -> No
             await eventually(lambda: standby.lease.leading, seconds=KEEPS_AWAY_SECONDS / PACE)
 
 
+async def test_one_whose_last_renewal_was_broken_off_is_given_back_all_the_same(leases: FakeLeases) -> None:
+    async with keeping(leases, ME) as me:
+        await eventually(lambda: me.lease.leading)
+        me.task.cancel()
+        assert leases.raw is not None
+        await leases.replace_lease(build_lease(ME, leases.raw))  # which it has not heard of
+        await me.lease.give_back()
+        assert leases.holder == ""
+
+
 async def test_who_does_not_lead_gives_nothing_back(leases: FakeLeases) -> None:
     async with keeping(leases, ME) as me:
         await eventually(lambda: me.lease.leading)
