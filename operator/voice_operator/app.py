@@ -370,7 +370,6 @@ class Operator:
                 kubernetes=shared.kubernetes,
             ),
             rooms=CallRooms(rooms, self._keys.tickets, calls),
-            look=look,
             sessions=SessionWriter(shared.kubernetes, self._events),
             closing=closing,
             collecting=Collecting(shared.pods, self._pieces, self._delivery),

@@ -60,6 +60,16 @@ class Agents:
         self._look.forget(memory.uid)
         return replace(memory, asked_livekit_at=None, pods_read=False)
 
+    def look_for(self, memory: CallMemory) -> CallMemory:
+        """Has LiveKit asked whether it sees the agent."""
+        self._look.ask(memory.uid, memory.room)
+        return replace(memory, asked_livekit_at=clock.steady())
+
+    def forget(self, uid: str) -> None:
+        """Follows the call no more, and drops what was said of its agent."""
+        self._links.forget(uid)
+        self._look.forget(uid)
+
     def _build_assignment(self, memory: CallMemory, step: Connect) -> bytes | None:
         if step.serving is None:
             return None

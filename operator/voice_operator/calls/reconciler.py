@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Agents
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing, End
@@ -81,7 +80,6 @@ class Reconciler:
         claims: Claims,
         agents: Agents,
         rooms: CallRooms,
-        look: AgentLook,
         sessions: SessionWriter,
         closing: Closing,
         collecting: Collecting,
@@ -95,7 +93,6 @@ class Reconciler:
         self._claims = claims
         self._agents = agents
         self._rooms = rooms
-        self._look = look
         self._sessions = sessions
         self._closing = closing
         self._collecting = collecting
@@ -155,8 +152,7 @@ class Reconciler:
                         self._queue.add_after(Key(Kind.CALL, uid), (until - clock.steady()).total_seconds())
                     return
                 case Forget():
-                    self._links.forget(uid)
-                    self._look.forget(uid)
+                    self._agents.forget(uid)
                     self._calls.forget(uid)
                     return
             kind = kind_of(step)
@@ -221,8 +217,7 @@ class Reconciler:
             case Connect():
                 return self._agents.connect(memory, step)
             case AskLiveKit():
-                self._look.ask(memory.uid, memory.room)
-                return replace(memory, asked_livekit_at=clock.steady())
+                return self._agents.look_for(memory)
             case AskEnd():
                 return await self._agents.ask_end(memory, step)
             case Dismiss():

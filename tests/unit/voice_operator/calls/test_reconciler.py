@@ -74,7 +74,6 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
             access=access, calls=calls, links=links, look=look, pods=pods, ready_pods=ready_pods, kubernetes=writes
         ),
         rooms=CallRooms(rooms, TICKETS, calls),
-        look=look,
         sessions=SessionWriter(writes, EventRecorder(kubernetes)),
         closing=Closing(None, queue),
         collecting=Collecting(pods, UndeliveredPieces(kubernetes), None),
