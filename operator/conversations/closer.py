@@ -4,15 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from conversations.pool import build_pool, connection_of
+from conversations.pool import PoolUser, build_pool, connection_of
 from voicesession.models import EndReason
 from voicesession.spool import Spooled
 
@@ -29,31 +28,14 @@ class OpenConversation:
     attempts: int
 
 
-class ConversationCloser:
+class ConversationCloser(PoolUser):
     """Closes and delivers over at most two connections; `async with`, or `open` and `close`.
 
     Every method raises ConversationsUnavailableError where the database cannot be reached.
     """
 
     def __init__(self, database_url: str) -> None:
-        self._pool = build_pool(database_url, min_connections=0, max_connections=2)
-
-    async def open(self) -> None:
-        """Makes ready to connect; connects when first needed."""
-        await self._pool.open(wait=False)
-
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self._pool.close()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+        super().__init__(build_pool(database_url, min_connections=0, max_connections=2))
 
     async def close_conversation(
         self, session_id: str | UUID, attempt: int, end_reason: EndReason, ended_at: datetime | None = None

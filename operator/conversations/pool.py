@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -53,3 +54,27 @@ async def connection_of(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
             yield connection
     except (PoolTimeout, psycopg.OperationalError) as error:
         raise ConversationsUnavailableError(f"the database of conversations is unavailable: {error}") from error
+
+
+class PoolUser:
+    """What works over a pool of its own: `async with`, or `open` and `close`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def open(self) -> None:
+        """Starts connecting in the background: the database may still be down."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,11 +1,10 @@
 """Reads one conversation's transcript, as the role voice_reader: it can read what it can name, and list nothing."""
 
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from conversations.pool import build_pool, connection_of
+from conversations.pool import PoolUser, build_pool, connection_of
 from voicesession.models import Model
 
 
@@ -25,28 +24,11 @@ class TranscriptItem(Model):
     tool: dict[str, Any] | None = None
 
 
-class TranscriptReader:
+class TranscriptReader(PoolUser):
     """Transcripts from a pool of connections; `async with`, or `open` and `close`."""
 
     def __init__(self, database_url: str, min_connections: int = 5, max_connections: int = 30) -> None:
-        self._pool = build_pool(database_url, min_connections, max_connections)
-
-    async def open(self) -> None:
-        """Starts connecting in the background: the database may still be down."""
-        await self._pool.open(wait=False)
-
-    async def close(self) -> None:
-        """Closes every connection."""
-        await self._pool.close()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+        super().__init__(build_pool(database_url, min_connections, max_connections))
 
     async def read_transcript(self, session_id: str | UUID) -> list[TranscriptItem]:
         """Returns the conversation's items in order; none when there is no such conversation.

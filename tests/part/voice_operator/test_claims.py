@@ -249,10 +249,7 @@ async def test_a_pod_that_refuses_the_call_is_replaced_by_another(cluster: Opera
     await cluster.create_session("call", room="room")
     await cluster.wait_for_phase("call", "Active")
 
-    async def one_gone() -> bool:
-        return any(stub.exited for stub in cluster.kubelet.stubs.values())
-
-    await eventually(one_gone)
+    await eventually(lambda: any(stub.exited for stub in cluster.kubelet.stubs.values()))
 
 
 async def test_a_call_is_not_given_to_one_pod_of_a_lost_node_after_the_other(cluster: OperatorCluster) -> None:
@@ -290,10 +287,7 @@ async def test_how_a_dismissed_pod_ends_is_not_how_its_call_ends(cluster: Operat
     await cluster.create_session("call", room="room")
     await cluster.wait_for_phase("call", "Active")
 
-    async def one_gone() -> bool:
-        return any(stub.exited for stub in cluster.kubelet.stubs.values())
-
-    await eventually(one_gone)
+    await eventually(lambda: any(stub.exited for stub in cluster.kubelet.stubs.values()))
 
 
 async def test_a_call_that_no_pod_accepts_fails_and_spares_the_other_pods(cluster: OperatorCluster) -> None:
