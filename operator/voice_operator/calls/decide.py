@@ -484,6 +484,8 @@ def _is_unclosed(view: CallView) -> bool:
 
 def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     status, memory = session.status, view.memory
+    if memory.untold and not memory.room_closed and not view.rival:
+        return TellRefusal(memory.untold)  # somebody waits to hear it; a pod may take seconds to be dismissed
     holding = _find_holding(view)
     if holding and view.now < (memory.finished_at or view.now) + COLLECT_PATIENCE:
         return Collect(holding)
@@ -491,8 +493,6 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
     expires_at = (memory.finished_at or view.now) + _kept(view, session)
-    if memory.untold and not memory.room_closed and not view.rival:
-        return TellRefusal(memory.untold)
     # Not a room that another call has, nor for ever: a closed-down LiveKit must not keep VoiceSessions.
     if not memory.room_closed and not view.rival and view.now < expires_at:
         return CloseRoom()

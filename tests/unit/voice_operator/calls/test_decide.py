@@ -585,9 +585,10 @@ def test_a_waiting_call_whose_room_has_closed_has_lost_its_customer() -> None:
 # Afterwards
 
 
-def test_a_refused_customer_is_told_before_the_room_is_closed() -> None:
+def test_a_refused_customer_is_told_before_anything_is_cleared_up() -> None:
     problem = Problem(Reason.NO_CAPACITY, "none")
     assert decide_call(over(untold=problem)) == TellRefusal(problem)
+    assert decide_call(over(untold=problem, pods=[POD])) == TellRefusal(problem)  # a pod may take its time to go
     assert decide_call(over(untold=problem, rival="older")) == Rest(NOW + timedelta(seconds=600))
     assert decide_call(over()) == CloseRoom()
 
