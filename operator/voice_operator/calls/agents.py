@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 
 from rooms.tokens import RoomTokens
 from voice_operator.calls.agent_look import AgentLook
@@ -116,7 +117,7 @@ class Agents:
             link = self._find_link(memory, pod)
             if link:
                 self._links.cancel(memory.uid)
-            if link and link.state in {LinkState.SILENT, LinkState.REFUSED} and pod.node:
+            if link and pod.node and is_nodes_fault(link):
                 self._ready.suspect(pod.node)
             PODS_LOST.inc()
             detail = link.detail if link else None
@@ -133,3 +134,11 @@ class Agents:
     def _find_link(self, memory: CallMemory, pod: AgentPod) -> LinkView | None:
         link = self._links.view_of(memory.uid)
         return link if link and link.pod_uid == pod.uid else None
+
+
+def is_nodes_fault(link: LinkView) -> bool:
+    """Tells whether a pod that did not accept may share why with its node's others. Pure.
+
+    A node that is lost makes all of them silent; one whose clock is off makes them refuse our tokens.
+    """
+    return link.state is LinkState.SILENT or link.refusal == HTTPStatus.UNAUTHORIZED

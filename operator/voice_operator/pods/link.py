@@ -93,24 +93,26 @@ class PodLink:
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 503:
-            await self._wait_while_unavailable(await self._client.read_refusal(response))
+            await self._wait_while_unavailable(response.status, await self._client.read_refusal(response))
             return
         if response.status != 200:
-            self._set_state(
-                LinkState.REFUSED, f"Pod {self.pod.name} answered {await self._client.read_refusal(response)}."
-            )
+            self._refuse(response.status, await self._client.read_refusal(response))
             return
         async for line in self._client.read_lines(response):
             self._take(line)
         if self.view.ended is None:
             raise aiohttp.ServerDisconnectedError
 
-    async def _wait_while_unavailable(self, refusal: str) -> None:
+    def _refuse(self, status: int, words: str) -> None:
+        self.view = replace(self.view, refusal=status)
+        self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {words}.")
+
+    async def _wait_while_unavailable(self, status: int, words: str) -> None:
         # Not ready yet, or just ended: the next request, or the pod's status, will tell.
         if self.view.state is not LinkState.CONNECTING:
             self._set_state(LinkState.CONNECTING)
         if (clock.steady() - self.view.since).total_seconds() > UNAVAILABLE_SECONDS:
-            self._set_state(LinkState.REFUSED, f"Pod {self.pod.name} answered {refusal}.")
+            self._refuse(status, words)
         await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _fail(self, error: Exception) -> None:

@@ -31,6 +31,7 @@ class LinkView:
     ended: CallEnded | None = None
     deletion_requested: bool = False
     unanswered_since: datetime | None = None  # its port has taken connections without an answer, and nothing else
+    refusal: int | None = None  # the HTTP status by which it refused
     detail: str = ""
 
 

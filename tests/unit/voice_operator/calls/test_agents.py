@@ -14,13 +14,14 @@ from testing.answering_api_server import Answer
 from testing.operator_objects import NOW, UID, make_claimed_pod
 from voice_operator.cache import Cache
 from voice_operator.calls.agent_look import AgentLook
-from voice_operator.calls.agents import Access, Agents
+from voice_operator.calls.agents import Access, Agents, is_nodes_fault
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.steps import Dismiss
 from voice_operator.keys import Key
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.pods.client import PodClient
+from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
@@ -68,3 +69,17 @@ async def test_a_pod_that_was_given_up_is_that_also_when_it_cannot_be_deleted(
     kept = calls.get(UID)
     assert kept is not None
     assert kept.lost_pods == {POD.uid}
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal", "is_so"),
+    [
+        (LinkState.SILENT, None, True),
+        (LinkState.REFUSED, 401, True),  # its clock may be off
+        (LinkState.REFUSED, 409, False),
+        (LinkState.REFUSED, 503, False),
+        (LinkState.DEAD, None, False),
+    ],
+)
+def test_whose_fault_it_is_that_a_pod_did_not_accept(state: LinkState, refusal: int | None, *, is_so: bool) -> None:
+    assert is_nodes_fault(LinkView(POD.uid, state, NOW, refusal=refusal)) is is_so
