@@ -152,8 +152,7 @@ class Reconciler:
                         self._queue.add_after(Key(Kind.CALL, uid), (until - clock.steady()).total_seconds())
                     return
                 case Forget():
-                    self._agents.forget(uid)
-                    self._calls.forget(uid)
+                    self._forget(uid)
                     return
             kind = kind_of(step)
             if kind is not Kind.CALL:
@@ -161,6 +160,11 @@ class Reconciler:
                 return
             await self._take(memory, step)
         self._leave_alone(uid, type(step).__name__)
+
+    def _forget(self, uid: str) -> None:
+        self._agents.forget(uid)
+        self._sessions.forget(uid)
+        self._calls.forget(uid)
 
     def _leave_alone(self, uid: str, step: str) -> None:
         """Two decisions contradict each other: looking again at once would only go round in circles."""
@@ -187,6 +191,8 @@ class Reconciler:
         now = clock.steady()
         memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
         view = observe(self._world, memory, link, now, clock.wall_ahead())
+        if view.session:
+            self._sessions.see(view.session)
         return self._calls.keep(view.memory), decide_call(view)
 
     async def _take(self, memory: CallMemory, step: Act) -> None:

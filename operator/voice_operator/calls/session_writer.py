@@ -3,10 +3,11 @@
 import logging
 from enum import Enum, auto
 
-from kube.client import ConflictError, InvalidError, NotFoundError
+from kube.client import ConflictError, InvalidError, KubernetesUnavailableError, NotFoundError
 from voice_operator.events import EventRecorder
 from voice_operator.metrics import JOINED_SECONDS, SESSIONS_FINISHED
 from voice_operator.write_through import WriteThrough
+from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
@@ -28,6 +29,7 @@ class SessionWriter:
     def __init__(self, kubernetes: WriteThrough, events: EventRecorder) -> None:
         self._kubernetes = kubernetes
         self._events = events
+        self._unanswered: dict[str, VoiceSession] = {}  # by uid: before a write of which nobody knows what it did
 
     async def write(self, session: VoiceSession, status: VoiceSessionStatus) -> Outcome:
         """Writes a status, provided that the VoiceSession is still the one it was decided on.
@@ -47,16 +49,33 @@ class SessionWriter:
             advice = "The call goes on without it. Install this release's CRDs, or see which policy forbids it."
             self._events.record(session, "Warning", "StatusRefused", f"{error.message[:800]} {advice}")
             return Outcome.REFUSED
-        if _has_joined(status) and not _has_joined(session.status):
-            self._tell_joined(session, status)
-        if status.phase in {Phase.ENDED, Phase.FAILED}:
-            self._tell_finished(session, status)
+        except KubernetesUnavailableError:
+            self._unanswered.setdefault(session.metadata.uid, session)
+            raise
+        self._tell(self._unanswered.pop(session.metadata.uid, session), status)
         return Outcome.WRITTEN
+
+    def see(self, session: VoiceSession) -> None:
+        """Tells what is new of a VoiceSession by a write that had no answer, where that turns out to be done."""
+        before = self._unanswered.get(session.metadata.uid)
+        if before and before.metadata.resource_version != session.metadata.resource_version:
+            del self._unanswered[session.metadata.uid]
+            self._tell(before, session.status)
+
+    def forget(self, uid: str) -> None:
+        """Drops what is remembered of a VoiceSession."""
+        self._unanswered.pop(uid, None)
 
     def tell_stuck(self, session: VoiceSession, step: str) -> None:
         """Tells that a call is decided about in circles."""
         message = f"This call does not come to rest: its last step was {step}. It is looked at again after a minute."
         self._events.record(session, "Warning", "Stuck", message)
+
+    def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
+        if _has_joined(status) and not _has_joined(before.status):
+            self._tell_joined(before, status)
+        if status.phase in {Phase.ENDED, Phase.FAILED} and not is_finished(before):
+            self._tell_finished(before, status)
 
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis

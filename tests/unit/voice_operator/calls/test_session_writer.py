@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kube.client import KubernetesApi
+from kube.client import KubernetesApi, KubernetesUnavailableError
 from testing.answering_api_server import Answer
 from testing.operator_objects import NOW, make_session
 from testing.waiting import eventually
 from voice_operator.cache import Cache
 from voice_operator.calls.session_writer import Outcome, SessionWriter
-from voice_operator.calls.status import report_waiting
+from voice_operator.calls.status import report_finished, report_waiting
 from voice_operator.events import EventRecorder
 from voice_operator.write_through import WriteThrough
 from voicesession.conditions import Reason
+from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
+from voicesession.names import VOICE_SESSIONS
 
 SESSION = make_session()
 
@@ -35,7 +37,7 @@ async def test_what_the_api_server_says_of_a_status(
             return web.json_response({})
         name = SESSION.metadata.name
         return web.json_response(
-            {"message": "status.reason: Unsupported value", "details": {"name": name}},
+            {"message": "status.reason: Unsupported value", "details": {"name": name, "kind": VOICE_SESSIONS}},
             status=status if request.method == "PATCH" else 404,
         )
 
@@ -50,3 +52,37 @@ async def test_what_the_api_server_says_of_a_status(
             assert events[0]["reason"] == "StatusRefused"
             assert "Unsupported value" in events[0]["message"]
         await recorder.stop()
+
+
+@pytest.mark.parametrize("was_done", [True, False])
+async def test_an_end_is_told_once_whether_or_not_its_writing_was_answered(
+    open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    was_done: bool,
+) -> None:
+    caplog.set_level("INFO")
+    report = report_finished(SESSION, Reason.CALL_ENDED, "The call ended.", EndReason.IDLE, NOW)
+    answers = iter([503, 200])
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response(newer(report).to_wire(), status=next(answers))
+
+    async with open_kubernetes(answer) as kubernetes:
+        writer = SessionWriter(WriteThrough(kubernetes, Cache()), EventRecorder(kubernetes))
+        with pytest.raises(KubernetesUnavailableError):
+            await writer.write(SESSION, report)
+        writer.see(SESSION)
+        assert "call finished" not in caplog.text
+        if was_done:
+            writer.see(newer(report))
+        else:
+            assert await writer.write(SESSION, report) is Outcome.WRITTEN
+        writer.see(newer(report))
+    assert caplog.text.count("call finished") == 1
+
+
+def newer(status: VoiceSessionStatus) -> VoiceSession:
+    """Returns the VoiceSession as it is once this status is written."""
+    metadata = SESSION.metadata.model_copy(update={"resource_version": "1000"})
+    return SESSION.model_copy(update={"metadata": metadata, "status": status})
