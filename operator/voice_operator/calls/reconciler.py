@@ -100,6 +100,7 @@ class Reconciler:
         self._kubernetes = kubernetes
         self._queue = queue
         self._having_it: dict[str, set[Kind]] = {}  # by uid: who came while somebody was at the call
+        self._taken: dict[str, list[str]] = {}  # by uid: the steps since the call was at rest, or one had failed
 
     async def reconcile_call(self, uid: str) -> None:
         """Brings the call of this VoiceSession as far as it can be brought now.
@@ -144,10 +145,11 @@ class Reconciler:
                 self._queue.add(Key(each, uid))
 
     async def _step_until_at_rest(self, uid: str) -> None:
-        for _ in range(_MAX_STEPS):
+        while len(self._taken.get(uid, ())) < _MAX_STEPS:
             memory, step = self._decide(uid)
             match step:
                 case Rest(until):
+                    self._taken.pop(uid, None)
                     if until:
                         self._queue.add_after(Key(Kind.CALL, uid), (until - clock.steady()).total_seconds())
                     return
@@ -159,9 +161,10 @@ class Reconciler:
                 self._queue.add_unless_failed(Key(kind, uid))
                 return
             await self._take(memory, step)
-        self._leave_alone(uid, type(step).__name__)
+        self._leave_alone(uid, self._taken.pop(uid)[-1])
 
     def _forget(self, uid: str) -> None:
+        self._taken.pop(uid, None)
         self._agents.forget(uid)
         self._sessions.forget(uid)
         self._calls.forget(uid)
@@ -196,8 +199,14 @@ class Reconciler:
         return self._calls.keep(view.memory), decide_call(view)
 
     async def _take(self, memory: CallMemory, step: Act) -> None:
-        log.debug("a step is taken", extra={"step": type(step).__name__})
-        self._calls.keep(await self._act(memory, step))
+        name = type(step).__name__
+        log.debug("a step is taken", extra={"step": name})
+        self._taken.setdefault(memory.uid, []).append(name)
+        try:
+            self._calls.keep(await self._act(memory, step))
+        except BaseException:  # also where its time is over
+            self._taken.pop(memory.uid, None)  # it is tried again after a while, which is no circle
+            raise
 
     async def _act(self, memory: CallMemory, step: Act) -> CallMemory:  # noqa: PLR0911, PLR0912 - one line for each step
         match step:

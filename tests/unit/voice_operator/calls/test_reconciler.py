@@ -1,4 +1,4 @@
-"""No step of a call is left out because one before it failed, in whichever lane that was tried."""
+"""No step of a call is left out because one before it failed, in whichever lane; and none is taken for ever."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,9 +16,9 @@ from rooms.tokens import RoomTokens
 from testing.answering_api_server import Answer
 from testing.operator_objects import UID, make_session
 from testing.tickets import TICKETS
-from testing.waiting import eventually
+from testing.waiting import eventually, stays
 from voice_operator.cache import Cache
-from voice_operator.calls import decide
+from voice_operator.calls import decide, reconciler
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
 from voice_operator.calls.claim import Claims
@@ -30,7 +30,7 @@ from voice_operator.calls.observe import World
 from voice_operator.calls.reconciler import Reconciler
 from voice_operator.calls.room import CallRooms
 from voice_operator.calls.session_writer import SessionWriter
-from voice_operator.calls.steps import Terms
+from voice_operator.calls.steps import TellRefusal, Terms
 from voice_operator.events import EventRecorder
 from voice_operator.keys import LANES, Key, Kind
 from voice_operator.livekit_address import LiveKitAddress
@@ -41,6 +41,8 @@ from voice_operator.seen_rooms import SeenRooms
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
+from voicesession.conditions import Reason
+from voicesession.serving import Problem
 
 OpenKubernetes = Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]]
 
@@ -58,16 +60,16 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
 
     async def handle(key: Key) -> None:
         acts = {
-            Kind.CALL: reconciler.reconcile_call,
-            Kind.ROOM: reconciler.reconcile_room,
-            Kind.POD: reconciler.reconcile_pod,
+            Kind.CALL: one.reconcile_call,
+            Kind.ROOM: one.reconcile_room,
+            Kind.POD: one.reconcile_pod,
         }
         await acts[key.kind](key.name)
 
     queue: WorkQueue[Key] = WorkQueue(handle, lanes=LANES, lane_of=lambda key: key.kind)
     links = Links(pods, queue)
     access = Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32)
-    reconciler = Reconciler(
+    one = Reconciler(
         world=World(cache, calls, ready_pods, {}, Terms(), look.absent, SeenRooms(), b"k" * 32),
         claims=Claims(cache, calls, ready_pods, templates, writes),
         agents=Agents(
@@ -130,3 +132,20 @@ async def test_a_customer_is_told_of_a_refusal_whose_writing_had_no_answer(
     async with open_kubernetes(server.answer) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
         queue.add(Key(Kind.CALL, UID))
         await eventually(lambda: "the customer could not be told" in caplog.text)  # nor by a LiveKit that is not there
+
+
+async def test_a_call_that_goes_round_in_circles_in_another_lane_is_left_alone(
+    open_kubernetes: OpenKubernetes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = TellRefusal(Problem(Reason.NO_CAPACITY, "none"))
+    monkeypatch.setattr(reconciler, "decide_call", lambda _view: again)
+    cache, calls = Cache(), Calls()
+    cache.sessions.put(make_session().to_wire())
+    async with open_kubernetes(is_away) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
+        queue.add(Key(Kind.CALL, UID))
+        await eventually(lambda: "the call does not come to rest" in caplog.text)
+        steps = caplog.text.count("the customer could not be told")
+        await stays(
+            lambda: caplog.text.count("the customer could not be told") == steps, 0.3, "it is told at once again"
+        )
+    assert steps == 40
