@@ -35,8 +35,8 @@ from voicesession.assignment import Assignment, Heartbeat, Joined, RoomDeletionR
 from voicesession.models import EndReason, Provider
 
 HISTORY_SECONDS = 3.0
-# For the rows of an agent that is none any more.
-SUPERSEDED_SECONDS = 1.0
+# For the rows of an agent that another one follows: whoever comes next reads them.
+HANDED_ON_SECONDS = 1.0
 _LIVEKIT_AWAY = "LiveKit was lost and did not come back in time"
 
 log = logging.getLogger(__name__)
@@ -109,9 +109,9 @@ class Call:
         log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
         clocks.cancel()
         self._room_watch.leave()
-        if ending.reason is EndReason.SUPERSEDED:
-            # Somebody else is the agent now: no word, no end, no goodbye to LiveKit.
-            await self.conversation.finish(None, SUPERSEDED_SECONDS)
+        if ending.conversation_goes_on:
+            # Somebody else is the agent, or will be: no word, no end, no goodbye to LiveKit, at which clients hang up.
+            await self.conversation.finish(None, HANDED_ON_SECONDS)
             return ending
         return await self._build_farewell(context).take(ending, work, self._tasks)
 
@@ -303,5 +303,6 @@ def build_job_metadata(assignment: Assignment) -> str:
             "tenant": assignment.tenant,
             "sessionId": assignment.session_id,
             "participantIdentity": assignment.participant_identity,
+            "attempt": assignment.attempt,
         }
     )

@@ -8,7 +8,9 @@ from voicesession.departures import LEFT_FOR_GOOD
 from voicesession.models import EffectiveLimits, EndReason
 
 # Ends that come upon the customer, so that a goodbye is due.
-_WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN}
+_WITH_GOODBYE = {EndReason.IDLE, EndReason.MAX_DURATION, EndReason.ENDED_BY_REQUEST}
+# Ends of an agent that are none of its conversation: another goes on with it.
+_GOES_ON = {EndReason.SUPERSEDED, EndReason.SHUTDOWN}
 
 _ROOM_IS_GONE = {
     rtc.DisconnectReason.ROOM_DELETED,
@@ -30,6 +32,11 @@ class Ending:
     def wants_goodbye(self) -> bool:
         """Whether the profile's goodbye is to be said; code that ends a call says its own."""
         return self.reason in _WITH_GOODBYE and not self.by_code
+
+    @property
+    def conversation_goes_on(self) -> bool:
+        """Whether another agent has the conversation now, or is to get it."""
+        return self.reason in _GOES_ON
 
 
 @dataclass

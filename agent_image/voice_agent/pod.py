@@ -117,7 +117,7 @@ class Pod:
         self._spool_kept.set()
 
     def terminate(self) -> None:
-        """Obeys a SIGTERM: goes at once without a call, and says goodbye with one."""
+        """Obeys a SIGTERM: goes at once; a call that it has goes on with another agent."""
         self._haste.begin()
         if self._call is None:
             self._leave(0)

@@ -273,6 +273,23 @@ async def test_a_successor_knows_what_was_said(
     assert session_row(conversations)["attempts"] == 2
 
 
+async def test_a_stopped_pod_leaves_the_conversation_open(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
+) -> None:
+    room = new_room()
+    async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
+        follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await customer.until_said(GREETING)
+            await converse(customer, "one")
+            pod.signal(signal.SIGTERM)
+            ended = await follower.wait_for(CallEnded)
+            assert await pod.exit_code() == 0
+    assert (ended.reason, ended.end_written) == (EndReason.SHUTDOWN, False)
+    assert contents(conversations) == SAID
+    assert session_row(conversations)["ended_at"] is None
+
+
 async def test_a_successor_answers_what_was_left_open(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
 ) -> None:

@@ -122,12 +122,12 @@ async def test_what_an_entrypoint_can_use(livekit: LiveKitServer, fake: FakeOpen
 ctx.log_context_fields = {"order": "4711"}
 ctx.add_shutdown_callback(on_shutdown)
 await ctx.connect()
-participant = await ctx.wait_for_participant()
+assert (await ctx.wait_for_participant()).identity == "customer"
 session = await begin(ctx)
 assert get_job_context() is ctx and ctx.primary_session is session
 metadata = json.loads(ctx.job.metadata)
 import logging; logging.getLogger("acme").warning("serving")
-session.say(f"{participant.identity} {metadata['variables']['name']} {metadata['profile']} {ctx.room.name}")
+session.say(f"{metadata['variables']['name']} {metadata['profile']} {metadata['attempt']} {ctx.room.name}")
 """
     room = new_room()
     pod_context = run_agent(tmp_path, fake, body)
@@ -136,7 +136,7 @@ session.say(f"{participant.identity} {metadata['variables']['name']} {metadata['
     async with pod_context as pod:
         follower = await pod.assign(build_assignment(livekit, room, variables={"name": "Ada"}))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await customer.until_said(f"customer Ada default {room}")
+            await customer.until_said(f"Ada default 1 {room}")
         assert (await follower.wait_for(CallEnded)).reason is EndReason.PARTICIPANT_LEFT
         assert await pod.exit_code() == 0
         assert '"order": "4711"' in pod.log
