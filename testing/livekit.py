@@ -46,6 +46,11 @@ class LiveKitServer:
         """Returns a customer's token for one room."""
         return self._token(identity, "standard", api.VideoGrants(room_join=True, room=room), timedelta(minutes=10))
 
+    def other_agent_token(self, room: str, identity: str, **attributes: str) -> str:
+        """Returns a token as LiveKit gives them to the jobs of ordinary workers."""
+        grants = api.VideoGrants(room_join=True, room=room, agent=True)
+        return self._token(identity, "agent", grants, timedelta(minutes=10), attributes)
+
     def client(self) -> api.LiveKitAPI:
         """Returns a client of the server's API; use it as a context manager."""
         return api.LiveKitAPI(f"http://{LOOPBACK}:{self.port}", KEY, SECRET)
@@ -62,10 +67,15 @@ class LiveKitServer:
                 await client.room.delete_room(api.DeleteRoomRequest(room=room.name))
 
     def _token(
-        self, identity: str, kind: api.AccessToken.ParticipantKind, grants: api.VideoGrants, lifetime: timedelta
+        self,
+        identity: str,
+        kind: api.AccessToken.ParticipantKind,
+        grants: api.VideoGrants,
+        lifetime: timedelta,
+        attributes: dict[str, str] | None = None,
     ) -> str:
         token = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind(kind)
-        return token.with_grants(grants).with_ttl(lifetime).to_jwt()
+        return token.with_attributes(attributes or {}).with_grants(grants).with_ttl(lifetime).to_jwt()
 
 
 def find_program() -> Path:

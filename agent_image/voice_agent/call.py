@@ -31,7 +31,7 @@ from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.workshop import Workshop
 from voicesession import clock
-from voicesession.assignment import Assignment, Heartbeat, Joined, RoomDeletionRequested
+from voicesession.assignment import Assignment, Heartbeat, Joined, OtherAgent, RoomDeletionRequested
 from voicesession.models import EndReason, Provider
 
 HISTORY_SECONDS = 3.0
@@ -80,6 +80,7 @@ class Call:
             read_agent_state=self._read_agent_state,
             start=self._start,
             on_change=self._facts_changed.set,
+            on_other_agent=lambda identity: self.events.emit(OtherAgent(at=clock.now(), identity=identity)),
             on_end=self.end,
         )
         self._tasks: set[asyncio.Task[None]] = set()

@@ -9,12 +9,13 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents.job import DEFAULT_PARTICIPANT_KINDS
-from livekit.agents.types import ATTRIBUTE_AGENT_STATE
+from livekit.agents.types import ATTRIBUTE_AGENT_STATE, ATTRIBUTE_PUBLISH_ON_BEHALF
 
 from voice_agent.endings import CallFacts, Ending, decide_room_end
 from voice_agent.haste import within
 from voice_agent.job_context import CallRoom
 from voicesession.models import EndReason
+from voicesession.names import AGENT_IDENTITY
 
 ANNOUNCE_SECONDS = 5.0
 REJOIN_SECONDS = 0.5
@@ -27,7 +28,8 @@ class RoomWatch:
     """What follows from the events of one call's room.
 
     customer_identity: whom the call is for; None until the first one comes. read_agent_state: as livekit-agents has it.
-    start: runs something for as long as the call goes on. customer_joined, announced: happened at least once.
+    start: runs something for as long as the call goes on. on_other_agent: called once, with the identity of somebody
+    else's agent that is in the room too. customer_joined, announced: happened at least once.
     """
 
     room: CallRoom
@@ -36,10 +38,12 @@ class RoomWatch:
     read_agent_state: Callable[[], str | None]
     start: Callable[[Coroutine[Any, Any, None]], None]
     on_change: Callable[[], None]
+    on_other_agent: Callable[[str], None]
     on_end: Callable[[Ending], None]
     customer_joined: asyncio.Event = field(default_factory=asyncio.Event)
     announced: asyncio.Event = field(default_factory=asyncio.Event)
     _is_leaving: bool = False
+    _met_other_agent: bool = False
     _rejoining: asyncio.Task[None] | None = None
 
     def attach(self) -> None:
@@ -84,6 +88,9 @@ class RoomWatch:
             self.facts.customer_came(time.monotonic())
             self.customer_joined.set()
             self.on_change()
+        elif is_other_agent(participant) and not self._met_other_agent:
+            self._met_other_agent = True
+            self.on_other_agent(participant.identity)
 
     def _on_participant_gone(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self.customer_identity:
@@ -125,3 +132,12 @@ class RoomWatch:
                 self.on_end(Ending(EndReason.ERROR, f"the way back into the room failed: {type(error).__name__}"))
                 return
         self._on_back()
+
+
+def is_other_agent(participant: rtc.RemoteParticipant) -> bool:
+    """Tells whether this is an agent, and none of ours. An avatar, which speaks on an agent's behalf, is none."""
+    return (
+        participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT
+        and participant.identity != AGENT_IDENTITY
+        and ATTRIBUTE_PUBLISH_ON_BEHALF not in participant.attributes
+    )

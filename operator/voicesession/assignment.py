@@ -104,6 +104,14 @@ class RoomDeletionRequested(Model):
     at: datetime
 
 
+class OtherAgent(Model):
+    """Somebody else's agent is in the call's room too: told once, of the first that is met."""
+
+    type: Literal["other-agent"] = "other-agent"
+    at: datetime
+    identity: str
+
+
 class CallEnded(Model):
     """The last event. `end_written`: the database has all of the conversation; else somebody has to see to its end."""
 
@@ -116,7 +124,8 @@ class CallEnded(Model):
 
 
 PodEvent = Annotated[
-    Accepted | Joined | Heartbeat | Turn | RoomDeletionRequested | CallEnded, Field(discriminator="type")
+    Accepted | Joined | Heartbeat | Turn | RoomDeletionRequested | OtherAgent | CallEnded,
+    Field(discriminator="type"),
 ]
 _POD_EVENT: TypeAdapter[PodEvent] = TypeAdapter(PodEvent)
 

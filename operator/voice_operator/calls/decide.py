@@ -40,6 +40,7 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TellOtherAgent,
     TellRefusal,
     WriteStatus,
     is_end_wanted,
@@ -351,10 +352,16 @@ def _given_up_at(view: CallView, session: VoiceSession, link: LinkView) -> datet
 def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
     if link.deletion_requested and not view.memory.room_closed:
         return CloseRoom()
+    if link.other_agent and not view.memory.other_agent_told:
+        return TellOtherAgent(session, link.other_agent)
     if _has_joined(session):
         return _decide_joined(view, session)
     if link.joined:
         return WriteStatus(session, _joined_status(view, session, pod, link))
+    return _decide_joining(view, session, pod, link)
+
+
+def _decide_joining(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
         return _refuse(view, session, problem)

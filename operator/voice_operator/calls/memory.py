@@ -59,6 +59,7 @@ class CallMemory:
     absent_at: datetime | None = None  # since when LiveKit sees no agent in the room
     longest: timedelta | None = None  # what it may last, as its pod was told
     talks_since: datetime | None = None  # its agent is in the room
+    other_agent_told: bool = False  # that somebody else's agent is, too
     collected: frozenset[str] = frozenset()  # uids of pods that hold nothing unwritten any more
     end_wanted_at: datetime | None = None
     end_tried_at: datetime | None = None  # the last time that the pod was to be asked for its end

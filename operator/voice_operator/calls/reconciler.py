@@ -40,6 +40,7 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TellOtherAgent,
     TellRefusal,
     WriteStatus,
 )
@@ -233,6 +234,9 @@ class Reconciler:
                 return self._agents.connect(memory, step)
             case AskLiveKit():
                 return self._agents.look_for(memory)
+            case TellOtherAgent(session, identity):
+                self._sessions.tell_other_agent(session, identity)
+                return replace(memory, other_agent_told=True)
             case AskEnd():
                 return await self._agents.ask_end(memory, step)
             case Dismiss():

@@ -4,8 +4,8 @@ import logging
 from enum import Enum, auto
 
 from kube.client import ConflictError, InvalidError, KubernetesUnavailableError, NotFoundError
-from voice_operator.events import EventRecorder
-from voice_operator.metrics import JOINED_SECONDS, SESSIONS_FINISHED
+from voice_operator.events import EventRecorder, Subject
+from voice_operator.metrics import JOINED_SECONDS, OTHER_AGENTS, SESSIONS_FINISHED
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
@@ -70,6 +70,17 @@ class SessionWriter:
         """Tells that a call is decided about in circles."""
         message = f"This call does not come to rest: its last step was {step}. It is looked at again after a minute."
         self._events.record(session, "Warning", "Stuck", message)
+
+    def tell_other_agent(self, session: VoiceSession, identity: str) -> None:
+        """Tells that somebody else's agent is in the call's room."""
+        message = (
+            f"Participant {identity!r}, somebody else's agent, is in this call's room too, and may speak. A "
+            "livekit-agents worker without an agent name on the same LiveKit is sent into each room: give it a name, "
+            "or stop it."
+        )
+        OTHER_AGENTS.inc()
+        self._events.record_once(Subject.of(session), "OtherAgent", message)
+        log.warning("somebody else's agent is in the room too", extra={"identity": identity})
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
         if _has_joined(status) and not _has_joined(before.status):

@@ -192,6 +192,14 @@ class AskLiveKit:
 
 
 @dataclass(frozen=True, slots=True)
+class TellOtherAgent:
+    """Tell that somebody else's agent, of this identity, is in the room too."""
+
+    session: VoiceSession
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskEnd:
     """Ask the pod to end the call."""
 
@@ -267,6 +275,7 @@ Act = (
     | ReadPods
     | Connect
     | AskLiveKit
+    | TellOtherAgent
     | AskEnd
     | Dismiss
     | Collect

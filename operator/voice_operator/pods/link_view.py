@@ -4,7 +4,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from voicesession.assignment import Accepted, CallEnded, Heartbeat, Joined, PodEvent, RoomDeletionRequested, Turn
+from voicesession.assignment import (
+    Accepted,
+    CallEnded,
+    Heartbeat,
+    Joined,
+    OtherAgent,
+    PodEvent,
+    RoomDeletionRequested,
+    Turn,
+)
 
 
 class LinkState(StrEnum):
@@ -30,6 +39,7 @@ class LinkView:
     joined_at: datetime | None = None
     ended: CallEnded | None = None
     deletion_requested: bool = False
+    other_agent: str | None = None  # identity of somebody else's agent that is in the room too
     unanswered_since: datetime | None = None  # its port has taken connections without an answer, and nothing else
     refusal: int | None = None  # the HTTP status by which it refused
     detail: str = ""
@@ -46,6 +56,8 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
             return replace(view, accepted=True, joined=event, joined_at=view.joined_at or now)
         case RoomDeletionRequested():
             return replace(view, deletion_requested=True)
+        case OtherAgent(identity=identity):
+            return replace(view, other_agent=identity)
         case CallEnded():
             return replace(view, ended=event)
         case Heartbeat() | Turn():

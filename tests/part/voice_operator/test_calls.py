@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kopf._core.reactor.inventory import ResourceMemories
 from livekit import api
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from local_cluster.binaries import KUBERNETES
@@ -19,6 +20,8 @@ from testing.stub_pod import Exit
 from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
+from voicesession import clock
+from voicesession.assignment import OtherAgent
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 
@@ -366,10 +369,36 @@ async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> 
     active = await _begin(cluster)
     await cluster.stub_of(active).crash(Exit(137, "OOMKilled"))
     await cluster.wait_for_phase("call", "Failed")
+    events = await _events(cluster, 2)
+    assert events == [("Normal", "AgentJoined"), ("Warning", "OutOfMemory")]
+
+
+async def test_somebody_elses_agent_in_the_room_is_told_once_for_each_call(cluster: OperatorCluster) -> None:
+    """Also where the next operator hears of it from the pod again."""
+    counted = _other_agents()
+    await _start(cluster)
+    active = await _begin(cluster)
+    await cluster.stub_of(active).say(OtherAgent(at=clock.now(), identity="agent-AJ_1"))
+    assert await _events(cluster, 2) == [("Normal", "AgentJoined"), ("Warning", "OtherAgent")]
+    assert _other_agents() == counted + 1
+    await cluster.stop_operators()
+    cluster.start_operator()
+    await eventually(lambda: _other_agents() == counted + 2)
+    await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
+    await cluster.wait_for_phase("call", "Ended")
+    assert await _events(cluster, 3) == [("Normal", "AgentJoined"), ("Normal", "CallEnded"), ("Warning", "OtherAgent")]
+
+
+def _other_agents() -> float:
+    return REGISTRY.get_sample_value("voice_operator_other_agents_total") or 0.0
+
+
+async def _events(cluster: OperatorCluster, count: int) -> list[tuple[str, str]]:
+    """Returns type and reason of the call's Events, sorted, once there are so many."""
 
     async def told() -> list[tuple[str, str]]:
         listed = await cluster.api.request("GET", f"/api/v1/namespaces/{cluster.namespace}/events")
         events = [event for event in listed["items"] if event["involvedObject"]["name"] == "call"]
-        return [(event["type"], event["reason"]) for event in events] if len(events) >= 2 else []
+        return [(event["type"], event["reason"]) for event in events] if len(events) >= count else []
 
-    assert sorted(await eventually(told)) == [("Normal", "AgentJoined"), ("Warning", "OutOfMemory")]
+    return sorted(await eventually(told))

@@ -46,6 +46,7 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TellOtherAgent,
     TellRefusal,
     Terms,
     WriteStatus,
@@ -366,6 +367,12 @@ def test_the_agents_code_may_have_its_room_deleted_once() -> None:
     wants = link(accepted=True, joined=JOINED, deletion_requested=True)
     assert decide_call(active(link=wants)) == CloseRoom()
     assert decide_call(active(link=wants, room_closed=True)) == Rest()
+
+
+def test_somebody_elses_agent_in_the_room_is_told_once() -> None:
+    met = link(accepted=True, joined=JOINED, other_agent="agent-AJ_1")
+    assert decide_call(active(link=met)) == TellOtherAgent(ACTIVE, "agent-AJ_1")
+    assert decide_call(active(link=met, other_agent_told=True)) == Rest()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,16 @@ import pytest
 
 from testing.operator_objects import NOW
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
-from voicesession.assignment import Accepted, CallEnded, Heartbeat, Joined, PodEvent, RoomDeletionRequested, Turn
+from voicesession.assignment import (
+    Accepted,
+    CallEnded,
+    Heartbeat,
+    Joined,
+    OtherAgent,
+    PodEvent,
+    RoomDeletionRequested,
+    Turn,
+)
 from voicesession.models import EndReason
 
 LATER = NOW + timedelta(seconds=5)
@@ -23,6 +32,7 @@ ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
         (Accepted(at=NOW), replace(ANSWERED, accepted=True)),
         (JOINED, replace(ANSWERED, accepted=True, joined=JOINED, joined_at=LATER)),
         (RoomDeletionRequested(at=NOW), replace(ANSWERED, deletion_requested=True)),
+        (OtherAgent(at=NOW, identity="agent-AJ_1"), replace(ANSWERED, other_agent="agent-AJ_1")),
         (ENDED, replace(ANSWERED, ended=ENDED)),
         (Heartbeat(at=NOW), ANSWERED),
         (Turn(at=NOW, answer_millis=800), ANSWERED),
