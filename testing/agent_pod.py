@@ -177,6 +177,27 @@ class AgentPod:
                 follower.events.append(parse_pod_event(line))
 
 
+async def start_agent_process(
+    variables: Mapping[str, str], folder: Path, working_folder: Path | str
+) -> asyncio.subprocess.Process:
+    """Starts `python -m voice_agent`, which ends with us, with these variables; `folder` gets its `log`."""
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        "PYTHONPATH": PYTHONPATH,
+        "PYTHONPYCACHEPREFIX": str(_BYTECODE),
+        "PYTHONUNBUFFERED": "1",
+        **variables,
+    }
+    with (folder / "log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "voice_agent"),
+            env=environment,
+            cwd=working_folder,
+            stdout=log,
+            stderr=log,
+        )
+
+
 @asynccontextmanager
 async def running_pod(
     providers: Sequence[Provider] = (),
@@ -193,10 +214,6 @@ async def running_pod(
             (folder / "keys" / provider).mkdir(parents=True)
             (folder / "keys" / provider / "api-key").write_text(value + "\n")
         variables = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            "PYTHONPATH": PYTHONPATH,
-            "PYTHONPYCACHEPREFIX": str(_BYTECODE),
-            "PYTHONUNBUFFERED": "1",
             "POD_UID": uid,
             "POD_NAME": "pod-1",
             "OPERATOR_PUBLIC_KEY": public_key_pem(key),
@@ -206,15 +223,7 @@ async def running_pod(
             "TERMINATION_LOG": str(folder / "termination"),
             **environment,
         }
-        with (folder / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                "setpriv",
-                *("--pdeathsig", "KILL", "--", sys.executable, "-m", "voice_agent"),
-                env=variables,
-                cwd=environment.get("WORKING_FOLDER", name),
-                stdout=log,
-                stderr=log,
-            )
+        process = await start_agent_process(variables, folder, environment.get("WORKING_FOLDER", name))
         pod = AgentPod(process, folder, port, uid, key)
         try:
             if wait:

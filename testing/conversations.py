@@ -33,17 +33,18 @@ class ConversationsDatabase:
 
     def __post_init__(self) -> None:
         """Writes the key's file."""
-        self._key_file.write_bytes(self.key)
+        self.key_file.write_bytes(self.key)
 
     @property
-    def _key_file(self) -> Path:
+    def key_file(self) -> Path:
+        """Returns the file with the key of the write tokens."""
         return self.folder / "conversation-key"
 
     def settings(self) -> MigrationSettings:
         """Returns what the migration job would read from its environment."""
         return MigrationSettings(
             database_url=SecretStr(self.server.url(self.name)),
-            conversation_key_file=self._key_file,
+            conversation_key_file=self.key_file,
             agent_database_password=SecretStr(PASSWORDS["voice_agent"]),
             reader_database_password=SecretStr(PASSWORDS["voice_reader"]),
             closer_database_password=SecretStr(PASSWORDS["voice_closer"]),

@@ -1,11 +1,12 @@
-"""A kubelet of a few lines: it binds pods, runs a stub for each, tells their status and ends them."""
+"""A kubelet of a few lines: it binds pods, runs a process for each, tells their status and ends them."""
 
 import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw
 from testing.stub_pod import Exit, Script, StubPod
@@ -31,17 +32,35 @@ class KubeletScript:
     node: str = "node-1"
 
 
-class Kubelet:
-    """Binds pods, runs a stub for each, tells their status, and ends them when they are deleted."""
+class PodProcess(Protocol):
+    """What runs in a pod, at an address of its own."""
 
-    def __init__(self, api: KubernetesApi, namespace: str, public_key: str) -> None:
+    ip: str
+    uid: str
+    on_exit: Callable[[Exit], Awaitable[None]] | None  # told when it has ended by itself
+
+    async def start(self) -> None:
+        """Begins."""
+
+    async def terminate(self) -> None:
+        """Asks it to end; returns when it has, or its grace is over."""
+
+    async def stop(self) -> None:
+        """Ends it without a word to anybody."""
+
+
+P = TypeVar("P", bound=PodProcess)
+
+
+class AnyKubelet(Generic[P]):
+    """Binds pods, runs a process for each, tells their status, and ends them when they are deleted."""
+
+    def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self.script = KubeletScript()
-        self.pod_script = Script()
-        self.stubs: dict[str, StubPod] = {}  # by pod name
+        self.processes: dict[str, P] = {}  # by pod name
         self.lost: set[str] = set()  # names of pods whose node is gone: nothing is told of them any more
         self._api = api
         self._namespace = namespace
-        self.public_key = public_key
         self._seen: set[str] = set()
         self._ending: set[str] = set()
         self._tasks = Tasks()
@@ -56,8 +75,8 @@ class Kubelet:
                 await asyncio.sleep(PACE_SECONDS)  # noqa: TID251 - it looks again and again
         finally:
             await self._tasks.cancel()
-            for stub in self.stubs.values():
-                await stub.stop()
+            for process in self.processes.values():
+                await process.stop()
 
     async def set_ready(self, name: str, *, ready: bool) -> None:
         """Tells that a pod is ready, or not any more."""
@@ -77,9 +96,9 @@ class Kubelet:
                 self._tasks.start(self._end(name, uid))
         elif uid not in self._seen:
             self._seen.add(uid)
-            self._tasks.start(self._begin(name, uid))
+            self._tasks.start(self._begin(name, raw))
 
-    async def _begin(self, name: str, uid: str) -> None:
+    async def _begin(self, name: str, raw: Raw) -> None:
         script = self.script
         if script.unschedulable:
             condition = _condition("PodScheduled", False, "Unschedulable", script.unschedulable)
@@ -94,31 +113,41 @@ class Kubelet:
             await self._tell_exit(name, script.exits)
             return
         number = next(_ADDRESSES)
-        stub = StubPod(f"127.77.{number >> 8 & 255}.{number & 255}", uid, name, self.public_key, self.pod_script)
-        stub.on_exit = lambda exit: self._tell_exit(name, exit)  # noqa: A006
-        self.stubs[name] = stub
-        await stub.start()
+        process = await self._make_process(f"127.77.{number >> 8 & 255}.{number & 255}", raw)
+        process.on_exit = lambda exit: self._tell_exit(name, exit)  # noqa: A006
+        self.processes[name] = process
+        await process.start()
+        await self._tell_start(name, process)
+
+    async def _make_process(self, ip: str, raw: Raw) -> P:
+        raise NotImplementedError
+
+    async def _tell_start(self, name: str, process: P) -> None:
+        raise NotImplementedError
+
+    async def _tell_running(self, name: str, process: P, *, ready: bool) -> None:
         running = _container({"running": {"startedAt": _stamp()}})
-        status = {"phase": "Running", "podIP": stub.ip, "containerStatuses": [running]}
-        if script.ready_after:
-            await self._tell(name, {**status, "conditions": [_condition("Ready", False)]})
-            await asyncio.sleep(script.ready_after)  # noqa: TID251 - as told
-        await self._tell(name, {**status, "conditions": [_condition("Ready", True)]})
+        conditions = [_condition("Ready", ready)]
+        status = {"phase": "Running", "podIP": process.ip, "containerStatuses": [running], "conditions": conditions}
+        await self._tell(name, status)
 
     async def _end(self, name: str, uid: str) -> None:
-        stub = self.stubs.get(name)
-        if stub and stub.uid == uid:
-            await stub.terminate()
-            await stub.stop()
+        process = self.processes.get(name)
+        if process and process.uid == uid:
+            await process.terminate()
+            await process.stop()
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid}}
         with contextlib.suppress(NotFoundError, ConflictError):
             await self._api.request("DELETE", self._path("pods", name), body)
 
     async def _bind(self, name: str) -> None:
         binding: Raw = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}}
-        binding["target"] = {"name": self.script.node}
+        binding["target"] = {"name": self._choose_node(name)}
         with contextlib.suppress(NotFoundError, ConflictError):
             await self._api.request("POST", self._path("pods", name, "binding"), binding)
+
+    def _choose_node(self, _name: str) -> str:
+        return self.script.node
 
     async def _tell_exit(self, name: str, exit: Exit) -> None:  # noqa: A002 - what it is
         terminated = {"exitCode": exit.code, "reason": exit.reason, "message": exit.message}
@@ -139,13 +168,36 @@ class Kubelet:
         return "/".join((f"/api/v1/namespaces/{self._namespace}", *parts))
 
 
+class Kubelet(AnyKubelet[StubPod]):
+    """A kubelet whose pods are stubs. `public_key`: of the pods' operator."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, public_key: str) -> None:
+        super().__init__(api, namespace)
+        self.pod_script = Script()
+        self.public_key = public_key
+
+    @property
+    def stubs(self) -> dict[str, StubPod]:
+        """Returns the pods' processes, by the names of the pods."""
+        return self.processes
+
+    async def _make_process(self, ip: str, raw: Raw) -> StubPod:
+        metadata = raw["metadata"]
+        return StubPod(ip, metadata["uid"], metadata["name"], self.public_key, self.pod_script)
+
+    async def _tell_start(self, name: str, process: StubPod) -> None:
+        if seconds := self.script.ready_after:
+            await self._tell_running(name, process, ready=False)
+            await asyncio.sleep(seconds)  # noqa: TID251 - as told
+        await self._tell_running(name, process, ready=True)
+
+
 @contextlib.asynccontextmanager
-async def running_kubelet(api: KubernetesApi, namespace: str, public_key: str) -> AsyncIterator[Kubelet]:
-    """Runs a kubelet; whatever ended it is raised when the block ends. `public_key`: of the pods' operator."""
-    kubelet = Kubelet(api, namespace, public_key)
+async def running_kubelet(kubelet: AnyKubelet[P]) -> AsyncIterator[None]:
+    """Has a kubelet work meanwhile; whatever ended it is raised when the block ends."""
     task = asyncio.create_task(kubelet.run())
     try:
-        yield kubelet
+        yield
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""A namespace of a real API server with a kubelet of a few lines, and operators to run in it."""
+"""A namespace of a real API server, operators to run in it, and a kubelet of a few lines whose pods are stubs."""
 
 import asyncio
 import secrets
@@ -33,15 +33,14 @@ PROVIDER: Raw = {
 
 
 @dataclass
-class OperatorCluster:
+class OperatorNamespace:
     """One test's namespace."""
 
     kubeconfig: Path
     namespace: str
     api: KubernetesApi
-    kubelet: Kubelet
     settings: OperatorSettings
-    _operators: list[RunningOperator] = field(default_factory=list)
+    _operators: list[RunningOperator] = field(default_factory=list, kw_only=True)
 
     def start_operator(
         self,
@@ -81,12 +80,6 @@ class OperatorCluster:
     def start_operator_process(self, kubeconfig: Path | None = None, **settings: Any) -> subprocess.Popen[bytes]:
         """Starts an operator as a process of its own, which may be killed. `settings`: what differs from the others."""
         return start_operator_process(self.settings.model_copy(update=settings), kubeconfig or self.kubeconfig)
-
-    def use_another_key(self, path: Path) -> None:
-        """Has the next operator sign with a new key; pods that begin from now on know it."""
-        write_signing_key(path)
-        self.settings = self.settings.model_copy(update={"signing_key_file": path})
-        self.kubelet.public_key = Keys(self.settings).public_pem
 
     async def stop_operators(self) -> None:
         """Stops all operators in threads."""
@@ -156,14 +149,27 @@ class OperatorCluster:
 
         return await eventually(look, seconds, lambda: f"{name}: {last}")
 
-    async def wait_for_warm(self, count: int = 1) -> list[Raw]:
+    async def wait_for_warm(self, count: int = 1, seconds: float = WAIT_SECONDS) -> list[Raw]:
         """Returns the warm pods once so many are ready."""
 
         async def look() -> list[Raw]:
             found = await self.warm_pods()
             return found if len(found) >= count else []
 
-        return await eventually(look)
+        return await eventually(look, seconds)
+
+
+@dataclass
+class OperatorCluster(OperatorNamespace):
+    """One test's namespace with a kubelet whose pods are stubs."""
+
+    kubelet: Kubelet
+
+    def use_another_key(self, path: Path) -> None:
+        """Has the next operator sign with a new key; pods that begin from now on know it."""
+        write_signing_key(path)
+        self.settings = self.settings.model_copy(update={"signing_key_file": path})
+        self.kubelet.public_key = Keys(self.settings).public_pem
 
     def stub_of(self, session: VoiceSession) -> StubPod:
         """Returns the pod that has this call."""
@@ -189,6 +195,21 @@ async def operator_cluster(
     kubeconfig: Path, livekit: LiveKitServer, folder: Path, **settings: Any
 ) -> AsyncIterator[OperatorCluster]:
     """Makes a namespace with a kubelet; ends everything in it afterwards."""
+    async with operator_namespace(kubeconfig, livekit, folder, **settings) as made:
+        kubelet = Kubelet(made.api, made.namespace, Keys(made.settings).public_pem)
+        cluster = OperatorCluster(made.kubeconfig, made.namespace, made.api, made.settings, kubelet)
+        async with running_kubelet(kubelet):
+            try:
+                yield cluster
+            finally:
+                await cluster.stop_operators()
+
+
+@asynccontextmanager
+async def operator_namespace(
+    kubeconfig: Path, livekit: LiveKitServer, folder: Path, **settings: Any
+) -> AsyncIterator[OperatorNamespace]:
+    """Makes a namespace, and the settings of operators in it, whose keys are in `folder`."""
     namespace = f"test-{secrets.token_hex(4)}"
     write_signing_key(folder / "signing.pem")
     (folder / "conversation.key").write_text(secrets.token_hex(32))
@@ -213,10 +234,7 @@ async def operator_cluster(
         api = await KubernetesApi.connect(namespace, kubeconfig)
         stack.push_async_callback(api.close)
         await create_namespace(api, namespace)
-        kubelet = await stack.enter_async_context(running_kubelet(api, namespace, Keys(made).public_pem))
-        cluster = OperatorCluster(kubeconfig, namespace, api, kubelet, made)
-        stack.push_async_callback(cluster.stop_operators)
-        yield cluster
+        yield OperatorNamespace(kubeconfig, namespace, api, made)
 
 
 async def create_namespace(api: KubernetesApi, namespace: str) -> None:

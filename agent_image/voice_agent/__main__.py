@@ -89,7 +89,7 @@ async def run(settings: AgentSettings) -> None:
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)
     watchdog.watch_event_loop(lambda at: end_standstill(settings, at))
-    await web.TCPSite(runner, "0.0.0.0", settings.agent_port).start()  # noqa: S104 - the operator is another pod
+    await web.TCPSite(runner, settings.agent_address, settings.agent_port).start()
     await asyncio.Event().wait()
 
 

@@ -35,6 +35,10 @@ class AgentSettings(BaseModel):
         default=None, description="The database as role `voice_agent`; without it nothing of a call is written."
     )
     # Where Kubernetes puts things in a pod.
+    agent_address: str = Field(
+        default="0.0.0.0",  # noqa: S104 - the operator is another pod
+        description="Address to listen at; another only in tests.",
+    )
     agent_port: int = Field(default=AGENT_PORT, description="Port to listen at; another only in tests and on a laptop.")
     provider_keys_folder: Path = Field(
         default=Path("/etc/voice-agent/providers"),
