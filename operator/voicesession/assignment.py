@@ -11,6 +11,17 @@ from pydantic.alias_generators import to_camel
 from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Model
 
 
+class Recovery(Model):
+    """What an attempt is told that carries on the call of one whose agent died.
+
+    `reason`: why that one died, a condition's `Reason`. `gap_seconds`: since when the customer has heard no agent, when
+    the assignment was made.
+    """
+
+    reason: str
+    gap_seconds: float = Field(ge=0)
+
+
 class Assignment(Model):
     """One call for one pod: body of `POST /assignment`. Refuses unknown fields."""
 
@@ -32,6 +43,7 @@ class Assignment(Model):
     variables: dict[str, str] = Field(default_factory=dict)
     tenant: str | None = None
     write_token: str
+    recovery: Recovery | None = None
 
     def key(self) -> tuple[str, int]:
         """Returns what makes two assignments the same one: session and attempt."""
@@ -74,6 +86,14 @@ class Joined(Model):
     connect_millis: int
     joined_millis: int
     room_sid: str | None = None
+
+
+class CustomerKnown(Model):
+    """Who the customer is, where the assignment did not say; a later attempt is told so."""
+
+    type: Literal["customer-known"] = "customer-known"
+    at: datetime
+    participant_identity: str
 
 
 class Heartbeat(Model):
@@ -124,7 +144,7 @@ class CallEnded(Model):
 
 
 PodEvent = Annotated[
-    Accepted | Joined | Heartbeat | Turn | RoomDeletionRequested | OtherAgent | CallEnded,
+    Accepted | Joined | CustomerKnown | Heartbeat | Turn | RoomDeletionRequested | OtherAgent | CallEnded,
     Field(discriminator="type"),
 ]
 _POD_EVENT: TypeAdapter[PodEvent] = TypeAdapter(PodEvent)

@@ -78,13 +78,14 @@ class StartType(StrEnum):
 
 
 class Limits(Model):
-    """Time limits of one call, in seconds. None: the profile's."""
+    """Limits of one call, times in seconds. None: the profile's. `max_attempts`: agents that may have it in turn."""
 
     max_duration_seconds: int | None = Field(default=None, ge=10)
     join_timeout_seconds: int | None = Field(default=None, ge=1)
     idle_timeout_seconds: int | None = Field(default=None, ge=5)
     reconnect_grace_seconds: int | None = Field(default=None, ge=0)
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
+    max_attempts: int | None = Field(default=None, ge=1)
 
 
 class EffectiveLimits(Model):
@@ -95,6 +96,7 @@ class EffectiveLimits(Model):
     idle_timeout_seconds: int = Field(default=300, ge=5)
     reconnect_grace_seconds: int = Field(default=15, ge=0)
     ttl_seconds_after_finished: int = Field(default=600, ge=0)
+    max_attempts: int = Field(default=5, ge=1)
 
     def narrowed_by(self, asked: Limits | None) -> "EffectiveLimits":
         """Returns the limits that hold for a call that asked for `asked`: never beyond these."""
@@ -135,7 +137,10 @@ class VoiceSessionStatus(Model):
     node_name: str | None = None
     start_type: StartType | None = None
     llm_provider: str | None = None
+    participant_identity: str | None = None
     attempts: int | None = None
+    lost_attempt: int | None = None  # up to this one, all have lost the call
+    lost_agents: int | None = None  # how many had accepted it
     connect_millis: int | None = None
     bound_at: datetime | None = None
     agent_joined_at: datetime | None = None

@@ -85,7 +85,7 @@ class Agents:
             access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
             access.conversation_key,
         )
-        return assignment.model_dump_json(by_alias=True).encode()
+        return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
         """Asks for the end of the call; what comes of it shows by what the pod tells."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from voicesession.assignment import (
     Accepted,
     CallEnded,
+    CustomerKnown,
     Heartbeat,
     Joined,
     OtherAgent,
@@ -37,6 +38,7 @@ class LinkView:
     accepted: bool = False
     joined: Joined | None = None
     joined_at: datetime | None = None
+    customer: str | None = None  # the participant whom it serves, where it had to find that out
     ended: CallEnded | None = None
     deletion_requested: bool = False
     other_agent: str | None = None  # identity of somebody else's agent that is in the room too
@@ -45,7 +47,7 @@ class LinkView:
     detail: str = ""
 
 
-def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
+def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # noqa: PLR0911 - one line for each event
     """Returns the view after this event of the pod, which came at `now`; the same event again changes nothing."""
     if view.answered_at is None or view.unanswered_since:
         view = replace(view, answered_at=view.answered_at or now, unanswered_since=None)
@@ -54,6 +56,8 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:
             return replace(view, accepted=True)
         case Joined():
             return replace(view, accepted=True, joined=event, joined_at=view.joined_at or now)
+        case CustomerKnown():
+            return replace(view, customer=event.participant_identity)
         case RoomDeletionRequested():
             return replace(view, deletion_requested=True)
         case OtherAgent(identity=identity):

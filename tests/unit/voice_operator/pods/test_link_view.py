@@ -10,6 +10,7 @@ from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession.assignment import (
     Accepted,
     CallEnded,
+    CustomerKnown,
     Heartbeat,
     Joined,
     OtherAgent,
@@ -31,6 +32,7 @@ ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
     [
         (Accepted(at=NOW), replace(ANSWERED, accepted=True)),
         (JOINED, replace(ANSWERED, accepted=True, joined=JOINED, joined_at=LATER)),
+        (CustomerKnown(at=NOW, participant_identity="them"), replace(ANSWERED, customer="them")),
         (RoomDeletionRequested(at=NOW), replace(ANSWERED, deletion_requested=True)),
         (OtherAgent(at=NOW, identity="agent-AJ_1"), replace(ANSWERED, other_agent="agent-AJ_1")),
         (ENDED, replace(ANSWERED, ended=ENDED)),
