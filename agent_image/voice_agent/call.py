@@ -5,15 +5,13 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
-from livekit.agents.llm import ChatItem
 
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
-from voice_agent.conversation_items import restore_items
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending, decide_end, next_deadline
 from voice_agent.event_stream import EventStream
@@ -24,9 +22,10 @@ from voice_agent.job_context import (
     CallRoom,
     build_job_info,
     forget_recorded_events,
-    restore_history,
 )
+from voice_agent.opening import Resumption
 from voice_agent.profile_agent import ProfileCall, run_profile_agent
+from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.workshop import Workshop
@@ -101,7 +100,8 @@ class Call:
         context.enter()
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
-        work = asyncio.create_task(self._run_agent(context, code), name="the agent's code")
+        resumption = self._resume() if self._assignment.attempt > 1 else None
+        work = asyncio.create_task(self._run_agent(context, code, resumption), name="the agent's code")
         clocks = asyncio.create_task(self._watch_deadlines(), name="deadlines")
         clocks.add_done_callback(self._on_clocks_done)
         ending = await self._ending
@@ -159,13 +159,24 @@ class Call:
     def _on_shutdown(self, reason: str) -> None:
         self.end(Ending(EndReason.ENDED_BY_REQUEST, printable(reason), by_code=True))
 
-    async def _run_agent(self, context: CallContext, code: LoadedCode) -> None:
+    def _resume(self) -> Resumption:
+        """Has the call's agent session go on with the conversation, which is read beside the connecting."""
+        recalling = asyncio.create_task(self._recall(), name="conversation so far")
+        resumption = Resumption(
+            load=lambda: asyncio.shield(recalling),
+            customer_joined=self._room_watch.customer_joined,
+            on_started=lambda session: self._start(resumption.speak(session)),
+        )
+        resumption.attach()
+        return resumption
+
+    async def _run_agent(self, context: CallContext, code: LoadedCode, resumption: Resumption | None) -> None:
         """Runs the code's entrypoint, or ours; what it raises ends the call."""
         try:
             if isinstance(code, EntrypointCode):
                 await self._run_entrypoint(context, code)
             else:
-                await run_profile_agent(context, self._build_profile_call(code))
+                await run_profile_agent(context, self._build_profile_call(code, resumption))
         except rtc.ConnectError as error:
             self._can_join = False
             self._fail(f"LiveKit refused the agent or could not be reached: {error.message}")
@@ -173,14 +184,14 @@ class Call:
             log.exception("the agent's code failed")
             self._fail(f"the agent's code failed: {type(error).__name__}")
 
-    def _build_profile_call(self, code: ProfileCode | AgentCode) -> ProfileCall:
+    def _build_profile_call(self, code: ProfileCode | AgentCode, resumption: Resumption | None) -> ProfileCall:
         return ProfileCall(
             assignment=self._assignment,
             code=code,
             provider=self._provider,
             shelf=self._workshop.shelf,
             spoken=self._workshop.spoken,
-            load_history=self._load_history,
+            is_first_word=lambda: resumption is None or resumption.is_first_word,
             announced=self._room_watch.announced,
             customer_joined=self._room_watch.customer_joined,
         )
@@ -190,19 +201,13 @@ class Call:
         if not self._room.isconnected() and not self._ending.done():
             self._fail("the agent's entrypoint returned without joining the room")
 
-    async def _load_history(self) -> Sequence[ChatItem]:
-        if self._assignment.attempt == 1:
-            return []
+    async def _recall(self) -> Recollection:
         rows = await self.conversation.load_history(HISTORY_SECONDS)
         if rows:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
             self._facts_changed.set()
-        return restore_items(rows)
-
-    async def _restore_entrypoint_history(self, session: AgentSession[Any]) -> None:
-        if history := await self._load_history():
-            await restore_history(session, history)
+        return Recollection(is_lost=True) if rows is None else build_recollection(rows)
 
     # ---- the room
 
@@ -252,9 +257,6 @@ class Call:
         if not isinstance(self._workshop.code, EntrypointCode):
             # An entrypoint may want them for its session report.
             session.on("agent_state_changed", lambda _: forget_recorded_events(session))
-        elif self._assignment.attempt > 1:
-            # Its first state but "initializing": the agent runs.
-            session.once("agent_state_changed", lambda _: self._start(self._restore_entrypoint_history(session)))
 
     def _touch(self) -> None:
         self._facts.last_activity_at = time.monotonic()

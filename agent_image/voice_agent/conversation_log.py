@@ -111,10 +111,10 @@ class ConversationLog:
             self._waiting.append({**clean(row), "position": self._position})
         self._wanted.set()
 
-    async def load_history(self, timeout: float) -> list[dict[str, Any]]:
-        """Returns the rows of earlier attempts, in order; none when the database does not answer in time."""
+    async def load_history(self, timeout: float) -> list[dict[str, Any]] | None:
+        """Returns the rows of earlier attempts, in order; None where there is no database, or no answer in time."""
         if self._url is None:
-            return []
+            return None
         # In a task that can be left behind: psycopg holds up whoever cancels a statement, for as long as 10 s.
         self._reading = asyncio.create_task(self._read_history(), name="conversation history")
         try:
@@ -122,7 +122,7 @@ class ConversationLog:
                 return await asyncio.shield(self._reading)
         except (psycopg.Error, OSError, TimeoutError) as error:
             log.exception("the conversation so far could not be loaded", extra={"reason": _describe(error)})
-            return []
+            return None
         finally:
             self._reading.cancel()
 

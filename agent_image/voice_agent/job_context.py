@@ -3,21 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
 
 from livekit import api as livekit_api
 from livekit import rtc
-from livekit.agents import AgentSession, ChatContext, JobContext, JobExecutorType, JobProcess
+from livekit.agents import AgentSession, JobContext, JobExecutorType, JobProcess
 from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVar
 from livekit.agents.utils import http_context
 from livekit.protocol import agent, models
 
 from voice_agent.process.tcp_nodelay import send_at_once
 from voicesession.names import AGENT_IDENTITY
-
-if TYPE_CHECKING:
-    from livekit.agents.llm import ChatItem
 
 _Argument = TypeVar("_Argument")
 
@@ -235,12 +232,3 @@ def build_job_info(
 def forget_recorded_events(session: AgentSession[Any]) -> None:
     """Empties the list in which a session keeps every event of its life, two a second, for LiveKit Cloud's reports."""
     session._recorded_events.clear()  # noqa: SLF001
-
-
-async def restore_history(session: AgentSession[Any], items: "Sequence[ChatItem]") -> None:
-    """Puts earlier items before what the running agent knows: into its own context and the session's history."""
-    agent = session.current_agent
-    context = agent.chat_ctx.copy(exclude_instructions=True)
-    context.merge(ChatContext([*items]))
-    await agent.update_chat_ctx(context)
-    session.history.merge(ChatContext([*items]))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ from livekit.agents import (
     NOT_GIVEN,
     Agent,
     AgentSession,
-    ChatContext,
     JobContext,
     TurnHandlingOptions,
     inference,
 )
-from livekit.agents.llm import ChatItem
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import RoomOptions
 
@@ -43,7 +41,7 @@ class ProfileCall:
     provider: Provider
     shelf: ModelShelf
     spoken: SpokenCache
-    load_history: Callable[[], Awaitable[Sequence[ChatItem]]]
+    is_first_word: Callable[[], bool]  # asked when the session runs: nobody has said anything before
     announced: asyncio.Event  # LiveKit has told the customer of the agent
     customer_joined: asyncio.Event
 
@@ -51,7 +49,7 @@ class ProfileCall:
 async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
     # What follows takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
-    _, history = await asyncio.gather(context.connect(), call.load_history())
+    await context.connect()
     # Nor must it delay the news of it.
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(call.announced.wait(), NEWS_SECONDS)
@@ -59,15 +57,14 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     models = call.shelf.build_models(call.provider, profile.models, profile.language)
     session = build_agent_session(models, call)
     agent = build_agent(call.code, profile, call.assignment.variables)
-    if history:
-        await agent.update_chat_ctx(ChatContext([*history]), exclude_invalid_function_calls=False)
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN
     options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
     await session.start(agent, room=context.room, room_options=options)
     await call.customer_joined.wait()
-    open_conversation(session, agent, call, history)
-    await add_mcp_tools(agent, profile.mcp_servers)
+    if call.is_first_word():
+        greet(session, agent, call)
+    await add_mcp_tools(session.current_agent, profile.mcp_servers)
 
 
 def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[dict[str, str]]:
@@ -143,12 +140,8 @@ def find_spoken(text: str, spoken: SpokenCache, provider: Provider, profile: Age
     return spoken.find(key) if key is not None else None
 
 
-def open_conversation(session: AgentSession[Any], agent: Agent, call: ProfileCall, history: Sequence[ChatItem]) -> None:
-    """Says the first words: the greeting; an answer that an earlier attempt owed; nothing if the agent does."""
-    if history:
-        if getattr(history[-1], "role", "") == "user":
-            session.generate_reply()
-        return
+def greet(session: AgentSession[Any], agent: Agent, call: ProfileCall) -> None:
+    """Says the profile's greeting, if the agent does not say one of its own."""
     if type(agent).on_enter is not Agent.on_enter:
         return
     greeting = fill_in(call.assignment.profile.greeting, call.assignment.variables).strip()

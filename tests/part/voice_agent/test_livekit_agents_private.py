@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
-from livekit.agents.llm import ChatContext
 from livekit.agents.voice.remote_session import SessionHost
 
 from local_cluster.layout import REPOSITORY
@@ -27,7 +26,6 @@ from voice_agent.job_context import (
     build_job_info,
     build_job_process,
     forget_recorded_events,
-    restore_history,
 )
 from voice_agent.process.lean_imports import DEFERRED
 
@@ -140,21 +138,6 @@ async def test_recorded_events_can_be_forgotten() -> None:
     assert session._recorded_events
     forget_recorded_events(session)
     assert session._recorded_events == []
-    await session.aclose()
-
-
-async def test_history_goes_before_what_a_running_agent_knows() -> None:
-    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
-    await session.start(Agent(instructions="be kind"))
-    earlier = ChatContext.empty()
-    earlier.add_message(role="user", content="My name is Ada.", created_at=1.0)
-    await restore_history(session, earlier.items)
-    messages = session.current_agent.chat_ctx.messages()
-    assert [(message.role, message.text_content) for message in messages] == [
-        ("system", "be kind"),
-        ("user", "My name is Ada."),
-    ]
-    assert [message.text_content for message in session.history.messages()] == ["My name is Ada."]
     await session.aclose()
 
 

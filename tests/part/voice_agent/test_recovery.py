@@ -1,0 +1,154 @@
+"""A conversation that outlives its pod: an agent is killed, and the next one goes on."""
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_cluster.layout import REPOSITORY
+from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
+from testing.conversations import ConversationsDatabase
+from testing.customer import Customer, joined_room
+from testing.fake_openai import RIGHT_KEY, FakeOpenAI
+from testing.livekit import LiveKitServer, new_room
+from testing.waiting import eventually
+from voicesession.assignment import Assignment, Heartbeat, conversation_write_token
+
+EXAMPLES = REPOSITORY / "examples" / "agents"
+WELCOME = "Pizza line, good evening. What may I bring you?"
+
+
+@dataclass
+class Stage:
+    """A customer in a room, and two pods: the second is to go on where the first one died."""
+
+    livekit: LiveKitServer
+    conversations: ConversationsDatabase
+    assignment: Assignment
+    customer: Customer
+    pods: list[AgentPod]
+    attempt: int = 0
+    dead: str = ""
+
+    async def next_agent(self, **fields: Any) -> Follower:
+        """Gives the conversation to the next pod; returns its events."""
+        self.attempt += 1
+        token = conversation_write_token(self.conversations.key, self.assignment.session_id, self.attempt)
+        room_token = self.livekit.agent_token(self.assignment.room)
+        fields = {"attempt": self.attempt, "write_token": token, "room_token": room_token, **fields}
+        return await self.pods[self.attempt - 1].assign(self.assignment.model_copy(update=fields))
+
+    async def kill(self) -> None:
+        """Kills the pod that has the conversation. For a while the room looks as if it were there."""
+        self.dead = self.customer.room.remote_participants["agent"].sid
+        pod = self.pods[self.attempt - 1]
+        pod.signal(signal.SIGKILL)
+        await pod.exit_code()
+
+    async def until_written(self, follower: Follower) -> None:
+        """Waits until a heartbeat tells that nothing is unwritten."""
+        seen = len(follower.events)
+
+        def written() -> bool:
+            return any(isinstance(event, Heartbeat) and not event.unwritten_items for event in follower.events[seen:])
+
+        await follower.until(written, 30, "a heartbeat without unwritten items")
+
+    async def until_listening(self) -> None:
+        """Waits until the agent that is not the dead one listens."""
+
+        def listens() -> bool:
+            is_new = self.customer.room.remote_participants["agent"].sid != self.dead
+            return is_new and self.customer.agent_state == "listening"
+
+        await self.customer.until(listens, 20, "the successor")
+
+    def rows(self, kind: str = "message") -> list[dict[str, Any]]:
+        """Returns what the database has, in order."""
+        query = "SELECT * FROM voice.conversation_messages WHERE kind = %s ORDER BY position, attempt"
+        return self.conversations.query(query, kind)
+
+
+@asynccontextmanager
+async def stage(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, **environment: Any
+) -> AsyncIterator[Stage]:
+    """Yields the play with the customer in the room, and nobody else."""
+    fake.required_key = RIGHT_KEY
+    room = new_room()
+    environment = {"DATABASE_URL": conversations.url("voice_agent"), **environment}
+    provider, keys = build_provider(fake.base_url), {"fake": RIGHT_KEY}
+    async with (
+        running_pod([provider], keys, **environment) as first,
+        running_pod([provider], keys, **environment) as second,
+        joined_room(livekit.url, livekit.customer_token(room)) as customer,
+    ):
+        yield Stage(livekit, conversations, build_assignment(livekit, room), customer, [first, second])
+
+
+@pytest.mark.parametrize("code", ["pizza", "pizza:OrderTaker"])
+async def test_nobody_is_greeted_twice_by_own_code(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, code: str
+) -> None:
+    async with stage(livekit, fake, conversations, AGENT_CODE=code, WORKING_FOLDER=str(EXAMPLES)) as play:
+        follower = await play.next_agent()
+        await play.customer.until_said(WELCOME)
+        await play.customer.type("what is your name?")
+        await play.customer.until_said("You said: what is your name?.")
+        await play.until_written(follower)
+        await play.kill()
+        await play.next_agent()
+        await play.until_listening()
+        await play.customer.type("still there?")
+        await play.customer.until_said("You said: still there?.")
+    told = [message["content"] for message in fake.chats[-1]["messages"] if message["role"] != "system"]
+    assert told == [WELCOME, "what is your name?", "You said: what is your name?.", "still there?"]
+    assert [row["content"] for row in play.rows()].count(WELCOME) == 1
+
+
+GREETS_AFTER_ITS_START = """
+from livekit.agents import Agent, AgentSession, JobContext
+from livekit.plugins import openai
+
+class Shy(Agent):
+    def __init__(self):
+        super().__init__(instructions="x")
+    async def on_enter(self):
+        print("knows", [item.text_content for item in self.chat_ctx.messages()[1:]], flush=True)
+
+async def entrypoint(ctx: JobContext):
+    session = AgentSession(stt=openai.STT(), llm=openai.LLM(), tts=openai.TTS(response_format="pcm"),
+        turn_handling={"turn_detection": "vad"})
+    await ctx.connect()
+    await session.start(agent=Shy(), room=ctx.room)
+    await session.generate_reply(instructions="say welcome")
+    print("has welcomed", flush=True)
+"""
+
+
+async def test_an_entrypoint_begins_with_the_history_and_answers_what_was_left_open(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, tmp_path: Path
+) -> None:
+    (tmp_path / "shy.py").write_text(GREETS_AFTER_ITS_START)
+    async with stage(livekit, fake, conversations, AGENT_CODE="shy:entrypoint", WORKING_FOLDER=str(tmp_path)) as play:
+        follower = await play.next_agent()
+        await play.customer.until_said("You said: say welcome.")
+        fake.statuses["chat"] = 500
+        await play.customer.type("is it open?")
+        await eventually(lambda: len(fake.chats) > 1)
+        await play.until_written(follower)
+        await play.kill()
+        fake.statuses.clear()
+        await play.next_agent()
+        await play.customer.until_said("You said: is it open?.")
+        assert "knows ['You said: say welcome.', 'is it open?']" in play.pods[1].log
+        assert "has welcomed" in play.pods[1].log
+    assert [row["content"] for row in play.rows()] == [
+        "You said: say welcome.",
+        "is it open?",
+        "You said: is it open?.",
+    ]
