@@ -28,6 +28,16 @@ JOINED_SECONDS = Histogram(
     ("start_type",),
     buckets=_SECONDS,
 )
+AGENTS_LOST = Counter(
+    "voice_operator_agents_lost_total",
+    "Agents that had accepted their call and were lost, so that another one was to carry it on, by why.",
+    ("reason",),
+)
+RECOVERY_SECONDS = Histogram(
+    "voice_operator_recovery_seconds",
+    "From an agent being found lost to another one being in its room.",
+    buckets=_SECONDS,
+)
 CONNECT_SECONDS = Histogram(
     "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
 )

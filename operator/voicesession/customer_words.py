@@ -34,6 +34,7 @@ _WORDS = {
     Reason.CUSTOMER_GONE: "The call has ended.",
     Reason.JOINED: "The agent is in the room.",
 }
+_RECOVERING = "The agent was lost. Another one takes over; it knows what was said."
 _FAILED = "The agent failed. Try again; if it happens again, tell whoever runs this service."
 
 _RETRY_AFTER_SECONDS = 15
@@ -54,10 +55,21 @@ _REFUSED = {
     Reason.PROVIDER_MISSING,
     *RefusalReason,
 }
+# The agent was lost, and there will be no other.
+_LOST = {
+    Reason.OUT_OF_MEMORY,
+    Reason.AGENT_CRASHED,
+    Reason.AGENT_HUNG,
+    Reason.POD_DELETED,
+    Reason.EVICTED,
+    Reason.NODE_LOST,
+}
 
 
 def words_for_customer(reason: str | None, phase: Phase | None) -> str | None:
     """Returns what a customer is told of a VoiceSession, or None where there is nothing to say yet."""
+    if phase is Phase.RECOVERING:
+        return _RECOVERING
     if reason in _WORDS:
         return _WORDS[Reason(reason)]
     return _FAILED if phase is Phase.FAILED else None
@@ -72,8 +84,8 @@ def retry_after(reason: str | None) -> int | None:
 
 
 def build_notice(reason: Reason | RefusalReason, message: str | None) -> dict[str, object]:
-    """Returns the data message by which the customer in a room is told that no agent will come."""
-    kind = "refused" if reason in _REFUSED else "no-capacity"
+    """Returns the data message by which the customer in a room is told that no agent, or no other, will come."""
+    kind = "error" if reason in _LOST else "refused" if reason in _REFUSED else "no-capacity"
     notice: dict[str, object] = {"type": kind, "reason": reason.value, "message": message}
     seconds = retry_after(reason)
     return notice if seconds is None else {**notice, "retryAfterSeconds": seconds}

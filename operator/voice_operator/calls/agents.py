@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from rooms.tokens import RoomTokens
 from voice_operator.calls.agent_look import AgentLook
-from voice_operator.calls.assignment import build_assignment
+from voice_operator.calls.assignment import build_assignment, sum_up
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
 from voice_operator.calls.steps import AskEnd, Connect, Dismiss
@@ -59,12 +59,12 @@ class Agents:
         resume = memory.claimed_here != step.pod.uid  # by another process, which may have handed it over
         self._links.open(memory.uid, step.pod, self._build_assignment(memory, step), resume=resume)
         self._look.forget(memory.uid)
-        return replace(memory, asked_livekit_at=None, pods_read=False)
+        return replace(memory, attempt=replace(memory.attempt, asked_livekit_at=None), pods_read=False)
 
     def look_for(self, memory: CallMemory) -> CallMemory:
         """Has LiveKit asked whether it sees the agent."""
         self._look.ask(memory.uid, memory.room)
-        return replace(memory, asked_livekit_at=clock.steady())
+        return replace(memory, attempt=replace(memory.attempt, asked_livekit_at=clock.steady()))
 
     def forget(self, uid: str) -> None:
         """Follows the call no more, and drops what was said of its agent."""
@@ -84,6 +84,7 @@ class Agents:
             access.livekit.url,
             access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
             access.conversation_key,
+            sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
         )
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 

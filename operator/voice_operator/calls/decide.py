@@ -4,15 +4,20 @@ One decision is one step. The reconciler takes it, looks again and decides again
 wait; so each step has to be safe to repeat, and an operator that dies between two steps is continued by the next one.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from voice_operator.calls.deaths import RECOVERED, Death, judge_death
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.status import (
+    report_customer,
     report_finished,
     report_joined,
     report_livekit_unavailable,
+    report_lost,
     report_moved,
     report_numbered,
+    report_returned,
     report_starting,
     report_waiting,
 )
@@ -34,6 +39,7 @@ from voice_operator.calls.steps import (
     Forget,
     JoinLine,
     LeaveLine,
+    Lose,
     MakeRoom,
     Number,
     ReadBack,
@@ -61,6 +67,10 @@ JOIN_TIMEOUT = timedelta(seconds=30)
 LIVEKIT_PATIENCE = timedelta(seconds=120)
 # After the pod's port refused us: for the kubelet (0.4-1 s, more on a busy node) to say how the process ended.
 EXIT_GRACE = timedelta(seconds=10)
+# A third of all pods is not heard at once: it is most likely us who are cut off, and their agents talk.
+CUT_OFF_PATIENCE = timedelta(seconds=30)
+# A pod that this process has not heard yet, and asked twice.
+FIRST_ANSWER_PATIENCE = timedelta(seconds=2)
 # An agent that has left its room may still be writing, while its pod does not tell us (our key is not what it was).
 LEAVE_PATIENCE = timedelta(seconds=30)
 # A pod whose port takes connections, and that answers nothing for so long, hangs.
@@ -77,7 +87,7 @@ DURATION_MARGIN = timedelta(seconds=30)
 ROOM_MARGIN = timedelta(seconds=15)
 # A claim is refused by wrong rights or an admission policy, which somebody may be putting right.
 CLAIM_AGAIN = timedelta(seconds=1)
-# Pods that died, or refused, before they accepted the call.
+# Pods that died, or refused, before they accepted the call; counted anew after an agent was lost.
 MAX_CLAIMS = 3
 
 
@@ -100,19 +110,26 @@ def _due_line(view: CallView) -> str | None:
         view.session and (is_finished(view.session) or is_end_wanted(view.session))
     ):
         return None
-    return None if any(pod.live for pod in view.pods) else view.serving.pool.metadata.name
+    return None if any(pod.live for pod in view.carriers) else view.serving.pool.metadata.name
 
 
 def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
     pod = view.pod
-    surplus = tuple(other for other in view.pods if other.live and pod and other.uid != pod.uid)
+    surplus = tuple(other for other in view.carriers if other.live and pod and other.uid != pod.uid)
     if surplus:
         return Dismiss(surplus, EndReason.SUPERSEDED)
     if view.memory.unanswered_claim:
         return ReadBack(view.memory.unanswered_claim)
+    if late := _find_late_end(view, session, pod):
+        return late
     if pod is None:
         return _decide_unbound(view, session)
-    return _decide_bound(view, session, pod)
+    step = _decide_bound(view, session, pod)
+    # Last: its node may be lost, and then it is waited for.
+    lost = tuple(other for other in view.pods if other.live and other not in view.carriers)
+    if isinstance(step, Rest) and lost and _has_joined(session, pod):
+        return Dismiss(lost, EndReason.SUPERSEDED)
+    return step
 
 
 # Without a pod
@@ -120,8 +137,8 @@ def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
 
 def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR0911 - an ordered list of questions
     memory, serving = view.memory, view.serving
-    if memory.accepted or _has_joined(session):
-        return _finish_dead(view, session, memory.last_pod)
+    if memory.attempt.accepted or _has_joined(session):
+        return _decide_death(view, session, memory.last_pod and replace(memory.last_pod, deleting=True))
     if end := _find_wanted_end(view, session):
         return _finish_wanted(view, session, end[0])
     if view.rival:
@@ -132,8 +149,12 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
         return _refuse(view, session, view.limit) if view.limit else Begin()
     if memory.tries >= MAX_CLAIMS:
         return _refuse(view, session, _assignment_problem(view))
-    if session.spec.room is None and memory.room_made_at is None:
+    if session.spec.room is None and memory.room_made_at is None and session.status.agent_joined_at is None:
         return _decide_room(view, session, serving)
+    if returned := _find_returned(view, session):
+        return WriteStatus(session, returned)
+    if view.now < view.next_claim_at:
+        return Rest(view.next_claim_at)
     if view.line is None:
         return JoinLine(serving.pool.metadata.name)
     if view.pod_available:
@@ -142,7 +163,7 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
 
 
 def _decide_problem(view: CallView, session: VoiceSession, problem: Problem) -> Step:
-    patience = view.memory.arrived_at + REFERENCE_GRACE
+    patience = view.memory.waiting_since + REFERENCE_GRACE
     if view.now >= patience:
         return _refuse(view, session, problem)
     return _tell(session, report_waiting(session, problem.reason, problem.message, view.wall), patience)
@@ -225,9 +246,9 @@ def _assignment_problem(view: CallView) -> Problem:
 
 
 def _decide_bound(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
-    link = view.link if view.link and view.link.pod_uid == pod.uid else None
+    link = _link_to(view, pod)
     if link and link.ended:
-        return _finish_ended(view, session, pod, link.ended.reason, link.ended.message)
+        return _decide_told_end(view, session, pod, link.ended.reason, link.ended.message)
     if pod.exit:
         return _decide_exited(view, session, pod, pod.exit)
     if view.rival:
@@ -267,14 +288,25 @@ def _decide_connect(view: CallView, session: VoiceSession, pod: AgentPod) -> Ste
     if isinstance(view.serving, Serving):
         return Connect(session, pod, view.serving)
     # A call in progress goes on without its profile or pool; one that is still to be given to its pod cannot.
-    return Connect(session, pod, None) if _has_joined(session) else _refuse(view, session, view.serving)
+    return Connect(session, pod, None) if _has_joined(session, pod) else _refuse(view, session, view.serving)
 
 
 def _decide_exited(view: CallView, session: VoiceSession, pod: AgentPod, exit_: PodExit) -> Step:
     termination = exit_.termination
     if termination and termination.reason in set(EndReason):
-        return _finish_ended(view, session, pod, EndReason(termination.reason), termination.message)
-    return _dismiss_or_finish(view, session, pod)
+        return _decide_told_end(view, session, pod, EndReason(termination.reason), termination.message)
+    return _dismiss_or_recover(view, session, pod)
+
+
+def _decide_told_end(view: CallView, session: VoiceSession, pod: AgentPod, reason: EndReason, message: str) -> Step:
+    """The agent told why it ended: because its call did, or because its pod was told to stop.
+
+    An agent whose node was cut off may come back and take the room from the one that carried its call on.
+    """
+    returned = any(other.exit is None for other in view.pods if other not in view.carriers)
+    if reason in RECOVERED or (reason is EndReason.SUPERSEDED and returned):
+        return _decide_death(view, session, pod)
+    return _finish_ended(view, session, pod, reason, message)
 
 
 def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, datetime] | None:
@@ -287,14 +319,14 @@ def _find_wanted_end(view: CallView, session: VoiceSession) -> tuple[EndReason, 
         return EndReason.MAX_DURATION, over_at
     if room_gone_at and view.now >= room_gone_at:
         # Where nobody has come yet, the room has closed since its customer left.
-        return EndReason.ROOM_CLOSED if _has_joined(session) else EndReason.PARTICIPANT_LEFT, room_gone_at
+        came = _has_joined(session) or session.status.agent_joined_at is not None
+        return EndReason.ROOM_CLOSED if came else EndReason.PARTICIPANT_LEFT, room_gone_at
     return None
 
 
 def _room_gone_at(view: CallView) -> datetime | None:
     """Returns when the room has been missing for longer than customer and agent have to come back after an outage."""
-    limits = view.serving.limits if isinstance(view.serving, Serving) else EffectiveLimits()
-    grace = timedelta(seconds=limits.reconnect_grace_seconds) + ROOM_MARGIN
+    grace = timedelta(seconds=_limits_of(view).reconnect_grace_seconds) + ROOM_MARGIN
     return view.room_missing_since + grace if view.room_missing_since else None
 
 
@@ -319,10 +351,11 @@ def _decide_end(
 
 
 def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
-    if not _was_accepted(view, session):
-        return _dismiss_or_finish(view, session, pod)
+    # Another agent waits for no word of the kubelet's; where there will be none, it says what the last one died of.
     patience = link.since + EXIT_GRACE
-    return Rest(patience) if view.now < patience else _dismiss_or_finish(view, session, pod)
+    if view.now < patience and _was_accepted(view, session, pod) and not _may_recover(view, session):
+        return Rest(patience)
+    return _dismiss_or_recover(view, session, pod)
 
 
 def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
@@ -330,23 +363,30 @@ def _decide_unheard(view: CallView, session: VoiceSession, pod: AgentPod, link: 
 
     So may one that another process claimed: what it told, nobody here has heard.
     """
-    is_known_idle = view.memory.claimed_here == pod.uid and not _was_accepted(view, session)
-    given_up_at = _given_up_at(view, session, link)
+    is_known_idle = view.memory.claimed_here == pod.uid and not _was_accepted(view, session, pod)
+    given_up_at = _given_up_at(view, session, pod, link)
     if is_known_idle or (given_up_at and view.now >= given_up_at):
-        return _dismiss_or_finish(view, session, pod)
-    asked_at = view.memory.asked_livekit_at
+        return _dismiss_or_recover(view, session, pod)
+    asked_at = view.memory.attempt.asked_livekit_at
     ask_at = asked_at + ASK_LIVEKIT_EVERY if asked_at else link.since
     if view.now >= ask_at:
         return AskLiveKit()
     return Rest(min(ask_at, given_up_at) if given_up_at else ask_at)
 
 
-def _given_up_at(view: CallView, session: VoiceSession, link: LinkView) -> datetime | None:
+def _given_up_at(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> datetime | None:
     """Returns when a pod that is not heard has had its time, or None while its agent may be in its call."""
     if view.agent_absent:
-        may_write = link.state is LinkState.REFUSED and _was_accepted(view, session)
-        return (view.memory.absent_at or view.now) + (LEAVE_PATIENCE if may_write else timedelta(0))
-    return link.unanswered_since + HUNG_PATIENCE if link.unanswered_since else None
+        may_write = link.state is LinkState.REFUSED and _was_accepted(view, session, pod)
+        return (view.memory.attempt.absent_at or view.now) + (LEAVE_PATIENCE if may_write else timedelta(0))
+    if link.unanswered_since:
+        return link.unanswered_since + HUNG_PATIENCE
+    if link.state is LinkState.REFUSED or not _may_recover(view, session):
+        return None
+    # Its agent is not waited for: should it live after all, LiveKit puts it out for the next one.
+    if view.cut_off:
+        return link.since + CUT_OFF_PATIENCE
+    return link.since if link.answered_at else link.since + FIRST_ANSWER_PATIENCE
 
 
 def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
@@ -354,7 +394,7 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
         return CloseRoom()
     if link.other_agent and not view.memory.other_agent_told:
         return TellOtherAgent(session, link.other_agent)
-    if _has_joined(session):
+    if _has_joined(session, pod):
         return _decide_joined(view, session)
     if link.joined:
         return WriteStatus(session, _joined_status(view, session, pod, link))
@@ -378,6 +418,9 @@ def _decide_joined(view: CallView, session: VoiceSession) -> Step:
     told, known = session.status.room_sid, view.memory.room_sid
     if told and known and told != known:
         return WriteStatus(session, report_moved(session, known))
+    customer = view.memory.customer
+    if customer and not session.spec.participant_identity and session.status.participant_identity != customer:
+        return WriteStatus(session, report_customer(session, customer))
     return Rest()
 
 
@@ -390,21 +433,66 @@ def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: L
         link.joined.room_sid if link.joined else None,
         view.memory.start_type,
         _provider_of(view),
+        view.memory.customer,
         max(0, round((joined_at - view.memory.arrived_at) / timedelta(milliseconds=1))),
         joined_at + view.wall_ahead,
     )
 
 
-def _dismiss_or_finish(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
-    """The pod cannot serve the call any more: another one may, as long as none has accepted it.
-
-    A recovery (another pod for a call that was accepted) would be decided here, from `memory.claims`.
-    """
-    if _was_accepted(view, session):
-        return _finish_dead(view, session, pod)
+def _dismiss_or_recover(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
+    """The pod cannot serve the call any more: another one may."""
+    if _was_accepted(view, session, pod):
+        return _decide_death(view, session, pod)
     if pod.live:
         return Dismiss((pod,), EndReason.SUPERSEDED, lost=True)
     return _decide_unbound(view, session)
+
+
+# An agent is lost
+
+
+def _decide_death(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
+    """The agent that had the call is dead: the call goes on with another one, or ends where it may have no more."""
+    if end := _find_wanted_end(view, session):
+        return _finish_wanted(view, session, end[0])
+    death = judge_death(pod, _link_to(view, pod))
+    if not _may_recover(view, session):
+        return _finish_dead(view, session, pod, death)
+    memory = view.memory
+    attempt = pod.attempt if pod else max(memory.claims, session.status.attempts or 0)
+    status = report_lost(session, death, attempt, memory.claims, memory.customer, view.wall)
+    node = pod.node if pod and death.reason is Reason.NODE_LOST else None
+    return Lose(session, status, node)
+
+
+def _may_recover(view: CallView, session: VoiceSession) -> bool:
+    """Tells whether another agent may have the call, should the one that has it be lost."""
+    return (session.status.lost_agents or 0) + 1 < _limits_of(view).max_attempts
+
+
+def _find_late_end(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step | None:
+    """Returns the end of a call whose lost agent has ended it: its last word came by its kubelet, after we gave it up.
+
+    None where another one is in the room already: that one sees for itself who is there.
+    """
+    if _has_joined(session, pod):
+        return None
+    for other in view.pods:
+        said = other.exit.termination if other.exit else None
+        is_end = said and said.reason in set(EndReason) - RECOVERED - {EndReason.SUPERSEDED}
+        if said and is_end and other.attempt == session.status.lost_attempt:
+            return _finish_ended(view, session, other, EndReason(said.reason), said.message)
+    return None
+
+
+def _find_returned(view: CallView, session: VoiceSession) -> VoiceSessionStatus | None:
+    """Returns the status of a call whose lost agent is heard again, before there was another one for it."""
+    link = view.link
+    if link is None or link.state is not LinkState.FOLLOWING or link.joined is None:
+        return None
+    found = (pod for pod in view.pods if pod.uid == link.pod_uid and pod.attempt == session.status.lost_attempt)
+    pod = next(found, None)
+    return report_returned(session, pod, view.wall) if pod and pod.live else None
 
 
 # The end
@@ -420,30 +508,13 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     return _finish(view, session, report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room))
 
 
-def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step:
+def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None, death: Death) -> Step:
     if not view.memory.pods_read:
         return ReadPods()
-    reason, message = judge_death(pod, view.link)
-    status = report_finished(session, reason, message, EndReason.ERROR, view.wall, pod, view.memory.room)
-    return _finish(view, session, status)
-
-
-def judge_death(pod: AgentPod | None, link: LinkView | None) -> tuple[Reason, str]:
-    """Returns why an agent that had accepted its call is gone."""
-    if pod is None:
-        return Reason.AGENT_CRASHED, "The agent's pod is gone."
-    if pod.exit and pod.exit.out_of_memory:
-        return (
-            Reason.OUT_OF_MEMORY,
-            f"The agent in pod {pod.name} took more memory than its limit. Raise the pool's `resources.memoryLimit`.",
-        )
-    if pod.exit:
-        return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} ended without a reason: {pod.exit.detail}."
-    if link and link.state is LinkState.SILENT and link.unanswered_since:
-        return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} hangs: it takes connections and answers nothing."
-    if pod.evicted or (link and link.state is LinkState.SILENT):
-        return Reason.NODE_LOST, f"Node {pod.node or '?'} with pod {pod.name} is lost."
-    return Reason.AGENT_CRASHED, f"The agent in pod {pod.name} is gone."
+    end_reason = EndReason.SHUTDOWN if death.reason in {Reason.POD_DELETED, Reason.EVICTED} else EndReason.ERROR
+    room = view.memory.room
+    status = report_finished(session, death.reason, death.message, end_reason, view.wall, pod, room)
+    return _finish(view, session, status, Problem(death.reason, death.message))
 
 
 # Ends that the pod is asked for, as the status tells them where the pod did not.
@@ -551,13 +622,25 @@ def _says_the_same(before: VoiceSessionStatus, after: VoiceSessionStatus) -> boo
     return (before.phase, before.reason, before.message) == (after.phase, after.reason, after.message)
 
 
-def _has_joined(session: VoiceSession) -> bool:
+def _has_joined(session: VoiceSession, pod: AgentPod | None = None) -> bool:
+    """Tells whether it is written that the agent is in the room: that of this pod, if one is given."""
     joined = find_condition(session.status.conditions, ConditionType.AGENT_JOINED)
-    return joined is not None and joined.status == "True"
+    its = pod is None or session.status.pod_name in {None, pod.name}
+    return its and joined is not None and joined.status == "True"
 
 
-def _was_accepted(view: CallView, session: VoiceSession) -> bool:
-    return view.memory.accepted or _has_joined(session) or bool(view.link and view.link.accepted)
+def _was_accepted(view: CallView, session: VoiceSession, pod: AgentPod) -> bool:
+    attempt = view.memory.attempt
+    return (attempt.accepted and attempt.pod_uid == pod.uid) or _has_joined(session, pod)
+
+
+def _link_to(view: CallView, pod: AgentPod | None) -> LinkView | None:
+    return view.link if view.link and pod and view.link.pod_uid == pod.uid else None
+
+
+def _limits_of(view: CallView) -> EffectiveLimits:
+    """Returns the call's limits; without its profile, as the API's defaults say."""
+    return view.serving.limits if isinstance(view.serving, Serving) else EffectiveLimits()
 
 
 def _provider_of(view: CallView) -> str:
@@ -565,7 +648,6 @@ def _provider_of(view: CallView) -> str:
 
 
 def _kept(view: CallView, session: VoiceSession) -> timedelta:
-    """Returns how long the finished VoiceSession is kept; without its profile, as the API's defaults say."""
-    limits = view.serving.limits if isinstance(view.serving, Serving) else EffectiveLimits()
-    ttl = limits.narrowed_by(session.spec.limits).ttl_seconds_after_finished
+    """Returns how long the finished VoiceSession is kept."""
+    ttl = _limits_of(view).narrowed_by(session.spec.limits).ttl_seconds_after_finished
     return view.terms.admission.kept_after_finish(session, ttl)

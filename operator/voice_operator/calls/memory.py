@@ -12,6 +12,9 @@ from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
 
+# The turn, in any line, of a call that had its agent: somebody is in its room and listens to nothing.
+BEFORE_ALL = -1
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimRefusal:
@@ -19,6 +22,16 @@ class ClaimRefusal:
 
     message: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What is known of the turn that one pod has, or had, at the call; of the next one's nothing is known."""
+
+    pod_uid: str = ""
+    accepted: bool = False
+    asked_livekit_at: datetime | None = None
+    absent_at: datetime | None = None  # since when LiveKit sees no agent in the room
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +55,24 @@ class CallMemory:
 
     # Its way to a pod
     turn: int | None = None  # in the line of its pool, kept for another wait
+    lost_attempt: int = 0  # up to this one, all have lost the call
+    lost_at: datetime | None = None  # the last of them: since then it waits for the next
     waited: bool = False  # no pod was ready when it was due for one
     unanswered_claim: str | None = None  # name of the pod; here from before the claim is sent
     claim_refusal: ClaimRefusal | None = None  # the last, unless a claim has succeeded since
     claims: int = 0  # the highest number that a claim of it has, or may have
     numbered: int | None = 0  # the highest number that this process has written down; None: it inherited the call
-    tries: int = 0  # pods that were claimed for it
+    tries: int = 0  # pods that were claimed for it since it began, or has lost its agent
     claimed_here: str | None = None  # uid of the last pod that this process claimed
     lost_pods: frozenset[str] = frozenset()  # uids of those that were given up before they accepted it
 
     # Its pod and agent
     last_pod: AgentPod | None = None  # the one it had, even if it is gone
-    accepted: bool = False  # one of them accepted the call
+    attempt: Attempt = Attempt()  # of that pod
     pods_read: bool = False  # afresh, since its agent seemed to be gone
-    asked_livekit_at: datetime | None = None
-    absent_at: datetime | None = None  # since when LiveKit sees no agent in the room
+    customer: str | None = None  # whom it serves, by the word of an agent
     longest: timedelta | None = None  # what it may last, as its pod was told
-    talks_since: datetime | None = None  # its agent is in the room
+    talks_since: datetime | None = None  # its first agent was in the room
     other_agent_told: bool = False  # that somebody else's agent is, too
     collected: frozenset[str] = frozenset()  # uids of pods that hold nothing unwritten any more
     end_wanted_at: datetime | None = None
@@ -75,7 +89,7 @@ class CallMemory:
     @property
     def waiting_since(self) -> datetime:
         """Returns when it began to wait for a pod."""
-        return max(self.arrived_at, self.room_made_at or self.arrived_at)
+        return max(self.arrived_at, self.room_made_at or self.arrived_at, self.lost_at or self.arrived_at)
 
     @property
     def start_type(self) -> StartType:
@@ -93,12 +107,13 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         memory,
         name=session.metadata.name,
         profile=session.spec.profile,
-        begun=has_pods or (bound is not None and bound.status == "True"),
+        begun=has_pods or (bound is not None and bound.status == "True") or session.status.lost_attempt is not None,
         claims=session.status.attempts or 0,
         numbered=None if inherited or has_pods or session.status.attempts else 0,
         tries=1 if has_pods else 0,
         room=room,
         room_sid=session.status.room_sid or session.spec.room_sid,
+        customer=session.status.participant_identity,
         room_closed=is_finished(session),
         conversation_settled=is_finished(session),
     )
@@ -106,17 +121,55 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
 
 def learn(memory: CallMemory, pod: AgentPod | None, link: LinkView | None) -> CallMemory:
     """Returns the memory with what the call's pod, and its events, add to it."""
+    attempt = _turn_of(memory.attempt, pod, link)
+    told = link if link and link.pod_uid == attempt.pod_uid else None
+    joined = told.joined if told else None
     last_pod = pod or memory.last_pod
     claims = max(memory.claims, pod.attempt) if pod else memory.claims
-    accepted = memory.accepted or (link is not None and link.accepted)
-    joined = link.joined if link else None
+    customer = (told.customer if told else None) or memory.customer
     room_sid = memory.room_sid or (joined.room_sid if joined else None)
-    talks_since = memory.talks_since or (link.joined_at if link else None)
-    known = (memory.claims, memory.accepted, memory.room_sid, memory.talks_since)
-    if last_pod is memory.last_pod and (claims, accepted, room_sid, talks_since) == known:
+    talks_since = memory.talks_since or (told.joined_at if told else None)
+    known = (memory.attempt, memory.claims, memory.customer, memory.room_sid, memory.talks_since)
+    if last_pod is memory.last_pod and (attempt, claims, customer, room_sid, talks_since) == known:
         return memory
     return replace(
-        memory, last_pod=last_pod, claims=claims, accepted=accepted, room_sid=room_sid, talks_since=talks_since
+        memory,
+        attempt=attempt,
+        last_pod=last_pod,
+        claims=claims,
+        customer=customer,
+        room_sid=room_sid,
+        talks_since=talks_since,
+    )
+
+
+def _turn_of(attempt: Attempt, pod: AgentPod | None, link: LinkView | None) -> Attempt:
+    if pod and pod.uid != attempt.pod_uid:
+        attempt = Attempt(pod.uid)
+    accepted = link is not None and link.pod_uid == attempt.pod_uid and link.accepted
+    return replace(attempt, accepted=True) if accepted and not attempt.accepted else attempt
+
+
+def note_losses(memory: CallMemory, status: VoiceSessionStatus, now: datetime) -> CallMemory:
+    """Returns the memory with what `status` says of lost agents.
+
+    Of one that is new the call waits for the next as if it had just come, but before all others.
+    """
+    lost = status.lost_attempt or 0
+    if lost <= memory.lost_attempt:
+        return memory if lost == memory.lost_attempt else replace(memory, lost_attempt=lost)
+    return replace(
+        memory,
+        attempt=Attempt(),
+        lost_attempt=lost,
+        lost_at=now,
+        turn=BEFORE_ALL,
+        waited=False,
+        claim_refusal=None,
+        # Written together with the loss; but not what the process before may have claimed since.
+        numbered=None if memory.numbered is None else max(memory.numbered, status.attempts or 0),
+        tries=0,
+        pods_read=False,
     )
 
 

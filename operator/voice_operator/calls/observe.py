@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from voice_operator.cache import Cache
 from voice_operator.calls.assignment import own_room_name
-from voice_operator.calls.memory import CallMemory, Calls, learn, recall
-from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod, is_end_wanted
+from voice_operator.calls.memory import CallMemory, Calls, learn, note_losses, recall
+from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod, find_carriers, is_end_wanted
 from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.ready_pods import ReadyPods
@@ -37,11 +37,17 @@ class World:
 
 
 def observe(
-    world: World, memory: CallMemory, link: LinkView | None, now: datetime, wall_ahead: timedelta = timedelta(0)
+    world: World,
+    memory: CallMemory,
+    link: LinkView | None,
+    now: datetime,
+    wall_ahead: timedelta = timedelta(0),
+    *,
+    cut_off: bool = False,
 ) -> CallView:
     """Returns the view of one call; the memory in it has all that was learned by this look.
 
-    `now`: by the steady clock. `wall_ahead`: of the wall's clock before it.
+    `now`: by the steady clock. `wall_ahead`: of the wall's clock before it. `cut_off`: as `Links` says.
     """
     cache, uid = world.cache, memory.uid
     session = cache.find_session(uid)
@@ -49,17 +55,16 @@ def observe(
         session = session.model_copy(update={"status": memory.unwritten})
     if session:
         memory = _note_session(world, memory, session, now, wall_ahead)
-    missed_at = world.absent_agents.get(uid)
-    # What LiveKit said of an earlier silence tells nothing of this one.
-    agent_absent = missed_at is not None and link is not None and missed_at >= link.since
-    if agent_absent != (memory.absent_at is not None):
-        memory = replace(memory, absent_at=now if agent_absent else None)
     known_deleted = session is None and cache.sessions.is_gone(uid)
     if known_deleted and memory.gone_at is None:
         memory = replace(memory, gone_at=now)
     # How a pod ends that was given up, superseded for example, is not how the call ends.
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
-    memory = learn(memory, choose_pod(pods, link), link)
+    memory = learn(memory, choose_pod(find_carriers(pods, session), link), link)
+    agent_absent = _is_absent(world, uid, link)
+    if agent_absent != (memory.attempt.absent_at is not None):
+        attempt = replace(memory.attempt, absent_at=now if agent_absent else None)
+        memory = replace(memory, attempt=attempt)
     serving = resolve_serving(session.spec, cache.profiles.get, cache.pools.get) if session else NO_SESSION
     if session and isinstance(serving, Serving) and memory.longest is None:
         memory = replace(memory, longest=timedelta(seconds=serving.limits.max_duration_seconds))
@@ -78,6 +83,7 @@ def observe(
         serving=serving,
         pods=pods,
         link=link,
+        cut_off=cut_off,
         agent_absent=agent_absent,
         room_missing_since=world.rooms.missing_since(memory.room, memory.arrived_at),
         rival=_find_rival(world, memory, session),
@@ -86,6 +92,12 @@ def observe(
         pod_available=line is not None and world.ready_pods.has_pod_for(uid),
         trouble=world.troubles.get(line) if line is not None else None,
     )
+
+
+def _is_absent(world: World, uid: str, link: LinkView | None) -> bool:
+    # What LiveKit said of an earlier silence tells nothing of this one.
+    missed_at = world.absent_agents.get(uid)
+    return missed_at is not None and link is not None and missed_at >= link.since
 
 
 def _note_session(
@@ -101,6 +113,7 @@ def _note_session(
             memory = replace(memory, finished_at=clock.at_first_sight(status.ended_at, now, wall_ahead))
         if status.agent_joined_at:
             memory = replace(memory, talks_since=clock.at_first_sight(status.agent_joined_at, now, wall_ahead))
+    memory = note_losses(memory, status, now)
     if memory.finished_at is None and is_finished(session):
         memory = replace(memory, finished_at=now)
     if memory.end_wanted_at is None and is_end_wanted(session):
@@ -126,14 +139,15 @@ def _room_rank(world: World, session: VoiceSession) -> tuple[bool, datetime, str
     uid = session.metadata.uid
     memory = world.calls.get(uid)
     has_pod = world.cache.pods.count("session", uid) > 0
-    return room_rank(session, bound=has_pod or (memory is not None and memory.unanswered_claim is not None))
+    may_have_one = memory is not None and memory.unanswered_claim is not None
+    return room_rank(session, bound=has_pod or may_have_one or session.status.agent_joined_at is not None)
 
 
 def room_rank(session: VoiceSession, *, bound: bool) -> tuple[bool, datetime, str]:
     """Returns by what calls for the same room are ordered; the least has it.
 
-    Who has a pod, or may have one in this moment, stays; else the oldest. Creation times are whole seconds, so the uid
-    may have to decide.
+    Who has a pod, or had an agent, or may have a pod in this moment, stays; else the oldest. Creation times are whole
+    seconds, so the uid may have to decide.
     """
     metadata = session.metadata
     return (not bound, metadata.creation_timestamp or _NEVER, metadata.uid)

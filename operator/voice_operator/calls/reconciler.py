@@ -34,6 +34,7 @@ from voice_operator.calls.steps import (
     Forget,
     JoinLine,
     LeaveLine,
+    Lose,
     MakeRoom,
     Number,
     ReadBack,
@@ -194,7 +195,7 @@ class Reconciler:
     def _decide(self, uid: str) -> tuple[CallMemory, Step]:
         now = clock.steady()
         memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
-        view = observe(self._world, memory, link, now, clock.wall_ahead())
+        view = observe(self._world, memory, link, now, clock.wall_ahead(), cut_off=self._links.cut_off)
         if view.session:
             self._sessions.see(view.session)
         return self._calls.keep(view.memory), decide_call(view)
@@ -251,6 +252,8 @@ class Reconciler:
                 return self._close_conversation(memory, reason)
             case WriteStatus(session, status):
                 return await self._write(memory, session, status) or memory
+            case Lose():
+                return await self._lose(memory, step)
             case Finish():
                 return await self._finish(memory, step)
             case ConfirmGone(name):
@@ -288,8 +291,16 @@ class Reconciler:
         await self._kubernetes.refresh_pods_of(memory.uid)
         return replace(memory, pods_read=True)
 
+    async def _lose(self, memory: CallMemory, step: Lose) -> CallMemory:
+        written = await self._write(memory, step.session, step.status)
+        if written and step.node:
+            self._ready.suspect(step.node)
+        return written or memory
+
     async def _finish(self, memory: CallMemory, step: Finish) -> CallMemory:
-        untold = step.refusal if step.session.spec.room and not memory.room_closed else None
+        session = step.session
+        has_customer = session.spec.room is not None or session.status.agent_joined_at is not None
+        untold = step.refusal if has_customer and not memory.room_closed else None
         # Before it is written: the customer is told also where the answer is lost.
         memory = self._calls.keep(replace(memory, untold=untold))
         written = await self._write(memory, step.session, step.status)

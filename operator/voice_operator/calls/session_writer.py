@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 from kube.client import ConflictError, InvalidError, KubernetesUnavailableError, NotFoundError
 from voice_operator.events import EventRecorder, Subject
-from voice_operator.metrics import JOINED_SECONDS, OTHER_AGENTS, SESSIONS_FINISHED
+from voice_operator.metrics import AGENTS_LOST, JOINED_SECONDS, OTHER_AGENTS, RECOVERY_SECONDS, SESSIONS_FINISHED
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
@@ -83,8 +83,13 @@ class SessionWriter:
         log.warning("somebody else's agent is in the room too", extra={"identity": identity})
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
+        if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):
+            self._tell_lost(before, status)
         if _has_joined(status) and not _has_joined(before.status):
-            self._tell_joined(before, status)
+            if status.lost_attempt:
+                self._tell_recovered(before, status)
+            else:
+                self._tell_joined(before, status)
         if status.phase in {Phase.ENDED, Phase.FAILED} and not is_finished(before):
             self._tell_finished(before, status)
 
@@ -94,6 +99,22 @@ class SessionWriter:
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
         self._events.record(session, "Normal", "AgentJoined", message)
         log.info("agent joined", extra={"pod": status.pod_name, "start": start, "milliseconds": millis})
+
+    def _tell_lost(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
+        pod, reason, message = session.status.pod_name, status.reason or "", status.message or ""
+        AGENTS_LOST.labels(reason).inc()
+        self._events.record(session, "Warning", "AgentLost", f"{message} Another one is to carry the call on.")
+        fields = {"pod": pod, "attempt": status.lost_attempt, "reason": reason, "detail": message}
+        log.warning("the agent is lost", extra=fields)
+
+    def _tell_recovered(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
+        seconds = _joined_since(status) - _joined_since(session.status)
+        RECOVERY_SECONDS.observe(max(0.0, seconds))
+        millis = round(1000 * seconds)
+        message = f"The agent in pod {status.pod_name} carries the call on, {millis} ms after the one before was lost."
+        self._events.record(session, "Normal", "AgentRecovered", message)
+        fields = {"pod": status.pod_name, "attempt": status.attempts, "milliseconds": millis}
+        log.info("another agent carries the call on", extra=fields)
 
     def _tell_finished(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         phase, reason, message = status.phase or "", status.reason or "", status.message or ""
@@ -109,3 +130,9 @@ class SessionWriter:
 def _has_joined(status: VoiceSessionStatus) -> bool:
     joined = find_condition(status.conditions, ConditionType.AGENT_JOINED)
     return joined is not None and joined.status == "True"
+
+
+def _joined_since(status: VoiceSessionStatus) -> float:
+    """Returns since when an agent is in the room, or none is, as seconds of the wall's clock."""
+    joined = find_condition(status.conditions, ConditionType.AGENT_JOINED)
+    return joined.last_transition_time.timestamp() if joined else 0.0

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
+from voice_operator.calls.deaths import Death
 from voice_operator.pods.agent_pod import AgentPod
 from voicesession.conditions import ConditionType, Reason, derive_phase, find_condition, with_condition
 from voicesession.models import Condition, EndReason, StartType, VoiceSession, VoiceSessionStatus
@@ -37,7 +38,8 @@ def report_starting(
     """The call has its pod, whose agent takes its time to join."""
     message = f"The agent in pod {pod.name} is joining the room."
     conditions = _bound(session.status.conditions, pod, now)
-    conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", Reason.JOINING, message, now)
+    if not session.status.lost_attempt:  # why the one before it was lost is of more use, until it has joined
+        conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", Reason.JOINING, message, now)
     status = _report(session, conditions, Reason.JOINING, message, attempts=pod.attempt, starting_slowly=True)
     return status.model_copy(update=_where(session, pod, room, start_type, provider))
 
@@ -49,10 +51,11 @@ def report_joined(
     room_sid: str | None,
     start_type: StartType,
     provider: str,
+    customer: str | None,
     connect_millis: int,
     now: datetime,
 ) -> VoiceSessionStatus:
-    """The agent is in the room. `connect_millis`: since the VoiceSession was seen."""
+    """The agent is in the room. `connect_millis`: since the VoiceSession was seen, to its first agent there."""
     message = f"The agent in pod {pod.name} is in the room."
     conditions = _bound(session.status.conditions, pod, now)
     conditions = _set(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, message, now)
@@ -61,10 +64,43 @@ def report_joined(
         update={
             **_where(session, pod, room, start_type, provider),
             "room_sid": room_sid or session.spec.room_sid,
+            "participant_identity": customer or session.status.participant_identity,
             "connect_millis": session.status.connect_millis or connect_millis,
             "agent_joined_at": session.status.agent_joined_at or now,
         }
     )
+
+
+def report_customer(session: VoiceSession, customer: str) -> VoiceSessionStatus:
+    """The agent has found out whom it serves; the next one is to know it."""
+    return session.status.model_copy(update={"participant_identity": customer})
+
+
+def report_lost(
+    session: VoiceSession, death: Death, attempt: int, claims: int, customer: str | None, now: datetime
+) -> VoiceSessionStatus:
+    """The call has lost its agent, and gets another. `claims`: the highest number that is used."""
+    reason, message = death.reason, death.message
+    conditions = _set(session.status.conditions, ConditionType.POD_BOUND, "False", reason, message, now)
+    conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", reason, message, now)
+    status = _report(session, conditions, reason, message, attempts=max(attempt, claims))
+    return status.model_copy(
+        update={
+            "lost_attempt": attempt,
+            "lost_agents": (session.status.lost_agents or 0) + 1,
+            "participant_identity": customer or session.status.participant_identity,
+        }
+    )
+
+
+def report_returned(session: VoiceSession, pod: AgentPod, now: datetime) -> VoiceSessionStatus:
+    """The agent that seemed to be lost is heard again, and goes on with its call."""
+    message = f"The agent in pod {pod.name} is heard again."
+    conditions = _bound(session.status.conditions, pod, now)
+    conditions = _set(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, message, now)
+    status = _report(session, conditions, Reason.JOINED, message)
+    lost_agents = max(0, (session.status.lost_agents or 0) - 1)
+    return status.model_copy(update={"lost_attempt": pod.attempt - 1, "lost_agents": lost_agents})
 
 
 def report_moved(session: VoiceSession, room_sid: str) -> VoiceSessionStatus:

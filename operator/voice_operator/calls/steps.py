@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from voice_operator.calls.deaths import recovery_delay
 from voice_operator.calls.memory import CallMemory
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pods.link_view import LinkView
@@ -39,6 +40,7 @@ class CallView:
     serving: Serving | Problem = NO_SESSION
     pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
     link: LinkView | None = None  # to the last pod that it was connected to
+    cut_off: bool = False  # so many pods are silent that it may be us who hear nobody
     agent_absent: bool = False  # LiveKit sees no agent in the room, though its pod may be in a call
     room_missing_since: datetime | None = None  # LiveKit does not have it any more
     rival: str | None = None  # the VoiceSession that has the right to the same room
@@ -50,7 +52,18 @@ class CallView:
     @property
     def pod(self) -> AgentPod | None:
         """Returns the one of its pods that has the call."""
-        return choose_pod(self.pods, self.link)
+        return choose_pod(self.carriers, self.link)
+
+    @property
+    def carriers(self) -> list[AgentPod]:
+        """Returns those of its pods that may have the call."""
+        return find_carriers(self.pods, self.session)
+
+    @property
+    def next_claim_at(self) -> datetime:
+        """Returns when it may have its next pod; one that loses its agents again and again is slowed down."""
+        lost = self.session.status.lost_agents if self.session else None
+        return (self.memory.lost_at or self.memory.arrived_at) + recovery_delay(lost or 0)
 
     @property
     def wall(self) -> datetime:
@@ -61,6 +74,12 @@ class CallView:
     def gives_up_at(self) -> datetime:
         """Returns when it has waited for a pod for as long as a customer does."""
         return self.memory.waiting_since + self.terms.no_pod_timeout
+
+
+def find_carriers(pods: Sequence[AgentPod], session: VoiceSession | None) -> list[AgentPod]:
+    """Returns those of a call's pods that may have it: what an attempt does whose agent was lost is none of it."""
+    lost = session.status.lost_attempt if session else None
+    return [pod for pod in pods if not lost or pod.attempt > lost]
 
 
 def choose_pod(pods: Sequence[AgentPod], link: LinkView | None) -> AgentPod | None:
@@ -98,6 +117,15 @@ class WriteStatus:
 
     session: VoiceSession
     status: VoiceSessionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Lose:
+    """Give up the call's agent, and tell so: another one is to carry the call on. `node`: not to be on it."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +291,7 @@ class Forget:
 
 Act = (
     WriteStatus
+    | Lose
     | Finish
     | Begin
     | MakeRoom

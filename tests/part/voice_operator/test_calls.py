@@ -74,6 +74,10 @@ async def test_every_line_of_a_call_names_it(cluster: OperatorCluster) -> None:
     assert "4711" not in log.text
 
 
+# Whose agent's death is its end.
+ONE_AGENT: dict[str, Any] = {"limits": {"maxAttempts": 1}}
+
+
 async def _start(cluster: OperatorCluster, **profile: Any) -> None:
     await cluster.create_pool()
     await cluster.create_profile(**profile)
@@ -210,10 +214,10 @@ async def test_deleting_a_voicesession_leaves_its_room_to_the_call_that_has_it(
         (Exit(1, "Error", "Traceback: no JSON of ours"), "AgentCrashed"),
     ],
 )
-async def test_an_agent_that_dies_fails_its_call_with_the_reason(
+async def test_the_last_agent_that_dies_fails_its_call_with_the_reason(
     cluster: OperatorCluster, livekit: LiveKitServer, exit_: Exit, reason: str
 ) -> None:
-    await _start(cluster)
+    await _start(cluster, **ONE_AGENT)
     await cluster.create_session("call")
     active = await cluster.wait_for_phase("call", "Active")
     await cluster.stub_of(active).crash(exit_)
@@ -235,13 +239,13 @@ async def test_an_error_that_the_agent_tells_fails_the_call_with_its_message(clu
 async def test_a_pod_that_answers_nothing_and_is_not_in_its_room_has_crashed(
     cluster: OperatorCluster,
 ) -> None:
-    await _start(cluster)
+    await _start(cluster, **ONE_AGENT)
     active = await _begin(cluster)
     stub = cluster.stub_of(active)
     cluster.kubelet.lost.add(stub.name)
     stub.script.silent = True
     failed = await cluster.wait_for_phase("call", "Failed", seconds=40)
-    assert failed.status.reason == "AgentCrashed"
+    assert failed.status.reason == "AgentHung"
 
 
 async def test_a_pod_that_falls_silent_and_is_still_in_its_room_is_left_alone(cluster: OperatorCluster) -> None:
@@ -261,22 +265,22 @@ async def test_a_pod_that_falls_silent_and_is_still_in_its_room_is_left_alone(cl
     await cluster.wait_for_phase("call", "Ended")
 
 
-async def test_a_drained_pod_ends_its_call_in_good_order(cluster: OperatorCluster) -> None:
-    await _start(cluster)
+async def test_the_last_agent_whose_pod_is_deleted_ends_its_call(cluster: OperatorCluster) -> None:
+    await _start(cluster, **ONE_AGENT)
     active = await _begin(cluster)
     stub = cluster.stub_of(active)
     await cluster.api.delete_pod(stub.name, stub.uid)
-    ended = await cluster.wait_for_phase("call", "Ended")
-    assert ended.status.end_reason == "shutdown"
+    failed = await cluster.wait_for_phase("call", "Failed")
+    assert (failed.status.reason, failed.status.end_reason) == ("PodDeleted", "shutdown")
 
 
-async def test_the_conversation_of_an_agent_that_died_is_closed_in_postgres(
+async def test_the_conversation_of_the_last_agent_that_died_is_closed_in_postgres(
     cluster: OperatorCluster, conversations: ConversationsDatabase
 ) -> None:
     cluster.settings = cluster.settings.model_copy(
         update={"database_url": SecretStr(conversations.url("voice_closer"))}
     )
-    await _start(cluster)
+    await _start(cluster, **ONE_AGENT)
     active = await _begin(cluster)
     AgentsConversation(conversations, active.metadata.uid).start()
     await cluster.stub_of(active).crash()
@@ -365,7 +369,7 @@ async def test_kopf_prepares_no_event(cluster: OperatorCluster, monkeypatch: pyt
 
 
 async def test_the_events_of_a_call_tell_its_story(cluster: OperatorCluster) -> None:
-    await _start(cluster)
+    await _start(cluster, **ONE_AGENT)
     active = await _begin(cluster)
     await cluster.stub_of(active).crash(Exit(137, "OOMKilled"))
     await cluster.wait_for_phase("call", "Failed")

@@ -19,7 +19,7 @@ from testing.operator_objects import (
     make_session,
 )
 from voice_operator.calls.decide import decide_call
-from voice_operator.calls.memory import CallMemory, ClaimRefusal
+from voice_operator.calls.memory import Attempt, CallMemory, ClaimRefusal, note_losses
 from voice_operator.calls.status import report_starting
 from voice_operator.calls.steps import (
     NO_SESSION,
@@ -40,6 +40,7 @@ from voice_operator.calls.steps import (
     Forget,
     JoinLine,
     LeaveLine,
+    Lose,
     MakeRoom,
     Number,
     ReadBack,
@@ -61,6 +62,7 @@ from voicesession.names import CALL_LABEL, END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
 
 SERVING = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits())
+ONE_AGENT = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits(max_attempts=1))
 PROBLEM = Problem(Reason.POOL_MISSING, "There is no AgentPool 'default'. Create it.")
 POD = make_claimed_pod()
 
@@ -68,11 +70,16 @@ POD = make_claimed_pod()
 SESSION = make_session()
 ROOMLESS = make_session(room=None)  # whose room the operator makes
 MEMORY = {field.name for field in fields(CallMemory)}
+ATTEMPT = {field.name for field in fields(Attempt)}
 
 
 def view(**known: Any) -> CallView:
-    """A call that arrived just now, counts, and has no pod. `known`: fields of the view, and of the memory in it."""
+    """A call that arrived just now, counts, and has no pod.
+
+    `known`: fields of the view, of the memory in it, and of what that knows of the pod's attempt.
+    """
     known = {"arrived_at": NOW, "name": "call", "begun": True, "room": "room", "pods_read": True, **known}
+    known["attempt"] = Attempt(POD.uid, **{name: known.pop(name) for name in ATTEMPT & known.keys()})
     memory = CallMemory(UID, 0, **{name: known.pop(name) for name in MEMORY & known.keys()})
     return CallView(**{"now": NOW, "memory": memory, "session": SESSION, "serving": SERVING, **known})
 
@@ -107,6 +114,11 @@ def ended(reason: EndReason, message: str = "", *, end_written: bool = False) ->
 def exit_of(code: int, *, out_of_memory: bool = False, reason: str | None = None, **told: Any) -> PodExit:
     termination = TerminationMessage(reason=reason, **told) if reason else None
     return PodExit(code, out_of_memory, termination, f"Error, exit code {code}")
+
+
+def lose(step: Step) -> Lose:
+    assert isinstance(step, Lose), step
+    return step
 
 
 def finish(step: Step) -> Finish:
@@ -379,7 +391,6 @@ def test_somebody_elses_agent_in_the_room_is_told_once() -> None:
     ("reason", "phase", "why"),
     [
         (EndReason.PARTICIPANT_LEFT, Phase.ENDED, "CallEnded"),
-        (EndReason.SHUTDOWN, Phase.ENDED, "CallEnded"),
         (EndReason.ERROR, Phase.FAILED, "AgentError"),
         (EndReason.SUPERSEDED, Phase.FAILED, "Superseded"),
     ],
@@ -402,7 +413,7 @@ def test_a_conversation_is_closed_unless_its_agent_told_that_the_end_is_written(
     # What the pod before it has told says nothing of this one.
     of_another = replace(link(ended=ended(EndReason.SUPERSEDED, end_written=True)), pod_uid="another")
     gone = make_claimed_pod(exit=exit_of(139))
-    assert finish(decide_call(active(pods=[gone], last_pod=gone, link=of_another))).closes
+    assert finish(decide_call(active(pods=[gone], last_pod=gone, link=of_another, serving=ONE_AGENT))).closes
 
 
 @pytest.mark.parametrize(
@@ -413,17 +424,18 @@ def test_a_conversation_is_closed_unless_its_agent_told_that_the_end_is_written(
         (exit_of(1, reason="CodeImportFailed"), "AgentCrashed"),
     ],
 )
-def test_an_agent_that_died_fails_its_call_and_its_books_are_closed_for_it(exit_: PodExit, reason: str) -> None:
+def test_the_last_agent_that_dies_fails_its_call_and_its_books_are_closed_for_it(exit_: PodExit, reason: str) -> None:
     gone = make_claimed_pod(exit=exit_)
-    step = finish(decide_call(active(pods=[gone], last_pod=gone)))
+    step = finish(decide_call(active(pods=[gone], last_pod=gone, serving=ONE_AGENT)))
     assert (step.status.phase, step.status.reason, step.status.end_reason) == (Phase.FAILED, reason, EndReason.ERROR)
     assert step.closes
+    assert step.refusal  # the customer is told
 
 
 def test_before_a_call_is_given_up_its_pods_are_read_afresh() -> None:
     """Another operator may have claimed one that the cache lacks."""
     gone = make_claimed_pod(exit=exit_of(139))
-    assert decide_call(active(pods=[gone], last_pod=gone, pods_read=False)) == ReadPods()
+    assert decide_call(active(pods=[gone], last_pod=gone, pods_read=False, serving=ONE_AGENT)) == ReadPods()
     superseded = link(accepted=True, ended=ended(EndReason.SUPERSEDED))
     assert decide_call(active(link=superseded, pods_read=False)) == ReadPods()
 
@@ -454,19 +466,23 @@ def test_a_pod_that_another_process_claimed_and_that_is_not_heard_may_be_in_its_
     assert decide_call(bound(link=link(state), agent_absent=True)) == Dismiss((POD,), EndReason.SUPERSEDED, lost=True)
 
 
-def test_a_dead_port_waits_a_little_for_the_kubelets_word() -> None:
+def test_a_dead_port_waits_for_the_kubelets_word_where_there_will_be_no_other_agent() -> None:
     dead = link(LinkState.DEAD, accepted=True, joined=JOINED)
-    assert decide_call(active(link=dead)) == Rest(ago(-10))
+    assert lose(decide_call(active(link=dead))).status.reason == "AgentCrashed"
+    assert decide_call(active(link=dead, serving=ONE_AGENT)) == Rest(ago(-10))
     late = replace(dead, since=ago(10))
-    assert finish(decide_call(active(link=late))).status.reason == "AgentCrashed"
+    assert finish(decide_call(active(link=late, serving=ONE_AGENT))).status.reason == "AgentCrashed"
 
 
-def test_silence_is_a_suspicion_that_livekit_settles() -> None:
-    silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
-    assert decide_call(active(link=silent)) == AskLiveKit()
-    assert decide_call(active(link=silent, asked_livekit_at=ago(1))) == Rest(ago(-2))
-    assert decide_call(active(link=silent, asked_livekit_at=ago(3))) == AskLiveKit()
-    step = finish(decide_call(active(link=silent, agent_absent=True)))
+def test_the_silence_of_the_last_agent_is_a_suspicion_that_livekit_settles() -> None:
+    def silent(**known: Any) -> CallView:
+        told = link(LinkState.SILENT, answered_at=ago(60), accepted=True, joined=JOINED)
+        return active(link=told, serving=ONE_AGENT, **known)
+
+    assert decide_call(silent()) == AskLiveKit()
+    assert decide_call(silent(asked_livekit_at=ago(1))) == Rest(ago(-2))
+    assert decide_call(silent(asked_livekit_at=ago(3))) == AskLiveKit()
+    step = finish(decide_call(silent(agent_absent=True)))
     assert (step.status.reason, step.closes) == ("NodeLost", True)
     assert "node-1" in (step.status.message or "")
 
@@ -478,20 +494,20 @@ def test_a_pod_that_refuses_the_next_operator_keeps_its_call_while_it_is_in_the_
     leaves = active(link=refused, agent_absent=True, absent_at=ago(1), asked_livekit_at=NOW)
     assert decide_call(leaves) == Rest(ago(-3))  # it may be writing its end
     left = active(link=refused, agent_absent=True, absent_at=ago(30))
-    assert finish(decide_call(left)).status.phase is Phase.FAILED
+    assert lose(decide_call(left)).status.reason == "AgentCrashed"
 
 
 def test_a_pod_that_takes_connections_and_answers_nothing_hangs() -> None:
     hangs = link(LinkState.SILENT, accepted=True, joined=JOINED, unanswered_since=ago(29))
     assert decide_call(active(link=hangs, asked_livekit_at=NOW)) == Rest(ago(-1))
-    step = finish(decide_call(active(link=replace(hangs, unanswered_since=ago(30)), asked_livekit_at=NOW)))
-    assert (step.status.phase, step.status.reason) == (Phase.FAILED, "AgentCrashed")
-    assert "hangs" in (step.status.message or "")
+    step = lose(decide_call(active(link=replace(hangs, unanswered_since=ago(30)), asked_livekit_at=NOW)))
+    assert (step.status.reason, step.node) == ("AgentHung", None)
 
 
 def test_a_pod_that_vanished_had_a_call() -> None:
-    step = finish(decide_call(active(pods=[], link=None, accepted=True)))
-    assert (step.status.phase, step.closes) == (Phase.FAILED, True)
+    assert lose(decide_call(active(pods=[], link=None, accepted=True))).status.reason == "PodDeleted"
+    step = finish(decide_call(active(pods=[], link=None, accepted=True, serving=ONE_AGENT)))
+    assert (step.status.phase, step.status.end_reason, step.closes) == (Phase.FAILED, EndReason.SHUTDOWN, True)
 
 
 ENDING = make_session(conditions=joined_conditions(), end=True)
@@ -708,7 +724,7 @@ def test_a_livekit_that_is_away_for_good_does_not_keep_a_deleted_call_in_mind() 
 FAILED = make_session(conditions=finished_conditions(Reason.AGENT_ERROR), status_attempts=1)
 CHOICES: dict[str, list[Any]] = {
     "session": [None, SESSION, ROOMLESS, FAILED],
-    "serving": [SERVING, PROBLEM],
+    "serving": [SERVING, ONE_AGENT, PROBLEM],
     "pods": [[], [POD], [make_claimed_pod(exit=exit_of(139))]],
     "line": [None, "default", "another"],
     "pod_available": [False, True],
@@ -739,6 +755,9 @@ def after_it(seen: CallView, step: Step) -> CallView | None:
             memory = replace(memory, unanswered_claim=None)
         case ReadPods():
             memory = replace(memory, pods_read=True)
+        case Lose(session, status):
+            memory = note_losses(memory, status, NOW)
+            seen = replace(seen, session=session.model_copy(update={"status": status}))
         case CloseRoom():
             memory = replace(memory, room_closed=True)
         case Collect(pod):
@@ -767,6 +786,7 @@ def test_whatever_is_known_no_step_is_decided_again_or_undone_once_it_is_done() 
         JoinLine,
         LeaveLine,
         AskForPod,
+        Lose,
         ReadBack,
         ReadPods,
         CloseRoom,

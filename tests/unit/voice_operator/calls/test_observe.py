@@ -225,9 +225,9 @@ def test_since_when_an_end_is_wanted_is_when_that_was_seen() -> None:
 def test_since_when_livekit_sees_no_agent_is_known_until_it_sees_one() -> None:
     here = Here(make_session(), claimed())
     here.absent = {UID: NOW}
-    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.absent_at) == (True, NOW)
+    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.attempt.absent_at) == (True, NOW)
     here.absent = {}
-    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.absent_at) == (False, None)
+    assert (here.look(link=SILENT).agent_absent, here.look(link=SILENT).memory.attempt.absent_at) == (False, None)
 
 
 def test_what_livekit_said_of_an_earlier_silence_tells_nothing_of_this_one() -> None:
@@ -235,7 +235,7 @@ def test_what_livekit_said_of_an_earlier_silence_tells_nothing_of_this_one() -> 
     here.absent = {UID: ago(5)}  # LiveKit missed the agent for a moment, and then it was heard again
     for link in (LINK, replace(LINK, since=ago(4)), replace(SILENT, since=ago(1))):
         view = here.look(link=link)
-        assert (view.agent_absent, view.memory.absent_at) == (False, None)
+        assert (view.agent_absent, view.memory.attempt.absent_at) == (False, None)
 
 
 # What is learned
@@ -253,10 +253,10 @@ def test_the_last_pod_is_known_when_it_is_gone() -> None:
 
 def test_what_a_pod_told_is_known_when_another_one_is_followed() -> None:
     here = Here(make_session(), claimed())
-    assert not here.look(link=LINK).memory.accepted
+    assert not here.look(link=LINK).memory.attempt.accepted
     here.look(link=replace(LINK, accepted=True, joined=JOINED))
     memory = here.look(link=replace(LINK, pod_uid="another")).memory
-    assert (memory.accepted, memory.room_sid) == (True, "RM_told")
+    assert (memory.attempt.accepted, memory.room_sid) == (True, "RM_told")
 
 
 def test_the_sid_that_the_voicesession_names_stays_the_rooms() -> None:
