@@ -26,9 +26,11 @@ from voicesession.assignment import (
     Assignment,
     CallEnded,
     EndRequest,
+    HandOverRequest,
     Joined,
     PodEvent,
     Preparation,
+    TakeOver,
     TerminationMessage,
     parse_pod_event,
 )
@@ -130,6 +132,17 @@ class AgentPod:
         answer = await self.request("POST", "/end", Purpose.END, to_body(request or EndRequest()))
         answer.release()
         return answer.status
+
+    async def hand_over(self, patience: float = 20.0) -> int:
+        """Asks for the hand-over of its call; returns the status."""
+        body = to_body(HandOverRequest(patience_seconds=patience))
+        async with await self.request("POST", "/hand-over", Purpose.HAND_OVER, body) as answer:
+            return answer.status
+
+    async def take_over(self, request: TakeOver) -> int:
+        """Has it take a call over, or know what was heard late; returns the status."""
+        async with await self.request("POST", "/take-over", Purpose.TAKE_OVER, to_body(request)) as answer:
+            return answer.status
 
     async def spool(self) -> Spool | None:
         """Asks for what it could not write; None where it has nothing."""

@@ -5,17 +5,20 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
 
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
+from voice_agent.conversation_items import restore_items
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import CallFacts, Ending, decide_end, next_deadline
 from voice_agent.event_stream import EventStream
 from voice_agent.farewell import JOIN_SECONDS, Farewell
+from voice_agent.hand_over import HandOver
+from voice_agent.handed_state import is_whole, merge_rows, read_state
 from voice_agent.haste import Haste
 from voice_agent.job_context import (
     CallContext,
@@ -28,9 +31,18 @@ from voice_agent.profile_agent import ProfileCall, run_profile_agent
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
+from voice_agent.standby import STANDBY_SECONDS, Standby
 from voice_agent.workshop import Workshop
 from voicesession import clock
-from voicesession.assignment import Assignment, Heartbeat, Joined, OtherAgent, RoomDeletionRequested
+from voicesession.assignment import (
+    Assignment,
+    Heartbeat,
+    Joined,
+    OtherAgent,
+    Ready,
+    RoomDeletionRequested,
+    TakeOver,
+)
 from voicesession.models import EndReason, Provider
 
 HISTORY_SECONDS = 3.0
@@ -71,7 +83,9 @@ class Call:
             on_activity=self._touch,
             on_end=self.end,
         )
-        self._room = CallRoom(assignment.room, on_connected=self._on_joined)
+        self._standby = Standby(self._on_ready) if assignment.standby else None
+        self._resumption: Resumption | None = None
+        self._room = CallRoom(assignment.room, self._on_joined, self._until_wanted if self._standby else None)
         self._room_watch = RoomWatch(
             room=self._room,
             facts=self._facts,
@@ -83,6 +97,38 @@ class Call:
             on_end=self.end,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hand_over = HandOver(
+            facts=self._facts,
+            conversation=self.conversation,
+            events=self.events,
+            read_session=lambda: self._watch.session,
+            start=self._start,
+        )
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether it is prepared, or being prepared, and has not been told to join."""
+        return self._standby is not None and not self._standby.is_over
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether its agent has been in the room."""
+        return self._facts.joined_at is not None
+
+    def hand_over(self, patience: float) -> None:
+        """Gives the call to the pod that stands by for it: in a quiet moment within `patience` seconds, or then."""
+        self._hand_over.begin(patience)
+
+    def take_over(self, request: TakeOver) -> None:
+        """Lets a standby join; one that has is told what its predecessor heard late."""
+        rows = read_state(request.state).rows
+        self.conversation.adopt(rows)
+        if self._standby is not None and not self._standby.is_over:
+            self._assigned_at = time.monotonic()
+            self._standby.take_over(request)
+            self._facts_changed.set()
+        elif self._resumption is not None and rows:
+            self._start(self._resumption.hear_late(restore_items(merge_rows([], rows))))
 
     def end(self, ending: Ending) -> None:
         """Ends the call. The first reason holds; a shutdown also hastens an end that is going on."""
@@ -112,6 +158,7 @@ class Call:
         self._room_watch.leave()
         if ending.conversation_goes_on:
             # Somebody else is the agent, or will be: no word, no end, no goodbye to LiveKit, at which clients hang up.
+            await self._hand_over.tell_late()
             await self.conversation.finish(None, HANDED_ON_SECONDS)
             return ending
         return await self._build_farewell(context).take(ending, work, self._tasks)
@@ -163,12 +210,19 @@ class Call:
         """Has the call's agent session go on with the conversation, which is read beside the connecting."""
         recalling = asyncio.create_task(self._recall(), name="conversation so far")
         resumption = Resumption(
-            load=lambda: asyncio.shield(recalling),
+            load=lambda: self._until_recalled(recalling),
             customer_joined=self._room_watch.customer_joined,
             on_started=lambda session: self._start(resumption.speak(session)),
         )
         resumption.attach()
+        self._resumption = resumption
         return resumption
+
+    async def _until_recalled(self, recalling: asyncio.Task[Recollection]) -> Recollection:
+        if self._standby is not None:
+            # Also where code starts its agent session before it connects.
+            await self._standby.wait_ready()
+        return await asyncio.shield(recalling)
 
     async def _run_agent(self, context: CallContext, code: LoadedCode, resumption: Resumption | None) -> None:
         """Runs the code's entrypoint, or ours; what it raises ends the call."""
@@ -202,12 +256,31 @@ class Call:
             self._fail("the agent's entrypoint returned without joining the room")
 
     async def _recall(self) -> Recollection:
-        rows = await self.conversation.load_history(HISTORY_SECONDS)
+        rows: Sequence[Mapping[str, Any]] | None = await self.conversation.load_history(HISTORY_SECONDS)
+        if self._standby is not None:
+            # It has read ahead, and is told what has been said since.
+            told = read_state((await self._standby.wait()).state).rows
+            if not is_whole(rows or [], told):
+                rows = await self.conversation.load_history(HISTORY_SECONDS)
+            rows = None if rows is None and not told else merge_rows(rows or [], told)
         if rows:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
             self._facts_changed.set()
         return Recollection(is_lost=True) if rows is None else build_recollection(rows)
+
+    # ---- standing by
+
+    def _on_ready(self) -> None:
+        self.events.emit(Ready(at=clock.now()))
+        log.info("the pod stands by")
+
+    async def _until_wanted(self, token: str) -> str:
+        if self._standby is None:
+            return token
+        request = await self._standby.wait_ready()
+        # The one that came with the assignment may be too old by now.
+        return request.room_token or token
 
     # ---- the room
 
@@ -234,7 +307,12 @@ class Call:
                 self.end(Ending(reason, _LIVEKIT_AWAY if reason is EndReason.ROOM_CLOSED else ""))
                 return
             deadline = next_deadline(self._facts, self._assignment.limits)
-            if self._facts.joined_at is None:
+            if self.is_standby:
+                deadline = self._assigned_at + STANDBY_SECONDS
+                if deadline <= now:
+                    self.end(Ending(EndReason.SUPERSEDED, "nobody has told the standby to take its call over"))
+                    return
+            elif self._facts.joined_at is None:
                 deadline = self._assigned_at + JOIN_SECONDS
                 if deadline <= now:
                     self._can_join = False

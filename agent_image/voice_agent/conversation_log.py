@@ -27,6 +27,8 @@ _LONGEST_PAUSE = 3.0
 # Far more than anyone says in a call; a bound, so that no outage can kill the pod by memory.
 _MOST_WAITING = 20_000
 _BATCH = 200
+# What a successor is told by word of mouth: far more than is said while it prepares itself.
+_RECENT = 60
 
 # What our own functions raise; their words are ours.
 _OUR_STATES = "VA"
@@ -65,6 +67,7 @@ class ConversationLog:
         self._start = start
         self._on_superseded = on_superseded
         self._waiting: deque[Row] = deque()
+        self._recent: deque[Row] = deque(maxlen=_RECENT)
         self._position = start.attempt * POSITIONS_PER_ATTEMPT
         self._begun_at: datetime | None = None
         self._end: SpooledEnd | None = None
@@ -101,15 +104,32 @@ class ConversationLog:
 
     def append(self, rows: list[Row]) -> None:
         """Takes rows without positions, in their order. Never waits."""
+        numbered = []
         for row in rows:
             self._position += 1
+            numbered.append({**clean(row), "position": self._position})
+        self.adopt(numbered)
+
+    def adopt(self, rows: list[Row]) -> None:
+        """Takes rows with the positions that an earlier attempt has given them: written twice, they are there once."""
+        for row in rows:
+            self._recent.append(row)
             if self._url is None:
                 continue
             if len(self._waiting) >= _MOST_WAITING:
                 self.lost += 1
                 continue
-            self._waiting.append({**clean(row), "position": self._position})
+            self._waiting.append(row)
         self._wanted.set()
+
+    @property
+    def position(self) -> int:
+        """The position of the newest row."""
+        return self._position
+
+    def recent(self, after: int = 0) -> list[Row]:
+        """Returns the newest rows behind a position, in order; not all that there are."""
+        return [row for row in self._recent if row["position"] > after]
 
     async def load_history(self, timeout: float) -> list[dict[str, Any]] | None:
         """Returns the rows of earlier attempts, in order; None where there is no database, or no answer in time."""

@@ -53,6 +53,7 @@ class CallFacts:
     rejoining: bool = False  # LiveKit's library has given up: we try by ourselves
     last_activity_at: float = 0.0
     customer_speaks: bool = False
+    turn_open_since: float | None = None  # they have spoken, and what they said is no item yet
     agent_busy: bool = False
 
     def customer_came(self, now: float) -> None:

@@ -28,12 +28,21 @@ class NoLiveKitSecretError(RuntimeError):
 class CallRoom(rtc.Room):
     """A room that says when it is connected and how long that took, and that can be joined again."""
 
-    def __init__(self, name: str, on_connected: Callable[[], None]) -> None:
-        """`on_connected` is called at the moment `Room.connect` returns."""
+    def __init__(
+        self,
+        name: str,
+        on_connected: Callable[[], None],
+        until_wanted: Callable[[str], Awaitable[str]] | None = None,
+    ) -> None:
+        """`on_connected` is called at the moment `Room.connect` returns.
+
+        `until_wanted` holds a connection back; it is given the token, and returns the one to connect with.
+        """
         super().__init__()
         # As LiveKit's own runner does: the name is known before the connection.
         self._info.name = name
         self._on_connected = on_connected
+        self._until_wanted = until_wanted
         self._url = ""
         self._options = rtc.RoomOptions()
         self.connect_millis = 0
@@ -45,6 +54,8 @@ class CallRoom(rtc.Room):
         Raises:
             livekit.rtc.ConnectError: LiveKit refused, or could not be reached.
         """
+        if self._until_wanted is not None:
+            token = await self._until_wanted(token)
         began = time.monotonic()
         self._url, self._options = url, options or self._options
         await super().connect(url, token, self._options)

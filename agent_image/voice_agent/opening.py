@@ -9,10 +9,11 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
-from livekit.agents import Agent, AgentSession, ChatContext
+from livekit.agents import Agent, AgentSession, ChatContext, ChatMessage
+from livekit.agents.llm import ChatItem
 from livekit.agents.utils.misc import camel_to_snake_case
 from livekit.agents.voice import SpeechHandle
 
@@ -46,6 +47,7 @@ class Resumption:
         self._opening = Opening.GREET
         self._session: AgentSession[Any] | None = None
         self._is_mute = False
+        self._started = asyncio.Event()
 
     def attach(self) -> None:
         """Has every `AgentSession` of this process begin so, from now on."""
@@ -59,6 +61,7 @@ class Resumption:
             self._session = session
             agent = await self._prepare(session, agent)
             result = await start(session, agent, **options)
+            self._started.set()
             self._on_started(session)
             return result
 
@@ -86,6 +89,23 @@ class Resumption:
                 session.generate_reply()
         await asyncio.sleep(GREETING_SECONDS)
         self._is_mute = False
+
+    async def hear_late(self, items: Sequence[ChatItem]) -> None:
+        """Puts what the customer said to the predecessor's ears before what they say now, and answers it."""
+        await self._started.wait()
+        session = self._session
+        if session is None:
+            return
+        agent = session.current_agent
+        context = agent.chat_ctx.copy()
+        context.merge(ChatContext([*items]))
+        await agent.update_chat_ctx(context)
+        session.history.merge(ChatContext([*items]))
+        await session.wait_for_idle()
+        messages = [item for item in agent.chat_ctx.items if isinstance(item, ChatMessage)]
+        if messages and messages[-1].role == "user":
+            with self._aloud():
+                session.generate_reply()
 
     async def _prepare(self, session: AgentSession[Any], agent: Agent) -> Agent:
         self._known = await self._load()

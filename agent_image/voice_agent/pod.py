@@ -16,7 +16,16 @@ from voice_agent.text import clean, clean_text
 from voice_agent.workshop import Workshop
 from voice_telemetry.logs import hide_secrets
 from voicesession import clock
-from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Greeting, Preparation
+from voicesession.assignment import (
+    Accepted,
+    Assignment,
+    CallEnded,
+    EndRequest,
+    Greeting,
+    HandOverRequest,
+    Preparation,
+    TakeOver,
+)
 from voicesession.models import EndReason
 from voicesession.spool import Spool
 
@@ -27,6 +36,9 @@ ANSWER_SECONDS = 0.2
 # How long a pod whose call has ended keeps what the database has not got: over an outage of 5 minutes.
 HOLD_SECONDS = 330.0
 
+# Of the time that Kubernetes gives a pod to stop, what a call's end may take: see `haste`.
+LEAVE_SECONDS = 15.0
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +48,10 @@ class AssignedElsewhereError(Exception):
 
 class NotWaitingError(Exception):
     """This pod's time has passed, or it has a call already."""
+
+
+class NotInCallError(Exception):
+    """This pod has no call that could change hands."""
 
 
 class Pod:
@@ -101,6 +117,26 @@ class Pod:
             self._write_message(request.reason.value, request.message)
             asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._leave, 0)
 
+    def hand_over(self, request: HandOverRequest) -> None:
+        """Gives the call to the pod that stands by for it. Again changes nothing.
+
+        Raises:
+            NotInCallError: it has none, or is not in its room.
+        """
+        if self._call is None or self._ended or not self._call.has_joined:
+            raise NotInCallError("this pod is in no call")
+        self._call.hand_over(request.patience_seconds)
+
+    def take_over(self, request: TakeOver) -> None:
+        """Joins the room of the call that it stands by for; then takes in what its predecessor has heard late.
+
+        Raises:
+            NotInCallError: it has no call, or the call has ended.
+        """
+        if self._call is None or self._ended:
+            raise NotInCallError("this pod stands by for no call")
+        self._call.take_over(request)
+
     @property
     def spool(self) -> Spool | None:
         """What the database has not got of the call that has ended; None while it runs, and where there is nothing."""
@@ -117,12 +153,21 @@ class Pod:
         self._spool_kept.set()
 
     def terminate(self) -> None:
-        """Obeys a SIGTERM: goes at once; a call that it has goes on with another agent."""
-        self._haste.begin()
-        if self._call is None:
+        """Obeys a SIGTERM: goes at once without a call; with one it goes on until another pod has taken it over.
+
+        If none does, it leaves the call, to be recovered, while there is time to write what was said.
+        """
+        if self._call is None or self._call.is_standby:
             self._leave(0)
-        else:
-            self._call.end(Ending(EndReason.SHUTDOWN, "the pod was told to stop"))
+            return
+        left = self._workshop.settings.agent_grace_seconds - LEAVE_SECONDS
+        if left > 0:
+            log.info("the pod was told to stop: its call goes on until another pod has it", extra={"seconds": left})
+        asyncio.get_running_loop().call_later(max(0.0, left), self._leave_call, self._call)
+
+    def _leave_call(self, call: Call) -> None:
+        self._haste.begin()
+        call.end(Ending(EndReason.SHUTDOWN, "the pod was told to stop"))
 
     def _take(self, assignment: Assignment) -> EventStream:
         provider = self._workshop.shelf.provider(assignment.provider)

@@ -48,15 +48,16 @@ class ProfileCall:
 
 async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
-    # What follows takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
-    await context.connect()
-    # Nor must it delay the news of it.
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(call.announced.wait(), NEWS_SECONDS)
-    profile = call.assignment.profile
-    models = call.shelf.build_models(call.provider, profile.models, profile.language)
-    session = build_agent_session(models, call)
-    agent = build_agent(call.code, profile, call.assignment.variables)
+    if call.assignment.standby:
+        session, agent = _prepare(call)
+        await context.connect()
+    else:
+        # Preparing takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
+        await context.connect()
+        # Nor must it delay the news of it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(call.announced.wait(), NEWS_SECONDS)
+        session, agent = _prepare(call)
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN
     options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
@@ -64,7 +65,13 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     await call.customer_joined.wait()
     if call.is_first_word():
         greet(session, agent, call)
-    await add_mcp_tools(session.current_agent, profile.mcp_servers)
+    await add_mcp_tools(session.current_agent, call.assignment.profile.mcp_servers)
+
+
+def _prepare(call: ProfileCall) -> tuple[AgentSession[dict[str, str]], Agent]:
+    profile = call.assignment.profile
+    models = call.shelf.build_models(call.provider, profile.models, profile.language)
+    return build_agent_session(models, call), build_agent(call.code, profile, call.assignment.variables)
 
 
 def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[dict[str, str]]:

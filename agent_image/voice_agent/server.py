@@ -9,9 +9,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from voice_agent.event_stream import EventStream
-from voice_agent.pod import AssignedElsewhereError, NotWaitingError, Pod
+from voice_agent.pod import AssignedElsewhereError, NotInCallError, NotWaitingError, Pod
 from voice_agent.provider_models import ProviderError
-from voicesession.assignment import Assignment, EndRequest, Preparation
+from voicesession.assignment import Assignment, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import Model
 from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 
@@ -50,6 +50,8 @@ class PodServer:
         app.router.add_post("/assignment", self._assign)
         app.router.add_get("/events", self._events)
         app.router.add_post("/end", self._end)
+        app.router.add_post("/hand-over", self._hand_over)
+        app.router.add_post("/take-over", self._take_over)
         app.router.add_get("/spool", self._spool)
         app.router.add_delete("/spool", self._let_go_of_spool)
         return app
@@ -90,6 +92,22 @@ class PodServer:
 
     async def _end(self, request: web.Request) -> web.Response:
         self._pod.end(_parse(EndRequest, await self._authorized_body(request, Purpose.END)))
+        return web.Response(status=202)
+
+    async def _hand_over(self, request: web.Request) -> web.Response:
+        wanted = _parse(HandOverRequest, await self._authorized_body(request, Purpose.HAND_OVER))
+        try:
+            self._pod.hand_over(wanted)
+        except NotInCallError as error:
+            raise Refusal(409, "Not in its call", str(error)) from error
+        return web.Response(status=202)
+
+    async def _take_over(self, request: web.Request) -> web.Response:
+        wanted = _parse(TakeOver, await self._authorized_body(request, Purpose.TAKE_OVER))
+        try:
+            self._pod.take_over(wanted)
+        except NotInCallError as error:
+            raise Refusal(409, "Not in its call", str(error)) from error
         return web.Response(status=202)
 
     async def _spool(self, request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """Listens to a call's agent session: what is said is written down, what happens keeps the call alive or ends it."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,6 +72,8 @@ class SessionWatch:
             usage = self._usage_since_last(event.item)
             rows = [{**row, "usage": usage} if usage else row for row in rows]
             self._report_turn(event.item)
+            if event.item.role == "user":
+                self.facts.turn_open_since = None
         self.conversation.append(rows)
 
     def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
@@ -79,10 +82,14 @@ class SessionWatch:
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self.facts.agent_busy = event.new_state in {"thinking", "speaking"}
+        if event.new_state == "speaking":
+            self.facts.turn_open_since = None  # it answers
         self.on_activity()
 
     def _on_customer_state(self, event: UserStateChangedEvent) -> None:
         self.facts.customer_speaks = event.new_state == "speaking"
+        if event.old_state == "speaking":
+            self.facts.turn_open_since = time.monotonic()
         if "speaking" in {event.new_state, event.old_state}:
             self.on_activity()
 

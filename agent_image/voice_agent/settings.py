@@ -34,6 +34,9 @@ class AgentSettings(BaseModel):
     database_url: SecretStr | None = Field(
         default=None, description="The database as role `voice_agent`; without it nothing of a call is written."
     )
+    agent_grace_seconds: float = Field(
+        default=15.0, description="How long Kubernetes waits for a pod that it has told to stop."
+    )
     # Where Kubernetes puts things in a pod.
     agent_address: str = Field(
         default="0.0.0.0",  # noqa: S104 - the operator is another pod

@@ -44,6 +44,7 @@ class Assignment(Model):
     tenant: str | None = None
     write_token: str
     recovery: Recovery | None = None
+    standby: bool = False  # all but the joining, which is `POST /take-over`'s
 
     def key(self) -> tuple[str, int]:
         """Returns what makes two assignments the same one: session and attempt."""
@@ -71,6 +72,22 @@ class EndRequest(Model):
     message: str = ""
 
 
+class HandOverRequest(Model):
+    """A call that shall go to another pod: body of `POST /hand-over`. How long it may wait for a quiet moment."""
+
+    patience_seconds: float = Field(default=20.0, ge=0)
+
+
+class TakeOver(Model):
+    """What a standby joins with: body of `POST /take-over`. Again: `state` alone, of what came late.
+
+    `state`: as its predecessor gave it, in `HandedOver` or `HeardLate`; empty where that could not tell anything.
+    """
+
+    room_token: str = ""
+    state: dict[str, Any] = Field(default_factory=dict)
+
+
 class Accepted(Model):
     """The pod has taken the assignment."""
 
@@ -94,6 +111,40 @@ class CustomerKnown(Model):
     type: Literal["customer-known"] = "customer-known"
     at: datetime
     participant_identity: str
+
+
+class Ready(Model):
+    """A standby has all that it can have before it joins."""
+
+    type: Literal["ready"] = "ready"
+    at: datetime
+
+
+class HandedOver(Model):
+    """The agent has fallen silent, and waits for its successor to join. `state` is the successor's; words are in it.
+
+    `quiet`: nobody was cut off.
+    """
+
+    type: Literal["handed-over"] = "handed-over"
+    at: datetime
+    quiet: bool
+    state: dict[str, Any] = Field(default_factory=dict)
+
+
+class HeardLate(Model):
+    """What the customer said to the agent after it had handed its call over; the successor is to know."""
+
+    type: Literal["heard-late"] = "heard-late"
+    at: datetime
+    state: dict[str, Any]
+
+
+class Resumed(Model):
+    """No successor came: the agent goes on with its call."""
+
+    type: Literal["resumed"] = "resumed"
+    at: datetime
 
 
 class Heartbeat(Model):
@@ -144,7 +195,18 @@ class CallEnded(Model):
 
 
 PodEvent = Annotated[
-    Accepted | Joined | CustomerKnown | Heartbeat | Turn | RoomDeletionRequested | OtherAgent | CallEnded,
+    Accepted
+    | Ready
+    | Joined
+    | CustomerKnown
+    | HandedOver
+    | HeardLate
+    | Resumed
+    | Heartbeat
+    | Turn
+    | RoomDeletionRequested
+    | OtherAgent
+    | CallEnded,
     Field(discriminator="type"),
 ]
 _POD_EVENT: TypeAdapter[PodEvent] = TypeAdapter(PodEvent)

@@ -24,6 +24,8 @@ class Purpose(StrEnum):
     ASSIGNMENT = "assignment"
     EVENTS = "events"
     END = "end"
+    HAND_OVER = "hand-over"
+    TAKE_OVER = "take-over"
     PREPARE = "prepare"
     SPOOL = "spool"
     SPOOL_KEPT = "spool-kept"

@@ -8,10 +8,14 @@ from voicesession.assignment import (
     Accepted,
     CallEnded,
     CustomerKnown,
+    HandedOver,
+    HeardLate,
     Heartbeat,
     Joined,
     OtherAgent,
     PodEvent,
+    Ready,
+    Resumed,
     RoomDeletionRequested,
     Turn,
 )
@@ -38,6 +42,10 @@ class LinkView:
     accepted: bool = False
     joined: Joined | None = None
     joined_at: datetime | None = None
+    ready: bool = False  # it stands by
+    handed: HandedOver | None = None  # it has fallen silent for its successor, and not gone on since
+    hands_at: datetime | None = None  # by the pod's clock: when it last did either
+    late: HeardLate | None = None  # what its customer said to it since
     customer: str | None = None  # the participant whom it serves, where it had to find that out
     ended: CallEnded | None = None
     deletion_requested: bool = False
@@ -56,6 +64,14 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # n
             return replace(view, accepted=True)
         case Joined():
             return replace(view, accepted=True, joined=event, joined_at=view.joined_at or now)
+        case Ready():
+            return replace(view, ready=True)
+        case HandedOver() | Resumed():
+            if view.hands_at and event.at <= view.hands_at:
+                return view
+            return replace(view, handed=event if isinstance(event, HandedOver) else None, hands_at=event.at)
+        case HeardLate():
+            return replace(view, late=event)
         case CustomerKnown():
             return replace(view, customer=event.participant_identity)
         case RoomDeletionRequested():

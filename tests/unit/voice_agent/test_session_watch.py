@@ -147,6 +147,21 @@ async def test_who_speaks_holds_the_idle_clock() -> None:
     assert (watched.facts.agent_busy, watched.facts.customer_speaks, watched.activities) == (False, False, 4)
 
 
+async def test_a_turn_is_open_from_the_customers_last_sound_until_it_is_an_item_or_answered() -> None:
+    watched = Watched()
+    question = ConversationItemAddedEvent(item=ChatMessage(role="user", content=["hello"]))
+    answer = AgentStateChangedEvent(old_state="thinking", new_state="speaking")
+    closing: list[tuple[EventTypes, AgentEvent]] = [
+        ("conversation_item_added", question),
+        ("agent_state_changed", answer),
+    ]
+    for name, event in closing:
+        watched.emit("user_state_changed", UserStateChangedEvent(old_state="speaking", new_state="listening"))
+        assert watched.facts.turn_open_since is not None
+        watched.emit(name, event)
+        assert watched.facts.turn_open_since is None
+
+
 async def test_what_nobody_said_is_no_activity() -> None:
     watched = Watched()
     watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript=" ", is_final=True))

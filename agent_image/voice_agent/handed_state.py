@@ -1,0 +1,75 @@
+"""What an agent that hands its call over tells the next one of the conversation. Pure."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
+from voicesession.models import Model
+
+# A line of events, with all that is around it, has to fit into the operator's buffer of 128 KiB.
+LARGEST_ROWS = 64 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class HandedState(Model):
+    """Where the conversation stands. `rows`: the newest, with positions; `cut_off`: the agent's last sentence is."""
+
+    rows: list[Row] = Field(default_factory=list)
+    cut_off: bool = False
+
+
+def build_state(rows: Iterable[Row], *, cut_off: bool = False) -> HandedState:
+    """Returns the state with as many of the newest rows as a line may hold."""
+    return HandedState(rows=newest(list(rows)), cut_off=cut_off)
+
+
+def read_state(told: Mapping[str, Any]) -> HandedState:
+    """Returns what the predecessor told; nothing where it speaks another language: then the database has to do."""
+    try:
+        return HandedState.model_validate(told)
+    except ValidationError as error:
+        log.warning("what the predecessor told cannot be read", extra={"fields": error.error_count()})
+        return HandedState()
+
+
+def newest(rows: list[Row], most: int = LARGEST_ROWS) -> list[Row]:
+    """Returns the last rows that are at most `most` bytes of JSON together, in order."""
+    kept: list[Row] = []
+    for row in reversed(rows):
+        most -= len(json.dumps(row))
+        if most < 0:
+            break
+        kept.append(row)
+    return kept[::-1]
+
+
+def merge_rows(stored: Iterable[Mapping[str, Any]], told: Iterable[Row]) -> list[Mapping[str, Any]]:
+    """Returns the conversation's rows as the database has them, and those that it may not have yet, in order."""
+    by_item = {row["item_id"]: row for row in stored}
+    by_item.update({row["itemId"]: _as_stored(row) for row in told})
+    return sorted(by_item.values(), key=lambda row: row["position"])
+
+
+def is_whole(stored: Sequence[Mapping[str, Any]], told: Sequence[Row]) -> bool:
+    """Tells whether what was told begins where the stored rows end, or before: then nothing is missing between them."""
+    last = stored[-1]["position"] if stored else POSITIONS_PER_ATTEMPT
+    return bool(told) and told[0]["position"] <= last + 1
+
+
+def _as_stored(row: Row) -> Mapping[str, Any]:
+    return {
+        "item_id": row["itemId"],
+        "position": row["position"],
+        "kind": row["kind"],
+        "role": row.get("role"),
+        "content": row.get("content"),
+        "interrupted": bool(row.get("interrupted")),
+        "created_at": datetime.fromisoformat(row["createdAt"]),
+        "tool": row.get("tool"),
+    }

@@ -1,0 +1,36 @@
+"""Finds the moment in which a call can change hands: nobody speaks, and nothing is on its way to being said."""
+
+import asyncio
+import time
+from typing import Any
+
+from livekit.agents import AgentSession
+
+from voice_agent.endings import CallFacts
+
+# Something may still come of what the customer has said: the longest silence within a turn, and its transcription. Of a
+# sound that was no word nothing does.
+TURN_SECONDS = 4.5
+_PACE_SECONDS = 0.02
+
+
+def is_quiet(facts: CallFacts, now: float) -> bool:
+    """Tells whether neither speaks, and the customer's last words are an item of the conversation."""
+    is_open = facts.turn_open_since is not None and now < facts.turn_open_since + TURN_SECONDS
+    return not (facts.customer_speaks or facts.agent_busy or is_open)
+
+
+async def until_quiet(session: AgentSession[Any] | None, facts: CallFacts, patience: float) -> bool:
+    """Waits for a quiet moment, at most `patience` seconds; returns whether this is one."""
+    if session is None or not session.agent_state or session.agent_state == "initializing":
+        return True  # it says nothing yet
+    try:
+        async with asyncio.timeout(patience):
+            while True:
+                # Nothing is queued, thought or waited for, as livekit-agents knows it.
+                await session.wait_for_idle()
+                if is_quiet(facts, time.monotonic()):
+                    return True
+                await asyncio.sleep(_PACE_SECONDS)
+    except TimeoutError:
+        return False
