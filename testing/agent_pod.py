@@ -283,7 +283,8 @@ def build_assignment(
         "profile_name": "default",
         "profile": profile or AgentProfileSpec(greeting="Hello there.", goodbye="Bye now."),
         "provider": "fake",
-        "limits": limits or EffectiveLimits(),
+        # Who hangs up in a test does not come back; those that do are given their limits.
+        "limits": limits or EffectiveLimits(return_grace_seconds=0),
         "write_token": "unused",
         **fields,
     }

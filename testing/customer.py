@@ -154,6 +154,18 @@ class Customer:
         """Sends a typed message as LiveKit's components do."""
         await self.room.local_participant.send_text(text, topic="lk.chat")
 
+    async def type_until_said(self, text: str, answer: str, timeout: float = 20.0) -> None:
+        """Types it again and again until the agent has said exactly this.
+
+        For who has just come in: LiveKit tells an agent of a participant, who does not speak yet, up to 3 s late, and
+        what they type until then is not taken. Not too often: what is typed interrupts the answer.
+        """
+        async with asyncio.timeout(timeout):
+            while not self.agent_said(answer):
+                await self.type(text)
+                with contextlib.suppress(CustomerError):
+                    await self.until_said(answer, 4.0)
+
     async def type_without_end(self, text: str) -> None:
         """Sends it a hundred times a second until cancelled."""
         while True:

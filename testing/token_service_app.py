@@ -152,6 +152,7 @@ async def running_front_door(
         cache = Cache()
         tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
         service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
+        stack.push_async_callback(service.later.close)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
         if wait:

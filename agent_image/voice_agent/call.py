@@ -36,6 +36,7 @@ from voice_agent.workshop import Workshop
 from voicesession import clock
 from voicesession.assignment import (
     Assignment,
+    EndRequest,
     Heartbeat,
     Joined,
     OtherAgent,
@@ -136,6 +137,11 @@ class Call:
             self._haste.begin()
         if not self._ending.done():
             self._ending.set_result(ending)
+
+    def end_as_asked(self, request: EndRequest) -> None:
+        """Ends the call. Of a customer who has left already that is the reason: their page may have asked as well."""
+        has_left = self._facts.customer_left_at is not None and request.reason is EndReason.ENDED_BY_REQUEST
+        self.end(Ending(EndReason.PARTICIPANT_LEFT) if has_left else Ending(request.reason, request.message))
 
     async def run(self) -> Ending:
         """Holds the call; returns why it ended, when its books are written."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from livekit import rtc
 
-from voicesession.departures import LEFT_FOR_GOOD
+from voicesession.departures import seconds_to_return
 from voicesession.models import EffectiveLimits, EndReason
 
 # Ends that come upon the customer, so that a goodbye is due.
@@ -48,7 +48,7 @@ class CallFacts:
     customer_present: bool = False
     customer_seen: bool = False
     customer_left_at: float | None = None
-    left_for_good: bool = False
+    customer_left_by: str | None = None  # LiveKit's name of the reason
     livekit_lost_at: float | None = None
     rejoining: bool = False  # LiveKit's library has given up: we try by ourselves
     last_activity_at: float = 0.0
@@ -60,14 +60,14 @@ class CallFacts:
         """The customer is in the room."""
         self.customer_present = self.customer_seen = True
         self.customer_left_at = None
-        self.left_for_good = False
+        self.customer_left_by = None
         self.last_activity_at = now
 
     def customer_left(self, now: float, reason: rtc.DisconnectReason.ValueType | None) -> None:
         """The customer's connection is gone; `reason` tells whether on purpose."""
         self.customer_present = self.customer_speaks = False
         self.customer_left_at = now
-        self.left_for_good = _name(reason) in LEFT_FOR_GOOD
+        self.customer_left_by = _name(reason)
 
     def livekit_lost(self, now: float) -> None:
         """The agent itself is out of the room. Who else is there, nobody knows from now on."""
@@ -113,7 +113,7 @@ def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, E
     if facts.livekit_lost_at is not None and facts.rejoining:
         found.append((facts.livekit_lost_at + limits.reconnect_grace_seconds, EndReason.ROOM_CLOSED))
     if facts.customer_left_at is not None and facts.livekit_lost_at is None:
-        grace = 0 if facts.left_for_good else limits.reconnect_grace_seconds
+        grace = seconds_to_return(facts.customer_left_by, limits)
         found.append((facts.customer_left_at + grace, EndReason.PARTICIPANT_LEFT))
     if not facts.customer_seen:
         found.append((facts.joined_at + limits.join_timeout_seconds, EndReason.NEVER_JOINED))

@@ -110,7 +110,7 @@ class Pod:
     def end(self, request: EndRequest) -> None:
         """Ends the call, also one that is still to come: then the process ends now. Again changes nothing."""
         if self._call is not None:
-            self._call.end(Ending(request.reason, request.message))
+            self._call.end_as_asked(request)
         elif not self._ended:
             # Who asks has claimed this pod; the assignment may be on its way, and has come too late.
             self._ended = True

@@ -19,6 +19,7 @@ from voicesession.names import AGENT_IDENTITY, DATA_TOPIC
 T = TypeVar("T")
 
 _NOT_FOUND = api.ServerErrorCode.NOT_FOUND
+_NO_PEOPLE = {api.ParticipantInfo.Kind.AGENT, api.ParticipantInfo.Kind.EGRESS, api.ParticipantInfo.Kind.INGRESS}
 _TIMEOUT_SECONDS = 5.0
 # A customer who has just arrived hears nothing before their data channel is open.
 _OPENING_SECONDS = 0.3
@@ -107,20 +108,36 @@ class RoomClient:
 
     async def has_agent(self, name: str) -> bool:
         """Tells whether LiveKit sees an agent in this room."""
+        return any(participant.identity == AGENT_IDENTITY for participant in await self._participants(name))
+
+    async def people(self, name: str) -> set[str]:
+        """Returns the identities of those in this room who can talk with each other: none of a room that is not there.
+
+        Agents are no people, nor is who only records, sends a stream or listens unseen.
+        """
+        return {each.identity for each in await self._participants(name) if _is_person(each)}
+
+    async def _participants(self, name: str) -> Sequence[api.ParticipantInfo]:
         request = api.ListParticipantsRequest(room=name)
         try:
             answer = await _ask("listing participants", self._api.room.list_participants(request))
         except LiveKitUnavailableError as error:
             if error.code != _NOT_FOUND:
                 raise
-            return False
-        return any(participant.identity == AGENT_IDENTITY for participant in answer.participants)
+            return []
+        return list(answer.participants)
 
 
 def read_room(room: Room) -> RoomStart:
     """Returns a room as LiveKit's messages have it; the time of its start by the millisecond where they tell it."""
     created_at = room.creation_time_ms / 1000 if room.creation_time_ms else room.creation_time
     return RoomStart(room.name, room.sid, datetime.fromtimestamp(created_at, UTC), room.metadata)
+
+
+def _is_person(participant: api.ParticipantInfo) -> bool:
+    is_there = participant.state != api.ParticipantInfo.State.DISCONNECTED
+    is_seen = not (participant.permission.hidden or participant.permission.recorder)
+    return is_there and is_seen and participant.kind not in _NO_PEOPLE
 
 
 async def _ask(what: str, request: Awaitable[T]) -> T:

@@ -10,9 +10,10 @@ _MARGIN_SECONDS = 5
 
 def build_options(metadata: str, limits: EffectiveLimits, max_participants: int) -> dict[str, Any]:
     """Returns the fields that LiveKit's CreateRoomRequest and RoomConfiguration share; time-outs in seconds."""
+    longest_absence = max(limits.reconnect_grace_seconds, limits.return_grace_seconds)
     return {
         "metadata": metadata,
         "empty_timeout": limits.join_timeout_seconds + _MARGIN_SECONDS,
-        "departure_timeout": limits.reconnect_grace_seconds + _MARGIN_SECONDS,
+        "departure_timeout": longest_absence + _MARGIN_SECONDS,
         "max_participants": max_participants,
     }

@@ -56,7 +56,9 @@ async def running_service(
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
         tokens = RoomTokens(key, secret)
-        yield Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, transcripts), following
+        service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
+        stack.push_async_callback(service.later.close)
+        yield service, following
 
 
 async def serve(settings: TokenServiceSettings, authenticator: Authenticator, tickets: TicketKey) -> None:

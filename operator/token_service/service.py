@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fastapi import Request
@@ -14,6 +14,7 @@ from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.cache import Cache
 from token_service.callers import Authenticator, Caller, read_bearer
+from token_service.later import Later
 from token_service.problems import HttpProblem, unavailable
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
@@ -60,6 +61,7 @@ class Service:
     tickets: TicketKey
     authenticator: Authenticator
     transcripts: TranscriptSource | None = None
+    later: Later = field(default_factory=Later)
 
     def authenticate(self, request: Request) -> Caller:
         """Returns who asks. Rate limits, when they come, belong here: the caller is known, nothing was done yet.

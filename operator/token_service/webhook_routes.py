@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -27,8 +28,10 @@ from voicesession.admission import (
     decide_admission,
     is_start_of,
     is_waiting,
+    room_of,
 )
-from voicesession.models import EndReason
+from voicesession.departures import seconds_to_return, seems_to_have_left
+from voicesession.models import EffectiveLimits, EndReason, VoiceSession
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,7 @@ def build_webhook_router(service: Service) -> APIRouter:
 
 
 def _concerns_us(event: RoomEvent) -> bool:
-    if event.kind == _LEFT and not event.for_good:
+    if event.kind == _LEFT and not seems_to_have_left(event.left_by):
         return False  # they may come back; if not, LiveKit closes the room
     if event.kind in {_JOINED, _LEFT}:
         return event.identity is not None
@@ -99,7 +102,7 @@ async def _handle(service: Service, event: RoomEvent) -> None:
     if event.kind in {_LEFT, _FINISHED}:
         WEBHOOKS.labels("fresh" if fresh else "stale").inc()
         if fresh:  # else the operator's poll has seen it
-            await _end_abandoned(service, event)
+            await _note_departure(service, event)
         return
     if not fresh:
         confirmed = await service.rooms.find(room.name)
@@ -113,16 +116,47 @@ async def _handle(service: Service, event: RoomEvent) -> None:
     await _admit(service, room, customer_is_there=event.kind == _JOINED)
 
 
-async def _end_abandoned(service: Service, event: RoomEvent) -> None:
-    """Ends the call that waits in a room which its customer has left, so that it gets no pod."""
+async def _note_departure(service: Service, event: RoomEvent) -> None:
+    """Ends the calls that wait in a room which nobody comes back to, so that they get no pod."""
     for session in service.cache.sessions.by("live-room", event.room.name):
         is_theirs = event.kind == _FINISHED or session.spec.participant_identity == event.identity
-        is_over = session.spec.end or not is_waiting(session)
-        if is_over or not is_theirs or not is_start_of(session, event.room.sid):
+        if not _waits_still(session) or not is_theirs or not is_start_of(session, event.room.sid):
             continue
-        with contextlib.suppress(NotFoundError):
-            await service.end_session(session, EndReason.PARTICIPANT_LEFT)
-            log.info("ended: its customer is gone, and it still waited", extra=session.log_fields)
+        grace = 0 if event.kind == _FINISHED else seconds_to_return(event.left_by, _limits_of(service, session))
+        if grace:
+            name, identity = session.metadata.name, session.spec.participant_identity or ""
+            service.later.start(name, grace, partial(_end_unless_back, service, name, identity))
+        else:
+            await _end_abandoned(service, session)
+
+
+async def _end_unless_back(service: Service, name: str, identity: str) -> None:
+    """Ends a call that still waits, unless its customer is in the room again."""
+    session = service.cache.sessions.get(name)
+    if session is None or not _waits_still(session):
+        return
+    try:
+        if identity not in await service.rooms.people(room_of(session) or ""):
+            await _end_abandoned(service, session)
+    except (LiveKitUnavailableError, KubernetesError, KubernetesUnavailableError) as error:
+        # LiveKit closes a room to which nobody comes back, and tells.
+        log.warning("an abandoned call could not be ended yet", extra={"error": error, **session.log_fields})
+
+
+async def _end_abandoned(service: Service, session: VoiceSession) -> None:
+    with contextlib.suppress(NotFoundError):
+        await service.end_session(session, EndReason.PARTICIPANT_LEFT)
+        log.info("ended: its customer is gone, and it still waited", extra=session.log_fields)
+
+
+def _waits_still(session: VoiceSession) -> bool:
+    return is_waiting(session) and not session.spec.end
+
+
+def _limits_of(service: Service, session: VoiceSession) -> EffectiveLimits:
+    profile = service.cache.profiles.by_name.get(session.spec.profile)
+    limits = profile.spec.limits if profile else EffectiveLimits()
+    return limits.narrowed_by(session.spec.limits)
 
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:

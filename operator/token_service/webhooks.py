@@ -9,7 +9,6 @@ from livekit.protocol.webhook import WebhookEvent
 
 from rooms.client import read_room
 from voicesession.admission import RoomStart
-from voicesession.departures import LEFT_FOR_GOOD
 
 
 class WebhookError(Exception):
@@ -20,13 +19,13 @@ class WebhookError(Exception):
 class RoomEvent:
     """A webhook about a room. `identity`: the participant's, where it is about one who is no agent.
 
-    `for_good`: they have left and will not come back by themselves.
+    `left_by`: why they are gone, by LiveKit's name of the reason; None where it does not say, or they are not.
     """
 
     kind: str
     room: RoomStart
     identity: str | None
-    for_good: bool
+    left_by: str | None
     created_at: datetime
 
 
@@ -42,8 +41,8 @@ def read_webhook(key: str, secret: str, body: bytes, authorization: str) -> Room
         if not event.room.sid:
             return None
         at = datetime.fromtimestamp(event.created_at, UTC)
-        for_good = _name_reason(event.participant.disconnect_reason) in LEFT_FOR_GOOD
-        return RoomEvent(event.event, read_room(event.room), _read_customer(event), for_good, at)
+        left_by = _name_reason(event.participant.disconnect_reason)
+        return RoomEvent(event.event, read_room(event.room), _read_customer(event), left_by, at)
     except Exception as error:  # the receiver raises bare exceptions; a time may be out of every calendar
         raise WebhookError(f"webhook refused: {type(error).__name__}") from error
 

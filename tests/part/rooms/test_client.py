@@ -83,4 +83,5 @@ async def test_an_agent_is_told_from_a_customer(rooms: RoomClient, livekit: Live
         agent = rtc.Room()
         await agent.connect(livekit.url, livekit.agent_token(guest.room.name))
         assert await rooms.has_agent(guest.room.name)
+        assert await rooms.people(guest.room.name) == {guest.room.local_participant.identity}
         await agent.disconnect()

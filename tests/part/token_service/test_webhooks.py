@@ -179,7 +179,36 @@ async def test_a_customer_who_hangs_up_while_the_call_waits_ends_it(
     (name,) = cluster.sessions
     assert wanted_end(cluster, name) == (False, None)
     await guest.room.disconnect()
+    await eventually(lambda: wanted_end(cluster, name) == GONE, 15)
+
+
+async def test_a_customer_who_returns_while_the_call_waits_keeps_it(
+    called_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    cluster.put(AGENT_PROFILES, "default", {"limits": {"returnGraceSeconds": 2}})
+    await cluster.until_seen()
+    url, token = called_door.service.settings.livekit_public_url, await get_token(called_door)
+    first, second = Guest(), Guest()
+    await first.room.connect(url, token)
+    await eventually(lambda: cluster.sessions)
+    (name,) = cluster.sessions
+    await first.room.disconnect()
+    await second.room.connect(url, token)
+    await stays(lambda: wanted_end(cluster, name) == (False, None), 4, "the call of a customer who is back was ended")
+    await second.room.disconnect()
     await eventually(lambda: wanted_end(cluster, name) == GONE)
+
+
+async def test_who_was_put_out_while_the_call_waits_is_not_waited_for(
+    quiet_door: FrontDoor, cluster: FakeCluster
+) -> None:
+    asked = {"profile": "default", "room": "room", "roomSid": "RM_one", "participantIdentity": "ada"}
+    cluster.put(VOICE_SESSIONS, "vs-one", asked)
+    await cluster.until_seen()
+    event = room_event("room", "RM_one", "", event="participant_left", identity="ada")
+    event["participant"]["disconnectReason"] = "PARTICIPANT_REMOVED"
+    assert (await quiet_door.webhook(event)).status == 200
+    assert wanted_end(cluster, "vs-one") == GONE
 
 
 async def test_a_room_that_closes_while_its_call_waits_ends_it(

@@ -28,6 +28,7 @@ from voicesession.models import (
     Provider,
     RealtimeModel,
 )
+from voicesession.names import AGENT_IDENTITY
 
 GREETING = "Hello there."
 GOODBYE = "Bye now."
@@ -111,6 +112,53 @@ async def test_a_reloaded_page_keeps_its_call(livekit: LiveKitServer, pod: Agent
         await second.until_said("You said: still there?.")
         assert not follower.all_of(CallEnded)
     await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 10)
+
+
+@pytest.mark.parametrize("away", [0.0, 1.0, 3.0])
+async def test_who_leaves_and_returns_by_the_same_token_finds_their_call(
+    livekit: LiveKitServer, pod: AgentPod, away: float
+) -> None:
+    room, token = (name := new_room()), livekit.customer_token(name)
+    follower = await pod.assign(build_assignment(livekit, room, limits=EffectiveLimits(return_grace_seconds=5)))
+    async with joined_room(livekit.url, token) as customer:
+        await customer.until_said(GREETING)
+        await customer.type("my name is Ada")
+        await customer.until_said("You said: my name is Ada.")
+    await stays(lambda: not follower.all_of(CallEnded), away, "the call ended at once")
+    async with joined_room(livekit.url, token) as customer:
+        await customer.type_until_said("still there?", "You said: still there?.")
+        assert not customer.agent_said(GREETING)
+    await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 15)
+
+
+async def test_a_page_that_mounts_twice_has_one_call(livekit: LiveKitServer, pod: AgentPod) -> None:
+    """As React's strict mode does it: connects, leaves, and connects again before it has left."""
+    room, token = (name := new_room()), livekit.customer_token(name)
+    follower = await pod.assign(build_assignment(livekit, room, limits=EffectiveLimits(return_grace_seconds=5)))
+    await follower.wait_for(Joined)
+    first = rtc.Room()
+    await first.connect(livekit.url, token)
+    leaving = asyncio.create_task(first.disconnect())
+    async with joined_room(livekit.url, token) as second:
+        await leaving
+        await second.type_until_said("hello", "You said: hello.")
+        assert not follower.all_of(CallEnded)
+
+
+async def test_who_hangs_up_and_says_so_is_not_waited_for(livekit: LiveKitServer, pod: AgentPod) -> None:
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room, limits=EffectiveLimits(return_grace_seconds=300)))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await customer.until_said(GREETING)
+    async with livekit.client() as client:
+        await eventually(lambda: is_alone(client, room))
+    assert await pod.end() == 202
+    await until_ended(pod, follower, EndReason.PARTICIPANT_LEFT, 15)
+
+
+async def is_alone(client: api.LiveKitAPI, room: str) -> bool:
+    answer = await client.room.list_participants(api.ListParticipantsRequest(room=room))
+    return [each.identity for each in answer.participants] == [AGENT_IDENTITY]
 
 
 async def test_a_stranger_is_no_customer(livekit: LiveKitServer, pod: AgentPod) -> None:

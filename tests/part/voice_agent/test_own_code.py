@@ -143,6 +143,20 @@ session.say(f"{metadata['variables']['name']} {metadata['profile']} {metadata['a
         assert "told participant_left" in pod.log
 
 
+async def test_own_code_keeps_the_call_of_a_customer_who_returns(
+    livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    room, token = (name := new_room()), livekit.customer_token(name)
+    limits = EffectiveLimits(return_grace_seconds=5)
+    async with run_agent(tmp_path, fake, "await begin(ctx)") as pod:
+        follower = await pod.assign(build_assignment(livekit, room, limits=limits))
+        for words in ("hello", "still there?"):
+            async with joined_room(livekit.url, token) as customer:
+                await customer.type_until_said(words, f"You said: {words}.")
+                assert not follower.all_of(CallEnded)
+        assert (await follower.wait_for(CallEnded)).reason is EndReason.PARTICIPANT_LEFT
+
+
 def session_requests() -> list[agent_session.SessionRequest]:
     """Returns what LiveKit's session host would answer to anyone."""
     request = agent_session.SessionRequest

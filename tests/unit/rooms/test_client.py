@@ -17,6 +17,7 @@ ASKING: list[Callable[[RoomClient], Awaitable[Any]]] = [
     lambda rooms: rooms.delete("room"),
     lambda rooms: rooms.tell("room", {}),
     lambda rooms: rooms.has_agent("room"),
+    lambda rooms: rooms.people("room"),
 ]
 
 

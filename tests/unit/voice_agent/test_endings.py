@@ -7,7 +7,11 @@ from voice_agent.endings import CallFacts, decide_end, decide_room_end, next_dea
 from voicesession.models import EffectiveLimits, EndReason
 
 LIMITS = EffectiveLimits(
-    max_duration_seconds=100, join_timeout_seconds=10, idle_timeout_seconds=30, reconnect_grace_seconds=15
+    max_duration_seconds=100,
+    join_timeout_seconds=10,
+    idle_timeout_seconds=30,
+    reconnect_grace_seconds=15,
+    return_grace_seconds=5,
 )
 
 
@@ -59,7 +63,7 @@ def test_the_longest_call_counts_from_the_first_attempt() -> None:
 @pytest.mark.parametrize(
     ("reason", "ends_at"),
     [
-        (rtc.DisconnectReason.CLIENT_INITIATED, 20.0),
+        (rtc.DisconnectReason.CLIENT_INITIATED, 25.0),
         (rtc.DisconnectReason.USER_REJECTED, 20.0),
         (rtc.DisconnectReason.PARTICIPANT_REMOVED, 20.0),
         (rtc.DisconnectReason.CONNECTION_TIMEOUT, 35.0),
@@ -68,7 +72,9 @@ def test_the_longest_call_counts_from_the_first_attempt() -> None:
         (None, 35.0),
     ],
 )
-def test_grace_is_for_lost_connections(reason: "rtc.DisconnectReason.ValueType | None", ends_at: float) -> None:
+def test_who_is_gone_has_as_long_to_return_as_the_reason_says(
+    reason: "rtc.DisconnectReason.ValueType | None", ends_at: float
+) -> None:
     facts = call_with_customer()
     facts.customer_left(20.0, reason)
     assert next_deadline(facts, LIMITS) == ends_at
@@ -78,7 +84,10 @@ def test_grace_is_for_lost_connections(reason: "rtc.DisconnectReason.ValueType |
 
 def test_a_customer_who_comes_back_in_time() -> None:
     facts = call_with_customer()
-    facts.customer_left(20.0, rtc.DisconnectReason.CONNECTION_TIMEOUT)
+    facts.customer_left(20.0, rtc.DisconnectReason.CLIENT_INITIATED)
+    facts.customer_came(24.0)
+    assert next_deadline(facts, LIMITS) == 54.0
+    facts.customer_left(25.0, rtc.DisconnectReason.CONNECTION_TIMEOUT)
     facts.customer_came(30.0)
     assert decide_end(facts, LIMITS, 59.9) is None
     assert decide_end(facts, LIMITS, 60.0) is EndReason.IDLE
