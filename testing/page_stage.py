@@ -115,6 +115,7 @@ class Stage:
         self.base_url = ""
         self.token_requests: list[dict[str, Any]] = []
         self.rooms: list[str] = []
+        self.ended_rooms: list[str] = []
         self.agents: list[AgentProcess] = []
         self.profiles: list[dict[str, Any]] = [
             {"name": "default", "displayName": "the assistant", "providers": ["local"], "localMode": False}
@@ -225,6 +226,7 @@ class Stage:
         app.router.add_get("/api/profiles", self._answer_profiles)
         app.router.add_post("/api/token", self._answer_token)
         app.router.add_get("/api/sessions/{room}", self._answer_status)
+        app.router.add_delete("/api/sessions/{room}", self._end_call)
         app.router.add_get("/api/sessions/{room}/transcript", self._answer_transcript)
         app.router.add_get("/", _answer_page)
         app.router.add_static("/", BUILT_PAGE)
@@ -277,6 +279,11 @@ class Stage:
     async def _answer_status(self, request: web.Request) -> web.Response:
         self._check_bearer(request)
         return web.json_response(self.status)
+
+    async def _end_call(self, request: web.Request) -> web.Response:
+        self._check_bearer(request)
+        self.ended_rooms.append(request.match_info["room"])
+        return web.Response(status=204)
 
     async def _answer_transcript(self, request: web.Request) -> web.Response:
         self._check_bearer(request)

@@ -25,7 +25,7 @@ import {
   ProblemError,
   readNotice,
 } from "./problems";
-import { type Choices, fetchPass, type Pass } from "./service";
+import { type Choices, endCall, fetchPass, type Pass } from "./service";
 import { Ear } from "./sound";
 import { type CallEvent, type CallState, next, START } from "./state";
 import { type Milestone, Stopwatch, type Timings } from "./timings";
@@ -101,6 +101,7 @@ export class Call {
   /** Ends the call because the customer wants it. */
   hangUp(): void {
     this.hungUp = true;
+    if (this.pass !== undefined) void endCall(this.pass);
     this.dispatch({ type: "hung-up" });
   }
 

@@ -86,6 +86,12 @@ export async function fetchStatus(pass: Pass): Promise<CallStatus | undefined> {
   return ask<CallStatus>(pass, "");
 }
 
+/** Asks for the call's end: for who just leaves, its agent waits a while, since they may come back. */
+export async function endCall(pass: Pass): Promise<void> {
+  // Also while the page is being closed.
+  await request(pass, "", { method: "DELETE", keepalive: true });
+}
+
 /** Returns the written conversation in order, or undefined where the service has none. */
 export async function fetchTranscript(pass: Pass): Promise<TranscriptItem[] | undefined> {
   return (await ask<{ items: TranscriptItem[] }>(pass, "/transcript"))?.items;
@@ -93,14 +99,24 @@ export async function fetchTranscript(pass: Pass): Promise<TranscriptItem[] | un
 
 async function ask<Answer>(pass: Pass, what: string): Promise<Answer | undefined> {
   try {
+    return (await (await request(pass, what, {}))?.json()) as Answer | undefined;
+  } catch {
+    return undefined; // an answer that broke off
+  }
+}
+
+/** Returns the service's answer about a call, or undefined where it refuses or is away: the page has its own. */
+async function request(pass: Pass, what: string, options: RequestInit): Promise<Response | undefined> {
+  try {
     const answer = await fetch(`/api/sessions/${encodeURIComponent(pass.room)}${what}`, {
       headers: { Authorization: `Bearer ${pass.token}` },
       cache: "no-store",
       signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
+      ...options,
     });
-    return answer.ok ? ((await answer.json()) as Answer) : undefined;
+    return answer.ok ? answer : undefined;
   } catch {
-    return undefined; // the call is over; the page shows what it has itself
+    return undefined;
   }
 }
 

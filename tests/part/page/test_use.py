@@ -71,6 +71,7 @@ async def test_start_and_end_again_and_again(stage: Stage, page: TalkPage) -> No
         await page.until_look("ended")
         await stays(page.shows("ended"), pause, "the call's end was left without the customer")
     assert len(set(stage.rooms)) == len(stage.rooms) == 3
+    await eventually(lambda: stage.ended_rooms == stage.rooms, why="each end was asked for: nobody waits for them")
 
 
 async def test_a_typed_message(stage: Stage, page: TalkPage) -> None:
