@@ -15,10 +15,12 @@ import pytest
 from livekit import api, rtc
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
 from livekit.agents.voice.remote_session import SessionHost
+from livekit.agents.voice.room_io._output import _ParticipantAudioOutput
 
 from local_cluster.layout import REPOSITORY
 from testing.livekit import running_livekit
-from voice_agent import session_host
+from testing.waiting import let_others_run
+from voice_agent import first_words, session_host
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -130,6 +132,33 @@ def test_a_session_that_cannot_be_kept_shut_is_not_started(monkeypatch: pytest.M
     monkeypatch.setattr(AgentSession, "start", start)
     with pytest.raises(session_host.SessionHostError, match="no session_host="):
         session_host.keep_shut()
+
+
+async def interrupt_and_speak_again() -> bool:
+    """Interrupts an agent's first words before anybody hears them; returns whether its next words are taken."""
+    output = _ParticipantAudioOutput(
+        rtc.Room(), sample_rate=24_000, num_channels=1, track_publish_options=rtc.TrackPublishOptions()
+    )
+    frame = rtc.AudioFrame(bytes(960), 24_000, 1, 480)
+    first = asyncio.create_task(output.capture_frame(frame))
+    await let_others_run()
+    first.cancel()
+    await asyncio.wait([first])
+    if not output.subscribed.done():
+        output.subscribed.set_result(None)
+    second = asyncio.create_task(output.capture_frame(frame))
+    await asyncio.wait([second])
+    await output.aclose()
+    return not second.cancelled()
+
+
+async def test_words_that_are_interrupted_before_they_are_heard_are_not_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_ParticipantAudioOutput, "capture_frame", _ParticipantAudioOutput.capture_frame)  # put back
+    assert not await interrupt_and_speak_again(), "livekit-agents does it right now: `first_words` can go"
+    first_words.survive_interruption()
+    assert await interrupt_and_speak_again()
 
 
 async def test_recorded_events_can_be_forgotten() -> None:
