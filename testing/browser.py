@@ -136,6 +136,21 @@ class TalkPage:
         """Returns the texts that were noted."""
         return set(await self.tab.evaluate("[...window.words]"))
 
+    async def record_looks(self) -> None:
+        """Notes every state that the page shows from now on."""
+        await self.tab.evaluate(
+            """() => {
+                const root = document.getElementById('page');
+                window.looks = [];
+                const note = () => looks.push(root.dataset.look);
+                new MutationObserver(note).observe(root, { attributes: true, attributeFilter: ['data-look'] });
+            }"""
+        )
+
+    async def recorded_looks(self) -> list[str]:
+        """Returns the states that were noted, in order."""
+        return [str(look) for look in await self.tab.evaluate("window.looks")]
+
     async def picture(self, name: str, *, all_looks: bool = False) -> None:
         """Takes pictures for the docs where PAGE_IMAGES names a folder.
 

@@ -39,7 +39,9 @@ class AgentDispatch(_Request):
     )
     deployment: str | None = Field(default=None, description="Refused unless empty: there is one deployment.")
     restart_policy: int | str | None = Field(
-        default=None, description="`JRP_ON_FAILURE` (0): a failed agent is replaced. The other is refused."
+        default=None,
+        description="`JRP_ON_FAILURE` (0): an agent that fails is replaced, as often as the profile's limits allow. "
+        "The other is refused.",
     )
     attributes: dict[str, str] | None = Field(default=None, description="Refused unless empty; use `metadata`.")
 

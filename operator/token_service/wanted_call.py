@@ -129,7 +129,10 @@ def _only_agent(config: RoomConfig) -> AgentDispatch:
     if dispatch.attributes:
         raise _not_yours("room_config.agents[0].attributes", "use metadata, a JSON object of texts")
     if dispatch.restart_policy not in {None, 0, "0", "JRP_ON_FAILURE"}:
-        raise _not_yours("room_config.agents[0].restart_policy", "an agent that fails is always replaced")
+        raise _not_yours(
+            "room_config.agents[0].restart_policy",
+            "an agent that fails is replaced, as often as the profile's limits allow",
+        )
     return dispatch
 
 

@@ -2,24 +2,25 @@
 
 import type { RemoteTrack } from "livekit-client";
 
+import { FIRST_PULSE, nextPulse, type Pulse, type Sample } from "./pulse";
+
 const CHECK_MS = 500;
-/** A living agent sends packets at least every 400 ms, also while it is silent. Checks, not seconds: laptops sleep. */
-const CHECKS_WITHOUT_PACKETS = 6;
 
 export class AgentWatch {
   private timer: number | undefined;
   private track: RemoteTrack | undefined;
-  private packets = -1;
-  private misses = 0;
+  private pulse = FIRST_PULSE;
 
-  /** `onChange` is told at each check whether packets still come. */
-  constructor(private readonly onChange: (alive: boolean) => void) {}
+  /** `isOnline`: whether the customer is known to have a network. `onCheck` is told at each check what is heard. */
+  constructor(
+    private readonly isOnline: () => boolean,
+    private readonly onCheck: (heard: Pulse["heard"]) => void,
+  ) {}
 
   /** Watches this track from now on. */
   watch(track: RemoteTrack): void {
     this.track = track;
-    this.packets = -1;
-    this.misses = 0;
+    this.pulse = FIRST_PULSE;
     this.timer ??= window.setInterval(() => void this.check(), CHECK_MS);
   }
 
@@ -33,17 +34,18 @@ export class AgentWatch {
     const track = this.track;
     const report = await track?.receiver?.getStats();
     if (report === undefined || track !== this.track || track?.isMuted) return;
-    const packets = receivedPackets(report);
-    this.misses = packets === this.packets ? this.misses + 1 : 0;
-    this.packets = packets;
-    this.onChange(this.misses < CHECKS_WITHOUT_PACKETS);
+    this.pulse = nextPulse(this.pulse, sampleOf(report), this.isOnline());
+    this.onCheck(this.pulse.heard);
   }
 }
 
-function receivedPackets(report: RTCStatsReport): number {
-  let packets = 0;
-  report.forEach((entry: RTCStats & { packetsReceived?: number }) => {
-    if (entry.type === "inbound-rtp") packets += entry.packetsReceived ?? 0;
+function sampleOf(report: RTCStatsReport): Sample {
+  const sample: Sample = { packets: 0, answers: undefined };
+  report.forEach((entry: RTCStats & { packetsReceived?: number; responsesReceived?: number }) => {
+    if (entry.type === "inbound-rtp") sample.packets += entry.packetsReceived ?? 0;
+    if (entry.type === "candidate-pair" && entry.responsesReceived !== undefined) {
+      sample.answers = (sample.answers ?? 0) + entry.responsesReceived;
+    }
   });
-  return packets;
+  return sample;
 }

@@ -1,6 +1,7 @@
 /** One call, from the click to its end: the only module that talks to LiveKit. */
 
 import {
+  ConnectionQuality,
   DisconnectReason,
   type LocalAudioTrack,
   type Participant,
@@ -25,7 +26,8 @@ import {
   ProblemError,
   readNotice,
 } from "./problems";
-import { type Choices, endCall, fetchPass, type Pass } from "./service";
+import type { Pulse } from "./pulse";
+import { type Choices, endCall, fetchPass, fetchStatus, type Pass } from "./service";
 import { Ear } from "./sound";
 import { type CallEvent, type CallState, next, START } from "./state";
 import { type Milestone, Stopwatch, type Timings } from "./timings";
@@ -38,6 +40,8 @@ const LEVELS_MS = 40;
 const TICK_MS = 250;
 /** After the last sound, somebody is still speaking for this long: pauses between words do not flicker. */
 const AUDIBLE_HOLD_MS = 300;
+/** How often the service is asked whether another agent is on its way. */
+const RECOVERY_PAUSE_MS = 1000;
 
 export interface CallOptions {
   choices: Choices;
@@ -72,7 +76,11 @@ export class Call {
   private readonly room = new Room({ stopLocalTrackOnUnpublish: true });
   private readonly stopwatch = new Stopwatch(performance.now(), mark);
   private readonly aborter = new AbortController();
-  private readonly watch = new AgentWatch((alive) => this.onPulse(alive));
+  private readonly untilOver = { signal: this.aborter.signal };
+  private readonly watch = new AgentWatch(
+    () => this.isOnline(),
+    (heard) => this.onPulse(heard),
+  );
   private readonly context = new AudioContext();
   private readonly ears = { agent: new Ear(this.context), customer: new Ear(this.context) };
   private readonly lastHeard: Record<Speaker, number> = { agent: -Infinity, customer: -Infinity };
@@ -206,6 +214,8 @@ export class Call {
       window.setInterval(() => this.measureLevels(), LEVELS_MS),
       window.setInterval(() => this.dispatch({ type: "tick" }), TICK_MS),
     );
+    window.addEventListener("online", () => this.dispatch({ type: "network", carries: true }), this.untilOver);
+    window.addEventListener("offline", () => this.dispatch({ type: "network", carries: false }), this.untilOver);
     this.room
       .on(RoomEvent.ParticipantConnected, (participant) => this.onAgent(participant))
       .on(RoomEvent.ParticipantDisconnected, (participant, reason) => this.onAgentGone(participant, reason))
@@ -261,12 +271,28 @@ export class Call {
     if (this.state.agent === "lost") this.setLines(withCut(this.lines, "agent"));
   }
 
-  private onPulse(alive: boolean): void {
+  private onPulse(heard: Pulse["heard"]): void {
     if (!this.state.connected) return;
-    if (alive && this.state.agent === "lost") this.dispatch({ type: "agent-present" });
-    if (!alive && this.state.agent === "present") {
+    this.dispatch({ type: "network", carries: heard !== "nothing" });
+    if (heard === "agent" && this.state.agent === "lost") this.dispatch({ type: "agent-present" });
+    if (heard === "only-the-network" && this.state.agent === "present") {
       this.dispatch({ type: "agent-lost" });
       this.setLines(withCut(this.lines, "agent"));
+    }
+  }
+
+  private isOnline(): boolean {
+    return navigator.onLine && this.room.localParticipant.connectionQuality !== ConnectionQuality.Lost;
+  }
+
+  /** Asks the service, while the agent is lost, whether another one is on its way. */
+  private async followRecovery(): Promise<void> {
+    const { pass } = this;
+    const isLost = (): boolean => this.state.stage === "open" && this.state.agent === "lost";
+    while (pass !== undefined && isLost()) {
+      const status = await fetchStatus(pass);
+      if (status?.phase === "Recovering" && isLost()) this.dispatch({ type: "recovering" });
+      await new Promise((resolve) => window.setTimeout(resolve, RECOVERY_PAUSE_MS));
     }
   }
 
@@ -316,6 +342,7 @@ export class Call {
     this.state = next(before, event, performance.now());
     if (this.state === before) return;
     if (this.state.stage === "ended") this.close();
+    if (this.state.agent === "lost" && before.agent !== "lost") void this.followRecovery();
     this.observer.onState(this.state);
     if (this.state.stage === "ended") this.observer.onEnd();
   }

@@ -1,7 +1,16 @@
 import { describe, expect, it } from "vitest";
 
 import { AGENT_LOST, AGENT_MISSING, CONNECTION_LOST, NOT_ACCEPTED } from "./problems";
-import { AGENT_PATIENCE_MS, type CallEvent, type CallState, GOODBYE_PATIENCE_MS, lookOf, next, START } from "./state";
+import {
+  AGENT_PATIENCE_MS,
+  type CallEvent,
+  type CallState,
+  GOODBYE_PATIENCE_MS,
+  lookOf,
+  LOST_PATIENCE_MS,
+  next,
+  START,
+} from "./state";
 
 /** Plays events, each at the time beside it. */
 function play(...steps: [number, CallEvent][]): CallState {
@@ -57,6 +66,15 @@ describe("what the customer sees", () => {
     expect(lookOf(play(...TALKING, [800, { type: "agent-lost" }], away))).toBe("reconnecting");
     expect(lookOf(play(...TALKING, away, [950, { type: "connection", up: true }]))).toBe("listening");
   });
+
+  it("shows a network that carries nothing as the customer's own, and waits for it without end", () => {
+    const silent: [number, CallEvent][] = [
+      [800, { type: "network", carries: false }],
+      [90_000, { type: "tick" }],
+    ];
+    expect(lookOf(play(...TALKING, ...silent))).toBe("reconnecting");
+    expect(lookOf(play(...TALKING, ...silent, [91_000, { type: "network", carries: true }]))).toBe("listening");
+  });
 });
 
 describe("an agent that is gone", () => {
@@ -68,9 +86,9 @@ describe("an agent that is gone", () => {
   });
 
   it("ends the call when it does not", () => {
-    const inTime = play(...TALKING, lost, [1000 + AGENT_PATIENCE_MS - 1, { type: "tick" }]);
+    const inTime = play(...TALKING, lost, [1000 + LOST_PATIENCE_MS - 1, { type: "tick" }]);
     expect(inTime.stage).toBe("open");
-    const late = play(...TALKING, lost, [1000 + AGENT_PATIENCE_MS, { type: "tick" }]);
+    const late = play(...TALKING, lost, [1000 + LOST_PATIENCE_MS, { type: "tick" }]);
     expect(late).toMatchObject({ stage: "ended", problem: AGENT_LOST });
   });
 
@@ -79,7 +97,7 @@ describe("an agent that is gone", () => {
       [2000, { type: "connection", up: false }],
       [60_000, { type: "tick" }],
       [60_000, { type: "connection", up: true }],
-      [60_000 + AGENT_PATIENCE_MS - 1, { type: "tick" }],
+      [60_000 + LOST_PATIENCE_MS - 1, { type: "tick" }],
     ];
     expect(lookOf(play(...TALKING, lost, ...steps))).toBe("lost");
   });

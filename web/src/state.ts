@@ -2,8 +2,10 @@
 
 import { AGENT_LOST, AGENT_MISSING, NOT_ACCEPTED, type Problem } from "./problems";
 
-/** How long an agent may be missing, at the beginning or in between, before the call ends. */
+/** How long a call waits for its agent at the beginning. */
 export const AGENT_PATIENCE_MS = 20_000;
+/** How long it waits for one that is lost, or for another: a node's loss is noticed late, and no pod may be ready. */
+export const LOST_PATIENCE_MS = 30_000;
 /** How long a room may stay open after its agent has said goodbye. */
 export const GOODBYE_PATIENCE_MS = 5_000;
 
@@ -32,8 +34,12 @@ export interface CallState {
   customerAudible: boolean;
   /** The browser asks the customer for the microphone, and waits for the answer. */
   asking: boolean;
+  /** Another agent is on its way, as the service says. */
+  recovering: boolean;
   /** The customer's own connection to the room. */
   connected: boolean;
+  /** Something comes through it; LiveKit notices later that nothing does. */
+  networkCarries: boolean;
   problem: Problem | undefined;
 }
 
@@ -42,6 +48,8 @@ export type CallEvent =
   | { type: "asking"; asking: boolean }
   | { type: "connected" }
   | { type: "connection"; up: boolean }
+  | { type: "network"; carries: boolean }
+  | { type: "recovering" }
   | { type: "agent-present" }
   | { type: "agent-lost" }
   | { type: "agent-left" }
@@ -59,7 +67,9 @@ export const START: CallState = {
   agentAudible: false,
   customerAudible: false,
   asking: false,
+  recovering: false,
   connected: true,
+  networkCarries: true,
   problem: undefined,
 };
 
@@ -76,6 +86,11 @@ export function next(state: CallState, event: CallEvent, now: number): CallState
     case "connection":
       // While the customer was away, nobody counted the agent's absence.
       return event.up === state.connected ? state : { ...state, connected: event.up, agentSince: now };
+    case "network":
+      if (event.carries === state.networkCarries) return state;
+      return { ...state, networkCarries: event.carries, agentSince: now };
+    case "recovering":
+      return state.agent === "lost" && !state.recovering ? { ...state, recovering: true } : state;
     case "agent-present":
       return withAgent(state, "present", now);
     case "agent-lost":
@@ -98,11 +113,15 @@ export function next(state: CallState, event: CallEvent, now: number): CallState
 /** Returns what the customer sees of a state. */
 export function lookOf(state: CallState): Look {
   if (state.stage !== "open") return state.stage;
-  if (!state.connected) return "reconnecting";
+  if (!isReachable(state)) return "reconnecting";
   if (state.agent === "awaited") return "connecting";
   if (state.agent === "lost") return "lost";
   if (state.agent === "left") return "leaving";
   return lookOfAgent(state);
+}
+
+function isReachable(state: CallState): boolean {
+  return state.connected && state.networkCarries;
 }
 
 function lookOfAgent(state: CallState): Look {
@@ -120,7 +139,7 @@ function lookOfAgent(state: CallState): Look {
 
 function withAgent(state: CallState, agent: CallState["agent"], now: number): CallState {
   if (state.agent === agent) return state;
-  return { ...state, agent, agentSince: now, agentAudible: false };
+  return { ...state, agent, agentSince: now, agentAudible: false, recovering: false };
 }
 
 function withAudible(state: CallState, who: "agent" | "customer", audible: boolean): CallState {
@@ -129,10 +148,10 @@ function withAudible(state: CallState, who: "agent" | "customer", audible: boole
 }
 
 function afterWaiting(state: CallState, now: number): CallState {
-  if (state.stage !== "open" || !state.connected) return state;
+  if (state.stage !== "open" || !isReachable(state)) return state;
   const waited = now - state.agentSince;
   if (state.agent === "left" && waited >= GOODBYE_PATIENCE_MS) return { ...state, stage: "ended" };
-  if (state.agent === "lost" && waited >= AGENT_PATIENCE_MS) return { ...state, stage: "ended", problem: AGENT_LOST };
+  if (state.agent === "lost" && waited >= LOST_PATIENCE_MS) return { ...state, stage: "ended", problem: AGENT_LOST };
   if (state.agent === "awaited" && waited >= AGENT_PATIENCE_MS) {
     return { ...state, stage: "ended", problem: AGENT_MISSING };
   }

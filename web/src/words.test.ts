@@ -12,8 +12,17 @@ describe("words", () => {
   it("count down while the agent is lost, and never below zero", () => {
     const present = next(next(START, { type: "clicked" }, 0), { type: "agent-present" }, 0);
     const lost = next(next(present, { type: "connected" }, 0), { type: "agent-lost" }, 1000);
-    expect(wordsOf(lost, 6000, "Ada", false).hint).toContain("15 s left");
-    expect(wordsOf(lost, 99_000, "Ada", false).hint).toContain("0 s left");
+    expect(wordsOf(lost, 6000, "Ada", false).hint).toContain("25 s more");
+    expect(wordsOf(lost, 99_000, "Ada", false).hint).toContain("0 s more");
+  });
+
+  it("promise another agent only when one is on its way", () => {
+    const talking = next(next(START, { type: "clicked" }, 0), { type: "connected" }, 0);
+    const lost = next(next(talking, { type: "agent-present" }, 0), { type: "agent-lost" }, 1000);
+    expect(wordsOf(lost, 2000, "Ada", false).headline).toBe("The agent is not heard");
+    const recovering = next(lost, { type: "recovering" }, 2000);
+    expect(wordsOf(recovering, 2000, "Ada", false).headline).toBe("Another agent is coming");
+    expect(next(recovering, { type: "agent-present" }, 3000).recovering).toBe(false);
   });
 
   it("do not call it a call before somebody answered", () => {

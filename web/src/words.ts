@@ -1,6 +1,6 @@
 /** What the page says of a call: headlines, hints, announcements. Pure. */
 
-import { AGENT_PATIENCE_MS, type CallState, type Look, lookOf } from "./state";
+import { LOST_PATIENCE_MS, type CallState, type Look, lookOf } from "./state";
 
 export interface Words {
   headline: string;
@@ -25,11 +25,11 @@ export function wordsOf(state: CallState, now: number, agentName: string, muted:
   }
   if (look === "ended") return { headline: didStart(state) ? "Call ended" : "The call did not start", hint: "" };
   if (look === "lost") {
-    const left = Math.max(0, Math.ceil((AGENT_PATIENCE_MS - (now - state.agentSince)) / 1000));
-    return {
-      headline: "Lost the agent",
-      hint: `Another one takes over, knowing what was said. ${left} s left.`,
-    };
+    const left = Math.max(0, Math.ceil((LOST_PATIENCE_MS - (now - state.agentSince)) / 1000));
+    const wait = `The call waits for ${left} s more.`;
+    return state.recovering
+      ? { headline: "Another agent is coming", hint: `It goes on where you were. ${wait}` }
+      : { headline: "The agent is not heard", hint: `It may come back, or another one take over. ${wait}` };
   }
   if (state.asking) {
     return { headline: "One moment", hint: "Your browser asks for the microphone. Allow it, so that you are heard." };
@@ -67,7 +67,7 @@ export function wordsOfEnd(endReason: string | undefined, hungUp: boolean): stri
 export function announcementOf(before: Look, after: Look): string | undefined {
   if (before === after) return undefined;
   if (after === "connecting") return "Connecting.";
-  if (after === "lost") return "The agent was lost. Another one is taking over.";
+  if (after === "lost") return "The agent is not heard. The call waits for it, or for another one.";
   if (after === "reconnecting") return "Your connection dropped. Reconnecting.";
   if (after === "ended") return "The call has ended.";
   if (before === "connecting") return "Connected. You can speak now.";

@@ -119,7 +119,9 @@ async def test_a_killed_agent_that_comes_back(stage: Stage, page: TalkPage) -> N
     await stage.keep_spare_ready()
     await agent.kill()
     await page.until_look("lost")
-    await expect(page.tab.locator("#hint")).to_contain_text("takes over")
+    await expect(page.headline).to_have_text("The agent is not heard")
+    stage.status = {"phase": "Recovering"}
+    await expect(page.headline).to_have_text("Another agent is coming")
     successor = await stage.send_agent(stage.rooms[-1])
     await page.until_look("listening", "hearing")
     await successor.tell("say", text="I am back.")
@@ -174,6 +176,35 @@ async def test_an_agent_that_hangs_up(stage: Stage, page: TalkPage) -> None:
     await page.until_look("ended")
     await expect(page.tab.locator("#hint")).to_contain_text("nothing was said")
     await expect(page.notice).to_be_hidden()
+
+
+async def test_a_network_that_carries_nothing_is_not_the_agents_fault(tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 3.0])
+    with restartable_livekit() as livekit:
+        async with (
+            opened_stage(livekit.server) as stage,
+            chromium(recording) as browser,
+            open_page(browser, stage.base_url) as page,
+        ):
+            await page.start()
+            await stage.until_talking(page)
+            await page.record_looks()
+            with livekit.frozen():
+                # LiveKit's library notices after 15 s.
+                await page.until_look("reconnecting")
+            await page.until_look("listening", "hearing")
+            assert "lost" not in await page.recorded_looks()
+
+
+async def test_a_browser_that_is_offline_says_so_at_once(stage: Stage, page: TalkPage) -> None:
+    await page.start()
+    await stage.until_talking(page)
+    await page.record_looks()
+    await page.tab.context.set_offline(True)
+    await page.until_look("reconnecting")
+    await page.tab.context.set_offline(False)
+    await page.until_look("listening", "hearing")
+    assert "lost" not in await page.recorded_looks()
 
 
 async def test_a_lost_connection_of_the_customer(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def see_agent_lost(page: TalkPage, agent: AgentProcess) -> None:
     await page.until_line("agent", "Two large pizzas. Would you")
     await agent.kill()
     await page.until_look("lost")
-    await expect(page.tab.locator("#announcer")).to_contain_text("lost")
+    await expect(page.tab.locator("#announcer")).to_contain_text("not heard")
     await expect(page.tab.locator('#lines li[data-state="cut"] .note')).to_have_text("cut off")
     await page.picture("lost")
 
