@@ -31,7 +31,7 @@ from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
 from testing.chart import NAMESPACE, find, render
 from testing.crds import apply_crds
-from testing.livekit import running_livekit
+from testing.livekit import LiveKitServer, running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.ports import LOOPBACK, free_port
 from testing.running_operator import write_signing_key
@@ -87,6 +87,7 @@ class ControlPlane:
 
     api: KubernetesApi  # with all rights
     sessions: Sessions
+    livekit: LiveKitServer
     operators: Sequence[OperatorProgram]
     http: aiohttp.ClientSession
     _stub_url: str
@@ -210,7 +211,7 @@ async def running_control_plane(
             await operator.until_ready(admin.http)
             started.append(operator)
         sessions = Sessions(admin.http, admin.url, NAMESPACE)
-        yield ControlPlane(api, sessions, started, admin.http, stub_url, programs)
+        yield ControlPlane(api, sessions, livekit, started, admin.http, stub_url, programs)
 
 
 @contextlib.contextmanager

@@ -20,12 +20,14 @@ class Progress:
         """Takes what is counted and how many there will be."""
         self.what, self.total, self.every = what, total, every
         self.began = self._last = time.monotonic()
+        self._is_complete = False
 
     def at(self, done: int) -> None:
         """Tells that `done` are done."""
         now = time.monotonic()
-        if now - self._last >= self.every or done == self.total:
-            self._last = now
+        is_new = done == self.total and not self._is_complete
+        if now - self._last >= self.every or is_new:
+            self._last, self._is_complete = now, done == self.total
             print(f"  {done}/{self.total} {self.what}, {now - self.began:.0f} s (Ctrl-C stops)", flush=True)
 
 

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from livekit import api
+
 from benchmarks.control_plane import ControlPlane, running_control_plane, scratch_folder
 from benchmarks.processes import run_benchmark
 from benchmarks.report import Progress, print_result
@@ -78,9 +80,10 @@ async def _begin_calls(plane: ControlPlane, names: list[str], count: int) -> Non
 
     async def begin(name: str) -> None:
         async with gate:
-            await plane.sessions.create(name, f"room-{name}", "default")
+            await _create_call(plane, livekit, name)
 
-    await asyncio.gather(*(begin(name) for name in wanted))
+    async with plane.livekit.client() as livekit:
+        await asyncio.gather(*(begin(name) for name in wanted))
     names += wanted
     deadline = time.monotonic() + BEGIN_SECONDS
     while (active := sum(1 for each in await _list_sessions(plane) if each["status"].get("phase") == "Active")) < count:
@@ -100,12 +103,20 @@ async def _until_it_leads(plane: ControlPlane, before: str | None) -> float:
 async def _create_new_calls(plane: ControlPlane, prefix: str) -> dict[str, float]:
     """Creates calls at even times; returns when each was due."""
     due: dict[str, float] = {}
-    for number in range(NEW_CALLS):
-        name = f"{prefix}-{number}"
-        due[name] = time.monotonic()
-        await plane.sessions.create(name, f"room-{name}", "default")
-        await asyncio.sleep(NEW_CALL_PAUSE)
+    async with plane.livekit.client() as livekit:
+        for number in range(NEW_CALLS):
+            name = f"{prefix}-{number}"
+            due[name] = time.monotonic()
+            await _create_call(plane, livekit, name)
+            await asyncio.sleep(NEW_CALL_PAUSE)
     return due
+
+
+async def _create_call(plane: ControlPlane, livekit: api.LiveKitAPI, name: str) -> None:
+    """Creates a VoiceSession and its room, which stays though nobody comes: a call without a room is ended."""
+    room = f"room-{name}"
+    await livekit.room.create_room(api.CreateRoomRequest(name=room, empty_timeout=round(CALL_SECONDS)))
+    await plane.sessions.create(name, room, "default")
 
 
 async def _until_followed(plane: ControlPlane, names: list[str], killed_at: float) -> float:

@@ -139,7 +139,7 @@ class StubPods:
     async def _hold(self, call: Call) -> None:
         await asyncio.sleep(JOIN_SECONDS)
         millis = round(JOIN_SECONDS * 1000)
-        sid = f"RM_{call.assignment.voice_session}"
+        sid = call.assignment.room_sid
         call.stream.emit(Joined(at=clock.now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(call.end.wait(), self._call_seconds)

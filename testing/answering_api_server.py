@@ -20,6 +20,13 @@ async def answering_api_server(answer: Answer, folder: Path) -> AsyncIterator[Pa
         yield write_kubeconfig(folder, str(server.make_url("")))
 
 
+def say_not_found(request: web.Request) -> web.Response:
+    """Answers that the object of this request is not there, as an API server does."""
+    kind, name = request.path.removesuffix("/status").split("/")[-2:]
+    status = {"kind": "Status", "code": 404, "reason": "NotFound", "details": {"kind": kind, "name": name}}
+    return web.json_response({**status, "message": f"{kind} {name!r} not found"}, status=404)
+
+
 def write_kubeconfig(folder: Path, url: str) -> Path:
     """Writes a kubeconfig of a server without TLS or users."""
     kubeconfig = {

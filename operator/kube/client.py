@@ -49,7 +49,7 @@ class ForbiddenError(KubernetesError):
 
 
 class NotFoundError(KubernetesError):
-    """There is no such object (404)."""
+    """There is no such object: a 404 that names it."""
 
 
 class ConflictError(KubernetesError):
@@ -65,7 +65,7 @@ class InvalidError(KubernetesError):
 
 
 class KubernetesUnavailableError(Exception):
-    """No answer, or one of 5xx: whether the request took effect is unknown."""
+    """No answer, one of 5xx, or a 404 that is not of the object: whether the request took effect is unknown."""
 
 
 class ThrottledError(KubernetesUnavailableError):
@@ -324,6 +324,9 @@ class KubernetesApi:
                 if response.status < 300:
                     answer: Raw = json.loads(data)
                     return answer
+            if response.status == 404 and not _is_of_object(data, path):
+                # Its kind is not served just now, or whoever is in between knows no way: nothing is said of the object.
+                raise KubernetesUnavailableError(f"404: {what}: {_read_message(data)}")
             pause = _read_pause(response) if response.status == 429 else None
             if pause is None or time.monotonic() + pause > deadline:
                 raise _to_error(response.status, f"{what}: {_read_message(data)}")
@@ -407,9 +410,19 @@ def _to_error(status: int, message: str) -> Exception:
     return _REFUSALS.get(status, KubernetesError)(status, message)
 
 
+def _is_of_object(data: bytes, path: str) -> bool:
+    """Tells whether what is said of something missing is said of the object at this path."""
+    try:
+        details = json.loads(data)["details"]
+        missing = f"/{details['kind']}/{details['name']}"
+    except (ValueError, KeyError, TypeError):
+        return False
+    return path.removesuffix("/status").endswith(missing)
+
+
 def _read_message(data: bytes) -> str:
     try:
         answer: Mapping[str, Any] = json.loads(data)
-    except ValueError:
+        return str(answer.get("message") or answer.get("reason") or "no message")
+    except (ValueError, AttributeError):
         return data[:200].decode(errors="replace")
-    return str(answer.get("message") or answer.get("reason") or "no message")

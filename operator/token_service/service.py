@@ -79,8 +79,10 @@ class Service:
         add_to_log_context(**VoiceSession.model_validate(raw).log_fields)
         log.info("VoiceSession created")
 
-    async def look_for_calls(self, room: str) -> list[VoiceSession]:
-        """Returns the calls of this room as the API server has them now: the watch may not have told of one yet.
+    async def look_for_calls(self, room: str) -> bool:
+        """Takes in the calls of this room as the API server has them now: the watch may not have told of one yet.
+
+        Returns whether this release can read all of them.
 
         Raises:
             KubernetesError, KubernetesUnavailableError: it does not say.
@@ -88,7 +90,7 @@ class Service:
         raws, _ = await self.cluster.list_objects(VOICE_SESSIONS, f"{ROOM_HASH_LABEL}={short_hash(room)}")
         for raw in raws:
             self.cache.sessions.put(raw)
-        return self.cache.sessions.by("room", room)
+        return not any(self.cache.sessions.is_unreadable(raw["metadata"]["uid"]) for raw in raws)
 
     async def end_session(self, session: VoiceSession, reason: EndReason) -> None:
         """Asks the operator to end a call.

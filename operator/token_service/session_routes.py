@@ -149,13 +149,13 @@ class _Owner:
         )
 
     async def _list_sessions(self) -> list[VoiceSession]:
-        cached = self._service.cache.sessions.by("room", self._room)
-        if cached:
-            return cached
-        try:
-            return await self._service.look_for_calls(self._room)  # another replica may have made it a moment ago
-        except (KubernetesError, KubernetesUnavailableError) as error:
-            raise _kubernetes_away(error) from error
+        sessions = self._service.cache.sessions
+        if not sessions.count("room", self._room):
+            try:
+                await self._service.look_for_calls(self._room)  # another replica may have made one a moment ago
+            except (KubernetesError, KubernetesUnavailableError) as error:
+                raise _kubernetes_away(error) from error
+        return sessions.by("room", self._room)
 
     def _owns(self, session: VoiceSession) -> bool:
         if self.customer is None:

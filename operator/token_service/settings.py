@@ -1,6 +1,5 @@
 """What the token service is told by its environment."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
@@ -8,10 +7,10 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from voice_telemetry.start import LogLevel
-from voicesession.admission import AdmissionLimits
+from voicesession.admission_settings import AdmissionSettings
 
 
-class TokenServiceSettings(BaseSettings):
+class TokenServiceSettings(AdmissionSettings, BaseSettings):
     """Read once at start; see docs/reference/environment.md. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
@@ -45,15 +44,6 @@ class TokenServiceSettings(BaseSettings):
     token_lifetime_seconds: int = Field(
         default=60, ge=10, le=600, description="How long a participant's token can be used to connect, in seconds."
     )
-    max_ticket_age_seconds: int = Field(
-        default=120, ge=1, description="Longest time from a ticket's issue to its room's start, in seconds."
-    )
-    max_starts_per_call: int = Field(default=3, ge=1, description="How many rooms one ticket may start.")
-    tenant_max_sessions: int | None = Field(
-        default=None,
-        ge=0,
-        description="Most calls of a tenant at once; without API keys, of everybody together.",
-    )
     allow_caller_rooms: bool = Field(default=False, description="Whether callers may name their room themselves.")
 
     database_url: SecretStr | None = Field(
@@ -76,12 +66,3 @@ class TokenServiceSettings(BaseSettings):
     def cors_origins(self) -> list[str]:
         """Returns the origins whose pages may call."""
         return [origin.strip().rstrip("/") for origin in self.cors_allowed_origins.split(",") if origin.strip()]
-
-    @property
-    def admission_limits(self) -> AdmissionLimits:
-        """Returns what binds every start of a room."""
-        return AdmissionLimits(
-            max_ticket_age=timedelta(seconds=self.max_ticket_age_seconds),
-            max_starts_per_call=self.max_starts_per_call,
-            tenant_max_sessions=self.tenant_max_sessions,
-        )

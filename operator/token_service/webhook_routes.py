@@ -161,8 +161,9 @@ def _limits_of(service: Service, session: VoiceSession) -> EffectiveLimits:
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
     decision: Admission | None = decide_admission(room, clock.now(), service.grounds)
-    if isinstance(decision, Refuse) and decision.may_be_unseen and await service.look_for_calls(room.name):
-        decision = decide_admission(room, clock.now(), service.grounds)
+    if isinstance(decision, Refuse) and decision.may_be_unseen:
+        readable = await service.look_for_calls(room.name)
+        decision = decide_admission(room, clock.now(), service.grounds) if readable else NotOurs()
     if isinstance(decision, Admit):
         decision = await _create(service, decision.voice_session_body)
     match decision:

@@ -145,11 +145,12 @@ class RoomPoll:
         log.info("VoiceSession created: the room's webhook was lost", extra=VoiceSession.model_validate(raw).log_fields)
 
     async def _is_served(self, room: RoomStart) -> bool:
-        """Looks for calls of this room that no watch has told of."""
+        """Looks for calls of this room that no watch has told of, or that this release cannot read."""
         found, _ = await self._kubernetes.list_objects(VOICE_SESSIONS, f"{ROOM_HASH_LABEL}={short_hash(room.name)}")
         for raw in found:
             self._cache.sessions.put(raw)
-        return self._cache.sessions.count("live-room", room.name) > 0
+        unreadable = any(self._cache.sessions.is_unreadable(raw["metadata"]["uid"]) for raw in found)
+        return unreadable or self._cache.sessions.count("live-room", room.name) > 0
 
     async def _turn_away(self, room: RoomStart, refusal: Refuse) -> None:
         log.info("the room is refused", extra={"reason": refusal.reason})

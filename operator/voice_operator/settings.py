@@ -1,19 +1,18 @@
 """What the operator is told by its environment."""
 
-from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from voice_telemetry.start import LogLevel
-from voicesession.admission import AdmissionLimits
+from voicesession.admission_settings import AdmissionSettings
 from voicesession.key_files import load_key
 from voicesession.pod_tokens import load_private_key, public_key_pem
 from voicesession.tickets import TicketKey
 
 
-class OperatorSettings(BaseSettings):
+class OperatorSettings(AdmissionSettings, BaseSettings):
     """Read once at start; see docs/reference/environment.md."""
 
     # What is wrong is said in the log, where secrets have no place.
@@ -54,15 +53,6 @@ class OperatorSettings(BaseSettings):
         description="The database as role `voice_closer`; without it, conversations of agents that died stay open.",
     )
 
-    max_ticket_age_seconds: int = Field(
-        default=120, ge=1, description="Longest time from a ticket's issue to its room's start, in seconds."
-    )
-    max_starts_per_call: int = Field(default=3, ge=1, description="How many rooms one ticket may start.")
-    tenant_max_sessions: int | None = Field(
-        default=None,
-        ge=0,
-        description="Most calls of a tenant at once; without API keys, of everybody together.",
-    )
     no_pod_timeout_seconds: float = Field(
         default=15.0, gt=0, description="How long a call waits for a pod before it fails, in seconds."
     )
@@ -72,15 +62,6 @@ class OperatorSettings(BaseSettings):
     resync_seconds: float = Field(
         default=60.0, gt=0, description="Time between two full lists of everything watched, in seconds."
     )
-
-    @property
-    def admission_limits(self) -> AdmissionLimits:
-        """Returns what binds every start of a room; the same as the token service's."""
-        return AdmissionLimits(
-            max_ticket_age=timedelta(seconds=self.max_ticket_age_seconds),
-            max_starts_per_call=self.max_starts_per_call,
-            tenant_max_sessions=self.tenant_max_sessions,
-        )
 
     @property
     def pod_livekit_url(self) -> str:

@@ -80,7 +80,9 @@ class ReadyPods:
 
     def suspect(self, node: str) -> None:
         """Has this node's pods taken last for a while: one of them did not answer."""
-        self._suspected_until[node] = time.monotonic() + SUSPICION_SECONDS
+        now = time.monotonic()
+        self._suspected_until = {name: until for name, until in self._suspected_until.items() if until > now}
+        self._suspected_until[node] = now + SUSPICION_SECONDS
 
     def _is_suspected(self, pod: AgentPod) -> bool:
         return pod.node is not None and self._suspected_until.get(pod.node, 0.0) > time.monotonic()
@@ -99,6 +101,13 @@ class ReadyPods:
         held = self._cache.pods.get(pod.name)
         if held and held.uid == pod.uid:
             self.update(None, held)
+
+    def forget(self, pool: str) -> None:
+        """Drops what is remembered of a pool that is gone and has no ready pod, nor a call that waits, any more."""
+        if not self._shelves.get(pool):
+            self._shelves.pop(pool, None)
+        if not self.count_waiting(pool):
+            self._lines.pop(pool, None)
 
     # Calls, by the uid of their VoiceSession
 

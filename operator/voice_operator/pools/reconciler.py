@@ -136,6 +136,7 @@ class PoolReconciler:
         self.troubles.pop(name, None)
         self._templates.forget(name)
         self._statuses.forget(name)
+        self._ready.forget(name)
         for state in ("ready", "starting", "in-use"):
             POOL_PODS.remove(name, state)
         for metric in (POOL_WAITING, POOL_CREATED, POOL_FAILED):

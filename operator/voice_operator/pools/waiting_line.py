@@ -44,10 +44,16 @@ class WaitingLine:
         waiter = self._waiters.pop(uid, None)
         if waiter:
             self._serving = max(self._serving, waiter.turn or 0)
+        if not self._waiters:
+            self._forget_quiet_profiles()
 
     def leave(self, uid: str) -> None:
         """Lets a call go without a pod."""
         self._waiters.pop(uid, None)
+
+    def _forget_quiet_profiles(self) -> None:
+        """Drops the turns that have been overtaken: who comes next gets one from `_serving` on."""
+        self._next_turns = {profile: turn for profile, turn in self._next_turns.items() if turn > self._serving}
 
     def first(self, count: int) -> list[Waiter]:
         """Returns the next so many calls, in their order."""

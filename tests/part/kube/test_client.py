@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw, WatchExpiredError
+from kube.client import (
+    ConflictError,
+    InvalidError,
+    KubernetesApi,
+    KubernetesUnavailableError,
+    NotFoundError,
+    Raw,
+    WatchExpiredError,
+)
 from testing.operator_cluster import create_namespace
 from voicesession.models import EndReason
 from voicesession.names import API_VERSION, VOICE_SESSIONS
@@ -80,6 +88,28 @@ async def test_an_object_is_deleted_only_if_it_is_the_one_that_was_meant(api: Ku
     await api.delete_session("call", metadata["uid"])
     with pytest.raises(NotFoundError):
         await api.get_session("call")
+
+
+async def test_of_each_kind_it_is_told_which_object_is_not_there(api: KubernetesApi) -> None:
+    asks = (
+        lambda: api.get_session("call"),
+        lambda: api.patch_status(VOICE_SESSIONS, "call", "1", {"phase": "Active"}),
+        lambda: api.delete_session("call", "uid"),
+        lambda: api.get_pod("pod"),
+        lambda: api.patch_pod("pod", []),
+        lambda: api.delete_pod("pod", "uid"),
+        lambda: api.get_lease("lease"),
+        lambda: api.get_config_map("map"),
+        lambda: api.delete_config_map("map"),
+    )
+    for ask in asks:
+        with pytest.raises(NotFoundError):
+            await ask()
+
+
+async def test_a_kind_that_is_not_served_is_no_object_that_is_gone(api: KubernetesApi) -> None:
+    with pytest.raises(KubernetesUnavailableError):
+        await api.request("DELETE", f"/apis/{API_VERSION}/namespaces/default/callsofvoices/call")
 
 
 async def test_a_watch_tells_what_happened_since_its_list(api: KubernetesApi) -> None:

@@ -28,6 +28,7 @@ from voicesession.names import (
     AGENT_PROFILES,
     CALL_LABEL,
     END_REASON_ANNOTATION,
+    ROOM_HASH_LABEL,
     VOICE_SESSIONS,
     short_hash,
     voice_session_name,
@@ -159,6 +160,20 @@ async def test_a_room_that_livekit_starts_anew_under_a_live_call_is_served(
         event = room_event("room", "RM_two", metadata, event=kind, identity="ada")
         assert (await quiet_door.webhook(event)).status == 200
     assert list(cluster.sessions) == ["vs-one"]
+
+
+async def test_a_room_whose_call_cannot_be_read_here_is_left_alone(
+    quiet_door: FrontDoor, cluster: FakeCluster, livekit: LiveKitServer
+) -> None:
+    metadata = sign_ticket("of-a-newer-release", issued_at=clock.now() - timedelta(hours=2))
+    labels = {ROOM_HASH_LABEL: short_hash("of-a-newer-release")}
+    cluster.put(VOICE_SESSIONS, "vs-newer", {"profile": {"of": "a newer release"}}, labels=labels)
+    async with livekit.client() as client:
+        room = await client.room.create_room(api.CreateRoomRequest(name="of-a-newer-release", metadata=metadata))
+        event = room_event(room.name, room.sid, metadata, event="participant_joined", identity="ada")
+        assert (await quiet_door.webhook(event)).status == 200
+        left = await client.room.list_rooms(api.ListRoomsRequest(names=[room.name]))
+    assert [each.sid for each in left.rooms] == [room.sid]
 
 
 def wanted_end(cluster: FakeCluster, name: str) -> tuple[bool, str | None]:

@@ -22,7 +22,7 @@ from kube.client import (
     ThrottledError,
     WatchExpiredError,
 )
-from testing.answering_api_server import Answer, answering_api_server, write_kubeconfig
+from testing.answering_api_server import Answer, answering_api_server, say_not_found, write_kubeconfig
 from voicesession.names import VOICE_SESSIONS
 
 
@@ -52,7 +52,6 @@ def refuse(status: int) -> Answer:
     [
         (400, KubernetesError),
         (403, ForbiddenError),
-        (404, NotFoundError),
         (409, ConflictError),
         (410, WatchExpiredError),
         (422, InvalidError),
@@ -69,6 +68,37 @@ async def test_a_refusal_has_the_class_of_its_status_and_the_api_server_s_words(
     assert refused.value.status == status
     assert refused.value.message.endswith("/voicesessions/call: its own words")
     assert answers == [("GET", status)]
+
+
+async def test_what_is_said_not_to_be_there_is_not_found(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return say_not_found(request)
+
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(NotFoundError):
+            await api.get_session("call")
+        with pytest.raises(NotFoundError):
+            await api.patch_status(VOICE_SESSIONS, "call", "1", {})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "404 page not found\n",
+        '{"message": "the server could not find the requested resource", "details": {}}',
+        '{"message": "gone", "details": {"kind": "namespaces", "name": "call"}}',
+        '{"message": "gone", "details": {"kind": "voicesessions", "name": "another-call"}}',
+        '{"message": "gone", "details": null}',
+        "[]",
+    ],
+)
+async def test_a_404_that_is_not_of_the_object_says_nothing_of_it(body: str, tmp_path: Path) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body, status=404)
+
+    async with before(answer, tmp_path) as api:
+        with pytest.raises(KubernetesUnavailableError, match="404"):
+            await api.get_session("call")
 
 
 @pytest.mark.parametrize("status", [500, 503])

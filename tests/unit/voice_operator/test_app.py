@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from kube.client import KubernetesUnavailableError
 from rooms.client import LiveKitUnavailableError
-from testing.answering_api_server import answering_api_server
+from testing.answering_api_server import answering_api_server, say_not_found
 from testing.operator_objects import make_pod
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
@@ -76,7 +76,7 @@ class Server:
     async def answer(self, request: web.Request) -> web.Response:
         plural = request.path.rpartition("/")[2]
         if request.method == "GET" and "/leases" in request.path:
-            return web.json_response({}, status=404)
+            return say_not_found(request)
         if request.method == "GET":
             selector = request.query.get("labelSelector", "")
             self.queries.append(f"{plural} {selector}")

@@ -155,6 +155,13 @@ async def test_a_room_is_not_closed_under_a_call_that_no_watch_has_told_of() -> 
     assert cache.sessions.get("vs-one") is not None
 
 
+async def test_a_room_is_not_closed_under_a_call_that_this_release_cannot_read() -> None:
+    rooms, newer = Rooms("one"), live_session()
+    newer["spec"]["profile"] = {"of": "a newer release"}
+    await make_poll(rooms, KnowingKubernetes(newer)).poll_once()
+    assert rooms.deleted == []
+
+
 async def test_calls_whose_room_is_not_what_it_was_are_looked_at() -> None:
     cache, rooms, queue = Cache(), Rooms("moved", "same", "by-hand"), Keys()
     for name, sid in (("moved", "RM_before"), ("same", "sid-of-same"), ("missing", "RM_3"), ("by-hand", None)):

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from kube.client import ConflictError, KubernetesApi, NotFoundError, Raw
-from testing.answering_api_server import Answer
+from testing.answering_api_server import Answer, say_not_found
 from testing.operator_objects import NOW, make_raw_pod, make_session
 from voice_operator.cache import Cache
 from voice_operator.pods.agent_pod import AgentPod
@@ -59,7 +59,9 @@ def seen_before(open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[
 
     @asynccontextmanager
     async def open_(answer: Raw) -> AsyncIterator[Seen]:
-        async def respond(_request: web.Request) -> web.Response:
+        async def respond(request: web.Request) -> web.Response:
+            if answer is GONE:
+                return say_not_found(request)
             return web.json_response(answer, status=answer.get("code", 200))
 
         async with open_kubernetes(respond) as kubernetes:

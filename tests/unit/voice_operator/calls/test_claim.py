@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from kube.client import KubernetesApi, KubernetesUnavailableError, Raw
-from testing.answering_api_server import Answer
+from testing.answering_api_server import Answer, say_not_found
 from testing.operator_objects import NOW, UID, make_pool, make_profile, make_raw_pod, make_session
 from voice_operator.cache import Cache
 from voice_operator.calls.claim import Claims
@@ -60,6 +60,8 @@ def waiting(open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[Kube
     async def open_(to_claim: Raw, to_look: Raw) -> AsyncIterator[Waiting]:
         async def respond(request: web.Request) -> web.Response:
             answer = to_claim if request.method == "PATCH" else to_look
+            if answer is GONE:
+                return say_not_found(request)
             return web.json_response(answer, status=answer.get("code", 200))
 
         async with open_kubernetes(respond) as kubernetes:

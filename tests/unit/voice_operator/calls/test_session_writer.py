@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from kube.client import KubernetesApi, KubernetesUnavailableError
-from testing.answering_api_server import Answer
+from testing.answering_api_server import Answer, say_not_found
 from testing.operator_objects import NOW, make_session
 from testing.waiting import eventually
 from voice_operator.cache import Cache
@@ -18,7 +18,6 @@ from voice_operator.events import EventRecorder
 from voice_operator.write_through import WriteThrough
 from voicesession.conditions import Reason
 from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
-from voicesession.names import VOICE_SESSIONS
 
 SESSION = make_session()
 
@@ -35,11 +34,9 @@ async def test_what_the_api_server_says_of_a_status(
         if request.path.endswith("/events"):
             events.append(await request.json())
             return web.json_response({})
-        name = SESSION.metadata.name
-        return web.json_response(
-            {"message": "status.reason: Unsupported value", "details": {"name": name, "kind": VOICE_SESSIONS}},
-            status=status if request.method == "PATCH" else 404,
-        )
+        if request.method != "PATCH" or status == 404:
+            return say_not_found(request)
+        return web.json_response({"message": "status.reason: Unsupported value"}, status=status)
 
     async with open_kubernetes(answer) as kubernetes:
         recorder = EventRecorder(kubernetes)

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from testing.operator_objects import make_raw_pod
 from voice_operator.cache import Cache
+from voice_operator.pools import ready_pods
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import Waiter
 
@@ -135,3 +138,22 @@ def test_a_reserved_pod_is_nobody_elses_until_it_is_released() -> None:
     assert shelf.count_waiting("default") == 0
     shelf.release(pod)
     assert [each.name for each in shelf.list_ready("default")] == ["one"]
+
+
+def test_of_pools_and_nodes_that_come_and_go_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_pods, "SUSPICION_SECONDS", 0.0)
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    for number in range(3):
+        put_pod(shelf, cache, f"pod-{number}", node=f"node-{number}")
+        join(shelf, f"call-{number}")
+        shelf.suspect(f"node-{number}")
+    shelf.forget("default")
+    assert (len(shelf.list_ready("default")), shelf.count_waiting("default")) == (3, 3)  # it is not over yet
+    for number in range(3):
+        shelf.leave_line(f"call-{number}")
+        cache.pods.remove(f"pod-{number}", f"uid-of-pod-{number}")
+    shelf.forget("default")
+    assert not shelf._shelves
+    assert not shelf._lines
+    assert len(shelf._suspected_until) == 1

@@ -49,3 +49,12 @@ def test_a_call_that_lost_its_pod_keeps_its_turn() -> None:
     line.serve(unlucky.uid)
     line.join(unlucky)
     assert serve_all(line) == ["unlucky", "other"]
+
+
+def test_profiles_that_come_and_go_are_not_remembered_for_ever() -> None:
+    line = WaitingLine()
+    for number in range(100):
+        line.join(call(f"call-{number}", number, f"profile-{number}"))
+        line.join(call(f"again-{number}", number, f"profile-{number}"))
+        serve_all(line)
+    assert len(line._next_turns) == 1  # that of the last, which has had its turn
