@@ -1,4 +1,4 @@
-"""The index of what the operator listens to. Each registration hands over at once; nothing is decided here."""
+"""The index of what the operator listens to. Each event is handed over at once; nothing is decided here."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ import kopf
 from voice_operator.app import Operator
 from voice_operator.backoff import Backoff
 from voice_operator.cache import PODS
-from voice_operator.kopf_events import Listener, hand_events_to, listening
+from voice_operator.kopf_events import Listener, listening, seeing, take_events
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 
 # Each login differs from those before: kopf gives up where it gets what the API server has refused, though a token that
@@ -41,9 +41,8 @@ async def login(memo: kopf.Memo, **_: Any) -> kopf.ConnectionInfo:
 @kopf.on.event(GROUP, VERSION, AGENT_POOLS)
 @kopf.on.event(GROUP, VERSION, AGENT_PROFILES)
 @kopf.on.event("", "v1", PODS)
-async def see(memo: kopf.Memo, resource: kopf.Resource, event: kopf.RawEvent, **_: Any) -> None:
-    """An object of ours, or an agent pod, came, changed or went."""
-    memo.operator.see(resource.plural, event["type"], event["object"])
+async def watch(**_: Any) -> None:
+    """An object of ours, or an agent pod, came, changed or went: only for kopf to watch it, see `kopf_events`."""
 
 
 async def start_watches(
@@ -55,6 +54,7 @@ async def start_watches(
     for so long is asked for anew.
     """
     listening.set(listener)
+    seeing.set(operator.see)
     return await kopf.spawn_tasks(
         namespaces=[namespace],
         standalone=True,
@@ -78,7 +78,7 @@ def build_settings(quiet_seconds: float) -> kopf.OperatorSettings:
     return settings
 
 
-hand_events_to(see)
+take_events()
 
 
 class EndlessBackoff:

@@ -5,28 +5,25 @@ import contextlib
 import inspect
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import kopf
 import pytest
 import yaml
 from aiohttp import web
 from kopf._cogs.clients import api, fetching, watching
-from kopf._core.reactor import processing
+from kopf._core.reactor import queueing
 
 from kube.client import Connection
 from testing.answering_api_server import answering_api_server
 from testing.waiting import eventually, stays
-from voice_operator import handlers, kopf_events
+from voice_operator import handlers
 from voice_operator.app import Operator
 from voice_operator.handlers import start_watches
 
-PODS = kopf.Resource("", "v1", "pods", namespaced=True)
-EVENT = {"type": "ADDED", "object": {"metadata": {"name": "pod-a"}}}
 KINDS = {"voicesessions": "VoiceSession", "agentpools": "AgentPool", "agentprofiles": "AgentProfile", "pods": "Pod"}
 
 
@@ -34,7 +31,6 @@ def test_kopf_is_the_version_whose_private_functions_are_replaced() -> None:
     """Another version: read what `kopf_events` replaces there, then name it here and in pyproject.toml."""
     assert version("kopf") == "1.45.2"
     for function, names in (
-        (processing.process_resource_event, {"memobase", "resource", "raw_event"}),
         (fetching.fetch_objs, {"resource"}),
         (watching.watch_objs, {"resource"}),
         (api.request, {"url"}),
@@ -44,42 +40,9 @@ def test_kopf_is_the_version_whose_private_functions_are_replaced() -> None:
     assert "fetching.fetch_objs(" in inspect.getsource(watching.continuous_watch)
     assert "stream = watch_objs(" in inspect.getsource(watching.continuous_watch)
     assert "await request(" in inspect.getsource(api.stream)
-
-
-# One event
-
-
-async def seen_by(see: Callable[..., Awaitable[None]], monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in (
-        (processing, "process_resource_event"),
-        (fetching, "fetch_objs"),
-        (watching, "watch_objs"),
-        (api, "request"),
-    ):
-        monkeypatch.setattr(module, name, getattr(module, name))
-    kopf_events.hand_events_to(see)
-    process = cast("Callable[..., Awaitable[None]]", processing.process_resource_event)
-    await process(memobase="memo", resource=PODS, raw_event=EVENT, registry=None)
-
-
-async def test_an_event_is_handed_over_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-
-    async def see(**event: object) -> None:
-        seen.append(event)
-
-    await seen_by(see, monkeypatch)
-    assert seen == [{"memo": "memo", "resource": PODS, "event": EVENT}]
-
-
-async def test_one_that_cannot_be_taken_in_does_not_end_the_watch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def see(**_: object) -> None:
-        raise KeyError("uid")
-
-    await seen_by(see, monkeypatch)
-    assert "an event could not be taken in" in caplog.text
+    # And of a bookmark it keeps the version alone.
+    assert "raw_event.get('type') == 'BOOKMARK'" in inspect.getsource(queueing.watcher)
+    assert "'resourceVersion', resource_version)" in inspect.getsource(watching.continuous_watch)
 
 
 # Watches
@@ -235,6 +198,33 @@ async def test_a_watch_goes_on_from_the_list_and_tells_every_sign_of_life(
         server.tell("pods", {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "210"}}})
         await eventually(lambda: listener.heard_of["pods"] == before + 2)
         await eventually(lambda: seen == [("pods", "pod-a")])
+
+
+async def test_every_event_is_handed_over_as_it_came_and_the_next_watch_goes_on_from_the_last(
+    server: FaultyServer, listener: Listener, seen: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    async with watching_it(server, listener, seen, tmp_path):
+        for version, kind in enumerate(("ADDED", "MODIFIED", "DELETED"), 201):
+            server.tell("pods", event(kind, f"{kind}-pod", version))
+        await eventually(lambda: [name for _, name in seen] == ["ADDED-pod", "MODIFIED-pod", "DELETED-pod"])
+        server.tell("pods", None)
+        await eventually(lambda: server.watches["pods"] == 2)
+        assert server.since[-1] == "203"
+        assert listener.lists["pods"] == 1
+
+
+async def test_an_event_that_cannot_be_taken_in_does_not_end_the_watch(
+    server: FaultyServer,
+    listener: Listener,
+    seen: list[tuple[str, str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with watching_it(server, listener, seen, tmp_path):
+        server.tell("pods", {"type": "ADDED", "object": {"metadata": {}}})
+        server.tell("pods", event("ADDED", "after"))
+        await eventually(lambda: seen == [("pods", "after")])
+    assert "an event could not be taken in" in caplog.text
 
 
 @pytest.mark.parametrize("code", [500, 504, 410])
