@@ -338,6 +338,8 @@ class Call:
     def _on_session(self, session: AgentSession[Any]) -> None:
         """Listens to the primary agent session before it does anything."""
         self._watch.attach(session)
+        self._room.chat.hold()
+        session.on("agent_state_changed", lambda _: self._room.chat.release())
         if not isinstance(self._workshop.code, EntrypointCode):
             # An entrypoint may want them for its session report.
             session.on("agent_state_changed", lambda _: forget_recorded_events(session))

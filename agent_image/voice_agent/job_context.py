@@ -10,9 +10,12 @@ from livekit import api as livekit_api
 from livekit import rtc
 from livekit.agents import AgentSession, JobContext, JobExecutorType, JobProcess
 from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVar
+from livekit.agents.types import TOPIC_CHAT
 from livekit.agents.utils import http_context
 from livekit.protocol import agent, models
+from livekit.rtc.data_stream import TextStreamHandler
 
+from voice_agent.early_chat import EarlyChat
 from voice_agent.process.tcp_nodelay import send_at_once
 from voicesession.names import AGENT_IDENTITY
 
@@ -46,6 +49,8 @@ class CallRoom(rtc.Room):
         self._url = ""
         self._options = rtc.RoomOptions()
         self.connect_millis = 0
+        self.chat = EarlyChat()
+        super().register_text_stream_handler(TOPIC_CHAT, self.chat.come)
         self.on("reconnected", send_at_once)
 
     async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
@@ -62,6 +67,24 @@ class CallRoom(rtc.Room):
         self.connect_millis = round(1000 * (time.monotonic() - began))
         send_at_once()
         self._on_connected()
+
+    def register_text_stream_handler(self, topic: str, handler: TextStreamHandler) -> None:
+        """As LiveKit's; what was typed before is not lost.
+
+        Raises:
+            ValueError: the topic has its handler already.
+        """
+        if topic == TOPIC_CHAT:
+            self.chat.give_to(handler)
+        else:
+            super().register_text_stream_handler(topic, handler)
+
+    def unregister_text_stream_handler(self, topic: str) -> None:
+        """As LiveKit's."""
+        if topic == TOPIC_CHAT:
+            self.chat.take_away()
+        else:
+            super().unregister_text_stream_handler(topic)
 
     async def rejoin(self) -> None:
         """Connects again after LiveKit's library has given up; the tracks that were published are published again.
