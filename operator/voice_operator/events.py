@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
+from voice_operator.backoff import Backoff
 from voice_operator.metrics import EVENTS_DROPPED
 from voicesession import clock
 from voicesession.models import VoiceSession
@@ -18,7 +20,8 @@ log = logging.getLogger(__name__)
 
 _COMPONENT = "voice-operator"
 _BACKLOG = 1000
-_TRIES = 3
+# An Event that finds no API server for so long is dropped; those after it are younger.
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,12 @@ class EventRecorder:
             await self._write(event)
 
     async def _write(self, event: dict[str, Any]) -> None:
-        for attempt in range(_TRIES):
+        pauses, deadline = Backoff(0.5, 8.0), time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             try:
                 await self._kubernetes.create_event(event)
             except KubernetesUnavailableError:
-                await asyncio.sleep(2**attempt)
+                await asyncio.sleep(pauses.next())
             except ConflictError:
                 return  # it was written before
             except KubernetesError as error:
