@@ -55,6 +55,9 @@ CONVERSATIONS_SWEPT = Counter(
 )
 CLAIM_CONFLICTS = Counter("voice_operator_claim_conflicts_total", "Claims that found their pod taken or gone.")
 PODS_LOST = Counter("voice_operator_pods_lost_total", "Claimed pods that never accepted their call.")
+PODS_ORPHANED = Counter(
+    "voice_operator_pods_orphaned_total", "Pods of calls whose VoiceSession was gone without a word; they are ended."
+)
 PODS_SILENT = Counter("voice_operator_pods_silent_total", "Times that the pod of a call fell silent.")
 OTHER_AGENTS = Counter(
     "voice_operator_other_agents_total", "Calls in whose room somebody else's agent was seen, as the pods tell."

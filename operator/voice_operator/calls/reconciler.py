@@ -46,7 +46,7 @@ from voice_operator.calls.steps import (
     WriteStatus,
 )
 from voice_operator.keys import Key, Kind
-from voice_operator.metrics import RECONCILE_ERRORS
+from voice_operator.metrics import PODS_ORPHANED, RECONCILE_ERRORS
 from voice_operator.pools.waiting_line import Waiter
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
@@ -258,6 +258,8 @@ class Reconciler:
                 return await self._finish(memory, step)
             case ConfirmGone(name):
                 await self._kubernetes.refresh_session(name, memory.uid)
+                if self._world.cache.sessions.is_gone(memory.uid):
+                    PODS_ORPHANED.inc(self._world.cache.pods.count("session", memory.uid))
             case Expire(session):
                 await self._kubernetes.delete_session(session)
             case _:

@@ -13,8 +13,8 @@ from conversations.undelivered import UndeliveredPieces
 from kube.client import KubernetesApi
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
-from testing.answering_api_server import Answer
-from testing.operator_objects import UID, make_session
+from testing.answering_api_server import Answer, say_not_found
+from testing.operator_objects import UID, make_raw_pod, make_session
 from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from voice_operator.cache import Cache
@@ -34,6 +34,7 @@ from voice_operator.calls.steps import TellRefusal, Terms
 from voice_operator.events import EventRecorder
 from voice_operator.keys import LANES, Key, Kind
 from voice_operator.livekit_address import LiveKitAddress
+from voice_operator.metrics import PODS_ORPHANED
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
@@ -149,3 +150,22 @@ async def test_a_call_that_goes_round_in_circles_in_another_lane_is_left_alone(
             lambda: caplog.text.count("the customer could not be told") == steps, 0.3, "it is told at once again"
         )
     assert steps == 40
+
+
+async def test_a_pod_whose_voicesession_nobody_has_seen_is_found_counted_and_ended(
+    open_kubernetes: OpenKubernetes,
+) -> None:
+    deleted: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "DELETE":
+            deleted.append(request.path.rpartition("/")[2])
+        return say_not_found(request)
+
+    cache, calls, before = Cache(), Calls(), PODS_ORPHANED._value.get()
+    owner = {"kind": "VoiceSession", "name": "call"}
+    cache.pods.put(make_raw_pod("left-over", call=UID, ownerReferences=[owner]) | {"status": {"podIP": "127.0.0.1"}})
+    async with open_kubernetes(answer) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
+        queue.add(Key(Kind.CALL, UID))
+        await eventually(lambda: deleted == ["left-over"])
+    assert PODS_ORPHANED._value.get() == before + 1
