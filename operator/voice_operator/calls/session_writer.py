@@ -3,7 +3,8 @@
 import logging
 from enum import Enum, auto
 
-from kube.client import ConflictError, InvalidError, KubernetesUnavailableError, NotFoundError
+from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
+from kube.refusals import is_about_the_object
 from voice_operator.events import EventRecorder, Subject
 from voice_operator.metrics import AGENTS_LOST, JOINED_SECONDS, OTHER_AGENTS, RECOVERY_SECONDS, SESSIONS_FINISHED
 from voice_operator.write_through import WriteThrough
@@ -35,6 +36,7 @@ class SessionWriter:
         """Writes a status, provided that the VoiceSession is still the one it was decided on.
 
         Raises:
+            KubernetesError: whatever is written is refused just now, for missing rights for example.
             KubernetesUnavailableError: there was no answer.
         """
         try:
@@ -44,7 +46,9 @@ class SessionWriter:
         except ConflictError:
             await self._kubernetes.refresh_session(session.metadata.name, session.metadata.uid)
             return Outcome.CHANGED
-        except InvalidError as error:
+        except KubernetesError as error:
+            if not is_about_the_object(error):
+                raise
             log.error("a status was refused", extra={"error": error})  # noqa: TRY400 - their words say it all
             advice = "The call goes on without it. Install this release's CRDs, or see which policy forbids it."
             self._events.record(session, "Warning", "StatusRefused", f"{error.message[:800]} {advice}")

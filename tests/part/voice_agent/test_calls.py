@@ -91,16 +91,6 @@ async def test_a_personal_greeting_and_chosen_models(livekit: LiveKitServer, fak
     assert fake.chats[0]["messages"][0]["content"] == "You serve Ada."
 
 
-async def test_what_is_typed_while_the_agent_starts_is_answered(livekit: LiveKitServer, pod: AgentPod) -> None:
-    room = new_room()
-    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-        await pod.assign(build_assignment(livekit, room))
-        await customer.until(lambda: customer.heard.agent_joined_at is not None, 20, "an agent in the room")
-        assert customer.agent_state != "listening"
-        await customer.type("are you there")
-        await customer.until_said("You said: are you there.")
-
-
 async def test_a_customer_who_hangs_up(livekit: LiveKitServer, pod: AgentPod) -> None:
     room = new_room()
     follower = await pod.assign(build_assignment(livekit, room))

@@ -157,6 +157,28 @@ async def test_own_code_keeps_the_call_of_a_customer_who_returns(
         assert (await follower.wait_for(CallEnded)).reason is EndReason.PARTICIPANT_LEFT
 
 
+async def test_what_is_typed_before_the_session_runs_is_answered(
+    livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    body = """
+typed = asyncio.Event()
+ctx.room.on("data_received", lambda _: typed.set())
+await ctx.connect()
+await typed.wait()
+await begin(ctx)
+"""
+    room = new_room()
+    async with run_agent(tmp_path, fake, body) as pod:
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            follower = await pod.assign(build_assignment(livekit, room))
+            await follower.wait_for(Joined)
+            await customer.until(lambda: customer.heard.agent_joined_at is not None, 20, "an agent in the room")
+            await customer.type("are you there")
+            await customer.room.local_participant.publish_data(b"typed")  # arrives after it
+            await customer.until_said("You said: are you there.")
+        await follower.wait_for(CallEnded)
+
+
 def session_requests() -> list[agent_session.SessionRequest]:
     """Returns what LiveKit's session host would answer to anyone."""
     request = agent_session.SessionRequest

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kube.client import KubernetesApi, KubernetesUnavailableError
+from kube.client import ForbiddenError, KubernetesApi, KubernetesUnavailableError
 from testing.answering_api_server import Answer, say_not_found
 from testing.operator_objects import NOW, make_session
 from testing.waiting import eventually
@@ -20,10 +20,12 @@ from voicesession.conditions import Reason
 from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
 
 SESSION = make_session()
+WORDS = 'admission webhook "calm" denied the request: no status on Sundays'
 
 
 @pytest.mark.parametrize(
-    ("status", "outcome"), [(404, Outcome.CHANGED), (409, Outcome.CHANGED), (422, Outcome.REFUSED)]
+    ("status", "outcome"),
+    [(404, Outcome.CHANGED), (409, Outcome.CHANGED), (422, Outcome.REFUSED), (403, Outcome.REFUSED)],
 )
 async def test_what_the_api_server_says_of_a_status(
     open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]], status: int, outcome: Outcome
@@ -36,7 +38,7 @@ async def test_what_the_api_server_says_of_a_status(
             return web.json_response({})
         if request.method != "PATCH" or status == 404:
             return say_not_found(request)
-        return web.json_response({"message": "status.reason: Unsupported value"}, status=status)
+        return web.json_response({"message": WORDS}, status=status)
 
     async with open_kubernetes(answer) as kubernetes:
         recorder = EventRecorder(kubernetes)
@@ -47,8 +49,20 @@ async def test_what_the_api_server_says_of_a_status(
         if outcome is Outcome.REFUSED:
             await eventually(lambda: events)
             assert events[0]["reason"] == "StatusRefused"
-            assert "Unsupported value" in events[0]["message"]
+            assert WORDS in events[0]["message"]
         await recorder.stop()
+
+
+async def test_a_status_that_may_not_be_written_just_now_is_no_refusal_of_it(
+    open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]],
+) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"message": "cannot patch resource voicesessions/status"}, status=403)
+
+    async with open_kubernetes(answer) as kubernetes:
+        writer = SessionWriter(WriteThrough(kubernetes, Cache()), EventRecorder(kubernetes))
+        with pytest.raises(ForbiddenError):
+            await writer.write(SESSION, report_waiting(SESSION, Reason.WAITING_FOR_POD, "No pod is ready.", NOW))
 
 
 @pytest.mark.parametrize("was_done", [True, False])
