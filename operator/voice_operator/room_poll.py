@@ -65,6 +65,7 @@ class RoomPoll:
         self._rooms = rooms
         self._seen = seen
         self._queue = queue
+        self._began: dict[str, datetime] = {}  # by sid: when rooms without a call began, by the steady clock
 
     async def run(self) -> None:
         """Polls until cancelled; an outage of LiveKit or the API server, or a strange room, only delays it."""
@@ -92,18 +93,27 @@ class RoomPoll:
             raise
         self._look_at_calls(rooms, asked_at)
         failures = 0
-        for room in rooms:
-            is_served = self._cache.sessions.count("live-room", room.name) > 0
-            if is_served or clock.now() - room.created_at <= _WEBHOOK_GRACE:
+        for room, age in self._find_unserved(rooms, asked_at):
+            if age <= _WEBHOOK_GRACE:
                 continue
             with log_context(room=room.name, roomSid=room.sid):
                 try:
-                    await self._settle(room)
+                    await self._settle(room, age)
                 except (LiveKitUnavailableError, KubernetesError) as error:
                     failures += 1
                     if failures >= _FAILURES_TO_GIVE_UP:
                         raise
                     log.warning("the room could not be settled", extra={"error": error})
+
+    def _find_unserved(self, rooms: Sequence[RoomStart], asked_at: datetime) -> list[tuple[RoomStart, timedelta]]:
+        """Returns the rooms without a call in progress, and how old each is at least, whosever clock is off."""
+        unserved = [room for room in rooms if not self._cache.sessions.count("live-room", room.name)]
+        ahead = clock.wall_ahead()
+        self._began = {
+            room.sid: self._began.get(room.sid) or clock.at_first_sight(room.created_at, asked_at, ahead)
+            for room in unserved
+        }
+        return [(room, asked_at - self._began[room.sid]) for room in unserved]
 
     def _look_at_calls(self, rooms: Sequence[RoomStart], asked_at: datetime) -> None:
         """Has every call looked at whose room is another start than it was, is missing, or is back."""
@@ -115,8 +125,8 @@ class RoomPoll:
         for name in {*changes, *self._seen.missing}:
             self._queue.add(Key(Kind.CALL, calls[name].metadata.uid))
 
-    async def _settle(self, room: RoomStart) -> None:
-        admission = decide_admission(room, clock.now(), self._grounds)
+    async def _settle(self, room: RoomStart, age: timedelta) -> None:
+        admission = decide_admission(room, room.created_at + age, self._grounds)
         ROOMS_POLLED.labels(_outcome(admission)).inc()
         match admission:
             case Admit(body):

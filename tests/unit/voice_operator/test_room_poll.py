@@ -26,7 +26,13 @@ from voicesession.admission import Refuse, RoomStart
 class Rooms:
     """LiveKit with rooms of old tickets. `stuck` ones cannot be deleted; `errors` are what the next lists raise."""
 
-    def __init__(self, *names: str, stuck: tuple[str, ...] = (), ticket_age: timedelta = timedelta(hours=1)) -> None:
+    def __init__(
+        self,
+        *names: str,
+        stuck: tuple[str, ...] = (),
+        ticket_age: timedelta = timedelta(hours=1),
+        age: timedelta = timedelta(minutes=2),
+    ) -> None:
         self.errors: list[Exception] = []
         self.deleted: list[str] = []
         self.told: list[object] = []
@@ -34,7 +40,7 @@ class Rooms:
         self._stuck = stuck
         now = clock.now()
         self._rooms = [
-            RoomStart(name, f"sid-of-{name}", now - timedelta(minutes=1), sign_ticket(name, issued_at=now - ticket_age))
+            RoomStart(name, f"sid-of-{name}", now - age, sign_ticket(name, issued_at=now - ticket_age))
             for name in names
         ]
 
@@ -175,6 +181,21 @@ async def test_calls_whose_room_is_not_what_it_was_are_looked_at() -> None:
     await poll.poll_once()
     assert {key.name for key in queue.added} == {"uid-of-vs-moved", "uid-of-vs-same", "uid-of-vs-missing"}
     assert rooms.deleted == []
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(seconds=59)])
+async def test_a_room_that_was_just_made_is_left_to_who_has_made_it(
+    monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    """Its VoiceSession may still be on its way, also where this clock is ahead of LiveKit's."""
+    rooms = Rooms("one", age=ahead)
+    poll = make_poll(rooms)
+    await poll.poll_once()
+    later = clock.steady() + timedelta(seconds=10)
+    monkeypatch.setattr(clock, "steady", lambda: later)
+    assert rooms.deleted == []
+    await poll.poll_once()
+    assert rooms.deleted == ["one"]
 
 
 async def test_an_unforeseen_error_does_not_end_the_poll() -> None:
