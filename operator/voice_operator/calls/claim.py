@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from kube.client import ConflictError, InvalidError, KubernetesError, NotFoundError
+from kube.client import ConflictError, InvalidError, KubernetesError, NotFoundError, ThrottledError
 from voice_operator.cache import Cache
 from voice_operator.calls.memory import CallMemory, Calls, ClaimRefusal
 from voice_operator.calls.steps import Claim
@@ -74,6 +74,9 @@ class Claims:
             return _note_refusal(memory, error) if is_free else memory  # it was not the pod that had changed
         except KubernetesError as error:
             return _note_refusal(memory, error)
+        except ThrottledError:
+            self._calls.keep(memory)  # it was not done, so there is nothing to read back
+            raise
         seconds = (clock.steady() - memory.arrived_at).total_seconds()
         CLAIM_SECONDS.labels(memory.start_type.value).observe(seconds)
         log.info("pod claimed", extra={"pod": pod.name, "attempt": step.attempt, "milliseconds": round(1000 * seconds)})

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from kube.client import KubernetesApi, KubernetesUnavailableError, Raw
+from kube.client import KubernetesApi, KubernetesUnavailableError, Raw, ThrottledError
 from testing.answering_api_server import Answer, say_not_found
 from testing.operator_objects import NOW, UID, make_pool, make_profile, make_raw_pod, make_session
 from voice_operator.cache import Cache
@@ -24,6 +24,7 @@ from voicesession.serving import Serving
 REFUSED: Raw = {"kind": "Status", "code": 422, "message": "no claims on Sundays"}
 FORBIDDEN: Raw = {"kind": "Status", "code": 403, "message": "no rights"}
 GONE: Raw = {"kind": "Status", "code": 404}
+BUSY: Raw = {"kind": "Status", "code": 429}
 AWAY: Raw = {"kind": "Status", "code": 503}
 FREE, CLAIMED, TAKEN = make_raw_pod(version=2), make_raw_pod(version=2, call=UID), make_raw_pod(version=2, call="other")
 
@@ -62,7 +63,8 @@ def waiting(open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[Kube
             answer = to_claim if request.method == "PATCH" else to_look
             if answer is GONE:
                 return say_not_found(request)
-            return web.json_response(answer, status=answer.get("code", 200))
+            # It does not want to be asked again before the request's time is over.
+            return web.json_response(answer, status=answer.get("code", 200), headers={"Retry-After": "100"})
 
         async with open_kubernetes(respond) as kubernetes:
             yield Waiting(kubernetes)
@@ -106,6 +108,14 @@ async def test_a_claim_without_an_answer_is_known_until_its_pod_is_read_back(wai
         assert kept == replace(call.memory, unanswered_claim="pod-a", claims=1)
         assert await call.claims.read_back(kept, "pod-a") == replace(call.memory, claims=1)  # it may still take effect
         assert [pod.name for pod in call.cache.pods.by("session", UID)] == ["pod-a"]
+
+
+async def test_a_claim_that_the_api_server_has_no_time_for_leaves_no_doubt(waiting: OpenWaiting) -> None:
+    async with waiting(BUSY, FREE) as call:
+        with pytest.raises(ThrottledError):
+            await call.claim()
+        assert call.calls.get(UID) == call.memory
+        assert call.ready() == ["pod-a"]
 
 
 async def test_a_pod_that_cannot_be_read_back_stays_in_doubt(waiting: OpenWaiting) -> None:
