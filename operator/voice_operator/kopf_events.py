@@ -1,7 +1,7 @@
 """What of kopf's private functions is replaced. Its version is pinned for that, and a test names it.
 
 Three things that kopf cannot do are done here. An event of ours is seen by one function at once, without the queue and
-the task for each object, the loggers, patches, diffs and progress that kopf has for them: a quarter of the operator's
+the task for each object, the loggers, patches, diffs and progress that kopf has for them: a third of the operator's
 CPU. A list is the cache's own, page by page, and the watch goes on from there: nothing is listed twice, and no deletion
 falls between a list and its watch. And whoever keeps the watches running hears each sign of life of each of them, and
 is asked when one is to begin anew after an error, which kopf would end itself for.
