@@ -131,6 +131,11 @@ class Call:
         elif self._resumption is not None and rows:
             self._start(self._resumption.hear_late(restore_items(merge_rows([], rows))))
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is known why it ends, or did."""
+        return self._ending.done()
+
     def end(self, ending: Ending) -> None:
         """Ends the call. The first reason holds; a shutdown also hastens an end that is going on."""
         if ending.reason is EndReason.SHUTDOWN:

@@ -68,6 +68,7 @@ class Pod:
         self._key: tuple[str, int] | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = False
+        self._told_to_stop = False
         self._spool_kept = asyncio.Event()
         self._haste = Haste()
 
@@ -111,6 +112,8 @@ class Pod:
         """Ends the call, also one that is still to come: then the process ends now. Again changes nothing."""
         if self._call is not None:
             self._call.end_as_asked(request)
+            if self._told_to_stop:
+                self._leave_call(self._call)
         elif not self._ended:
             # Who asks has claimed this pod; the assignment may be on its way, and has come too late.
             self._ended = True
@@ -153,16 +156,17 @@ class Pod:
         self._spool_kept.set()
 
     def terminate(self) -> None:
-        """Obeys a SIGTERM: goes at once without a call; with one it goes on until another pod has taken it over.
+        """Obeys a SIGTERM: goes at once without a call; with one, when that ends or another pod has taken it over.
 
-        If none does, it leaves the call, to be recovered, while there is time to write what was said.
+        If neither happens, it leaves the call, to be recovered, while there is time to write what was said.
         """
+        self._told_to_stop = True
         if self._call is None or self._call.is_standby:
             self._leave(0)
             return
-        left = self._workshop.settings.agent_grace_seconds - LEAVE_SECONDS
+        left = 0.0 if self._call.is_ending else self._workshop.settings.agent_grace_seconds - LEAVE_SECONDS
         if left > 0:
-            log.info("the pod was told to stop: its call goes on until another pod has it", extra={"seconds": left})
+            log.info("the pod was told to stop: its call may go on for a while", extra={"seconds": left})
         asyncio.get_running_loop().call_later(max(0.0, left), self._leave_call, self._call)
 
     def _leave_call(self, call: Call) -> None:

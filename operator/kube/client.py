@@ -177,14 +177,17 @@ class KubernetesApi:
         """
         return await self.request("PATCH", self._core("pods", name), list(patch), _JSON_PATCH)
 
-    async def delete_pod(self, name: str, uid: str, resource_version: str | None = None) -> Raw:
-        """Deletes the Pod of this name and uid, within its own grace period.
+    async def delete_pod(
+        self, name: str, uid: str, resource_version: str | None = None, grace_seconds: int | None = None
+    ) -> Raw:
+        """Deletes the Pod of this name and uid, within `grace_seconds`, or its own grace period.
 
         Raises:
             ConflictError: it is another one, or not at this resource version.
         """
         preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version else {})
-        return await self.request("DELETE", self._core("pods", name), {"preconditions": preconditions})
+        grace = {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        return await self.request("DELETE", self._core("pods", name), {"preconditions": preconditions, **grace})
 
     # Our objects
 

@@ -7,7 +7,7 @@ from typing import Any
 from kube.client import ConflictError, KubernetesApi, NotFoundError, Raw
 from kube.store import Store
 from voice_operator.cache import Cache
-from voice_operator.pods.agent_pod import AgentPod
+from voice_operator.pods.agent_pod import GRACE_SECONDS, AgentPod
 from voicesession.models import (
     AgentPool,
     AgentPoolStatus,
@@ -50,14 +50,14 @@ class WriteThrough:
         self._cache.pods.put(raw)
 
     async def delete_pod(self, pod: AgentPod, *, if_unchanged: bool = False) -> None:
-        """Has a pod end within its grace period; that it is gone already is no error.
+        """Has a pod end that has no call to go on with; that it is gone already is no error.
 
         Raises:
             ConflictError: only `if_unchanged`: it is not as it was seen.
         """
         version = pod.resource_version if if_unchanged else None
         try:
-            raw = await self._kubernetes.delete_pod(pod.name, pod.uid, version)
+            raw = await self._kubernetes.delete_pod(pod.name, pod.uid, version, GRACE_SECONDS)
         except NotFoundError:
             self._cache.pods.remove(pod.name, pod.uid)
         except ConflictError:

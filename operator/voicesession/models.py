@@ -252,6 +252,20 @@ class Warm(Model):
     max_starting: int = Field(default=4, ge=1)
 
 
+class OnDrain(StrEnum):
+    """What becomes of a call whose pod is told to stop: by a drain, an eviction, a deletion."""
+
+    MOVE = "Move"
+    WAIT = "Wait"
+
+
+class Disruption(Model):
+    """What a drain does to calls in progress. `grace_seconds`: for a pod with a call; None: as long as that needs."""
+
+    on_drain: OnDrain = OnDrain.MOVE
+    grace_seconds: int | None = Field(default=None, ge=15, le=86400)
+
+
 class AgentPoolSpec(Model):
     """What a pod is, and how many wait."""
 
@@ -262,6 +276,7 @@ class AgentPoolSpec(Model):
     pod: PodSettings = Field(default_factory=PodSettings)
     providers: list[Provider] = Field(default_factory=list)
     warm: Warm = Field(default_factory=Warm)
+    disruption: Disruption = Field(default_factory=Disruption)
 
 
 class AgentPoolStatus(Model):

@@ -18,6 +18,7 @@ STATE_LABEL = f"{GROUP}/state"  # WARM or CLAIMED
 SESSION_LABEL = f"{GROUP}/session"  # uid of the VoiceSession that claimed the pod
 TEMPLATE_LABEL = f"{GROUP}/template"  # hash of the pool's pod template: tells outdated warm pods
 EGRESS_LABEL = f"{GROUP}/egress"  # LOCAL_EGRESS: a NetworkPolicy keeps the pod inside the cluster
+ON_DRAIN_LABEL = f"{GROUP}/on-drain"  # the pool's OnDrain; a PodDisruptionBudget keeps claimed pods that wait
 WARM = "warm"
 CLAIMED = "claimed"
 LOCAL_EGRESS = "local"
@@ -25,6 +26,9 @@ LOCAL_EGRESS = "local"
 # Annotations of agent pods, written by the claim.
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 CLAIMED_AT_ANNOTATION = f"{GROUP}/claimed-at"
+
+# Annotations of others, written by a claim: whoever takes nodes away leaves that of a pod with these alone.
+KEEP_ANNOTATIONS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 
 # ConfigMaps that hold a part of a conversation, encrypted, which the database has not got. Besides: SESSION_LABEL and
 # ATTEMPT_ANNOTATION of whose it is.

@@ -17,11 +17,12 @@ from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
-from voicesession.models import VoiceSession
+from voicesession.models import OnDrain, VoiceSession
 from voicesession.names import (
     ATTEMPT_ANNOTATION,
     CLAIMED,
     CLAIMED_AT_ANNOTATION,
+    KEEP_ANNOTATIONS,
     SESSION_LABEL,
     STATE_LABEL,
     WARM,
@@ -101,6 +102,7 @@ def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetim
     It tests what makes the pod claimable, not its resourceVersion, which the kubelet keeps moving.
     """
     labels, annotations = "/metadata/labels", "/metadata/annotations"
+    keep = KEEP_ANNOTATIONS if pod.on_drain is OnDrain.WAIT else {}
     owner = build_owner_reference("VoiceSession", session.metadata.name, session.metadata.uid)
     return [
         {"op": "test", "path": "/metadata/uid", "value": pod.uid},
@@ -110,6 +112,7 @@ def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetim
         {"op": "add", "path": f"{labels}/{_escape(SESSION_LABEL)}", "value": session.metadata.uid},
         {"op": "add", "path": f"{annotations}/{_escape(ATTEMPT_ANNOTATION)}", "value": str(attempt)},
         {"op": "add", "path": f"{annotations}/{_escape(CLAIMED_AT_ANNOTATION)}", "value": now.isoformat()},
+        *({"op": "add", "path": f"{annotations}/{_escape(key)}", "value": value} for key, value in keep.items()),
         {"op": "replace", "path": "/metadata/ownerReferences", "value": [owner]},
         # Resets the record of who set which field, which later writes then spare too. It is for server-side apply, and
         # nobody applies to a claimed pod; and it is 45 % of the pod as it is stored, sent and read.

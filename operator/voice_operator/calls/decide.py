@@ -567,7 +567,7 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     holding = _find_holding(view)
     if holding and view.now < (memory.finished_at or view.now) + COLLECT_PATIENCE:
         return Collect(holding)
-    live = tuple(pod for pod in view.pods if not pod.deleting)
+    live = tuple(pod for pod in view.pods if not pod.dismissed)
     if live:
         return Dismiss(live, status.end_reason or EndReason.SUPERSEDED)
     expires_at = (memory.finished_at or view.now) + _kept(view, session)
@@ -593,7 +593,7 @@ def _find_holding(view: CallView) -> AgentPod | None:
 
 
 def _decide_gone(view: CallView) -> Step:
-    live = tuple(pod for pod in view.pods if not pod.deleting)
+    live = tuple(pod for pod in view.pods if not pod.dismissed)
     if live and not view.known_deleted:
         return ConfirmGone(live[0].owner_name or "")
     holding = _find_holding(view)

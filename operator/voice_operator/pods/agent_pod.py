@@ -9,16 +9,21 @@ from pydantic import ValidationError
 
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
+from voicesession.models import OnDrain
 from voicesession.names import (
     ATTEMPT_ANNOTATION,
     CLAIMED,
     CLAIMED_AT_ANNOTATION,
+    ON_DRAIN_LABEL,
     POOL_LABEL,
     SESSION_LABEL,
     STATE_LABEL,
     TEMPLATE_LABEL,
     WARM,
 )
+
+# Enough for flushing the conversation; and for a goodbye, where the call ends anyway.
+GRACE_SECONDS = 15
 
 # Waiting reasons of a container whose image cannot be had.
 _IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
@@ -67,7 +72,9 @@ class AgentPod:
     ready: bool = False
     ready_changed_at: datetime | None = None
     running_since: datetime | None = None
+    on_drain: OnDrain = OnDrain.MOVE
     deleting: bool = False
+    leaves_within: int | None = None  # seconds that its deletion gives it, counted from when it was asked for
     evicted: bool = False
     exit: PodExit | None = None
     trouble: Trouble | None = None
@@ -85,6 +92,11 @@ class AgentPod:
     def warm(self) -> bool:
         """Tells whether it waits, or will wait, for a call."""
         return self.state == WARM and self.live
+
+    @property
+    def dismissed(self) -> bool:
+        """Tells whether it is going for good. One that others delete may go on with its call for an hour."""
+        return self.deleting and (self.leaves_within or 0) <= GRACE_SECONDS
 
     @property
     def claimed(self) -> bool:
@@ -124,7 +136,9 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         ready=ready.get("status") == "True",
         ready_changed_at=parse_time(ready.get("lastTransitionTime")),
         running_since=parse_time((state.get("running") or {}).get("startedAt")),
+        on_drain=_read_on_drain(labels.get(ON_DRAIN_LABEL)),
         deleting=metadata.get("deletionTimestamp") is not None,
+        leaves_within=metadata.get("deletionGracePeriodSeconds"),
         evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
         exit=_read_exit(status, state),
         trouble=_read_trouble(conditions, state),
@@ -156,6 +170,10 @@ def _read_annotated_time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else None
+
+
+def _read_on_drain(text: str | None) -> OnDrain:
+    return OnDrain(text) if text in set(OnDrain) else OnDrain.MOVE
 
 
 def _read_attempt(text: str | None) -> int:

@@ -3,13 +3,15 @@
 import json
 from typing import Any
 
-from voicesession.models import AgentPool, Provider
+from voice_operator.pods.agent_pod import GRACE_SECONDS
+from voicesession.models import AgentPool, OnDrain, Provider
 from voicesession.names import (
     AGENT_PORT,
     API_VERSION,
     ATTEMPT_ANNOTATION,
     EGRESS_LABEL,
     LOCAL_EGRESS,
+    ON_DRAIN_LABEL,
     POOL_LABEL,
     STATE_LABEL,
     TEMPLATE_LABEL,
@@ -21,8 +23,8 @@ from voicesession.serving import is_local
 Raw = dict[str, Any]
 
 USER_ID = 10001
-# Enough for a goodbye and for flushing the conversation.
-GRACE_SECONDS = 15
+# The longest call that a profile allows, where it says nothing itself.
+WAIT_SECONDS = 3600
 # How long a pod stays bound to a node that is gone.
 NODE_LOSS_SECONDS = 10
 PROVIDERS_FOLDER = "/etc/voice-agent/providers"
@@ -65,14 +67,19 @@ def hash_template(template: Raw) -> str:
 def build_template(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
     """Returns the part of a pod that, when changed, makes waiting pods outdated."""
     settings = pool.spec.pod
-    labels = {"app.kubernetes.io/name": "voice-agent", "app.kubernetes.io/component": "agent", **settings.labels}
+    labels = {
+        "app.kubernetes.io/name": "voice-agent",
+        "app.kubernetes.io/component": "agent",
+        **settings.labels,
+        ON_DRAIN_LABEL: pool.spec.disruption.on_drain.value,
+    }
     if is_local(pool):
         labels[EGRESS_LABEL] = LOCAL_EGRESS
     spec: Raw = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "terminationGracePeriodSeconds": grace_seconds(pool),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER_ID,
@@ -93,6 +100,14 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         ),
     }
     return {"metadata": {"labels": labels, "annotations": dict(settings.annotations)}, "spec": spec}
+
+
+def grace_seconds(pool: AgentPool) -> int:
+    """Returns how long a pod that was told to stop may go on with its call; idle ones go at once."""
+    disruption = pool.spec.disruption
+    if disruption.grace_seconds is not None:
+        return disruption.grace_seconds
+    return WAIT_SECONDS if disruption.on_drain is OnDrain.WAIT else GRACE_SECONDS
 
 
 def build_node_loss_tolerations() -> list[Raw]:
@@ -181,6 +196,7 @@ def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level
         {"name": "AGENT_VAD", "value": pool.spec.vad},
         {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
         {"name": "AGENT_LOG_LEVEL", "value": log_level},
+        {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},
     ]
     if database_secret:
         reference = {"secretKeyRef": {"name": database_secret, "key": "url"}}

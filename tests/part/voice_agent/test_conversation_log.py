@@ -19,7 +19,7 @@ from testing.livekit import LiveKitServer, new_room
 from testing.postgres import running_pgbouncer
 from testing.waiting import eventually
 from voice_agent.conversation_log import ConversationLog, ConversationStart
-from voice_operator.pools.pod_template import GRACE_SECONDS
+from voice_operator.pods.agent_pod import GRACE_SECONDS
 from voicesession import clock
 from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
 from voicesession.models import EndReason

@@ -16,7 +16,7 @@ from voice_agent.farewell import (
 )
 from voice_agent.haste import Haste
 from voice_agent.pod import LAST_LINE_SECONDS
-from voice_operator.pools.pod_template import GRACE_SECONDS
+from voice_operator.pods.agent_pod import GRACE_SECONDS
 
 # What comes before the writing of the end, in order.
 STEPS = [

@@ -1,18 +1,20 @@
 """How a pod goes when its call is over, whatever comes of telling so."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from testing.waiting import eventually, let_others_run
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.endings import Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.pod import Pod
 from voicesession import clock
-from voicesession.assignment import CallEnded, Heartbeat, TerminationMessage, parse_pod_event
+from voicesession.assignment import CallEnded, EndRequest, Heartbeat, TerminationMessage, parse_pod_event
 from voicesession.models import EndReason
 
 
@@ -89,3 +91,58 @@ async def test_no_pod_outlives_its_call(gone: Gone, ending: Ending | Exception) 
     assert gone.codes == [1]
     assert gone.termination.reason == "crash"
     assert "words" not in gone.termination.message
+
+
+class LongCall:
+    """A call that goes on."""
+
+    is_standby = False
+
+    def __init__(self) -> None:
+        self.endings: list[Ending] = []
+
+    @property
+    def is_ending(self) -> bool:
+        return bool(self.endings)
+
+    def end(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+    def end_as_asked(self, request: EndRequest) -> None:
+        self.end(Ending(request.reason))
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Callable[[float], tuple[Pod, LongCall]]:
+    """Returns a pod in a call, with so many seconds of grace."""
+
+    def make(grace: float) -> tuple[Pod, LongCall]:
+        settings = SimpleNamespace(termination_log=tmp_path / "termination", agent_grace_seconds=grace)
+        workshop: Any = SimpleNamespace(settings=settings)
+        pod, call = Pod(workshop, lambda _: None, lambda _: None), LongCall()
+        held: Any = call
+        pod._call = held
+        return pod, call
+
+    return make
+
+
+async def test_a_pod_that_is_told_to_stop_goes_on_with_its_call_while_it_has_grace(
+    stopped: Callable[[float], tuple[Pod, LongCall]],
+) -> None:
+    pod, call = stopped(3600)
+    pod.terminate()
+    await let_others_run()
+    assert call.endings == []
+    pod.end(EndRequest())
+    # What is wanted by then is an end within the kubelet's patience, which may be less than the pod's own.
+    assert [ending.reason for ending in call.endings] == [EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN]
+
+
+async def test_a_pod_whose_call_ends_anyway_makes_haste_when_it_is_told_to_stop(
+    stopped: Callable[[float], tuple[Pod, LongCall]],
+) -> None:
+    pod, call = stopped(3600)
+    pod.end(EndRequest())
+    pod.terminate()
+    await eventually(lambda: [ending.reason for ending in call.endings][1:] == [EndReason.SHUTDOWN])

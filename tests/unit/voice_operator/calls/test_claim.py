@@ -9,16 +9,17 @@ from aiohttp import web
 
 from kube.client import KubernetesApi, KubernetesUnavailableError, Raw, ThrottledError
 from testing.answering_api_server import Answer, say_not_found
-from testing.operator_objects import NOW, UID, make_pool, make_profile, make_raw_pod, make_session
+from testing.operator_objects import NOW, UID, make_pod, make_pool, make_profile, make_raw_pod, make_session
 from voice_operator.cache import Cache
-from voice_operator.calls.claim import Claims
+from voice_operator.calls.claim import Claims, build_claim
 from voice_operator.calls.memory import CallMemory, Calls, ClaimRefusal
 from voice_operator.calls.steps import Claim
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
 from voice_operator.pools.waiting_line import Waiter
 from voice_operator.write_through import WriteThrough
-from voicesession.models import EffectiveLimits
+from voicesession.models import EffectiveLimits, OnDrain
+from voicesession.names import KEEP_ANNOTATIONS
 from voicesession.serving import Serving
 
 REFUSED: Raw = {"kind": "Status", "code": 422, "message": "no claims on Sundays"}
@@ -124,3 +125,11 @@ async def test_a_pod_that_cannot_be_read_back_stays_in_doubt(waiting: OpenWaitin
         with pytest.raises(KubernetesUnavailableError):
             await call.claims.read_back(doubtful, "pod-a")
         assert call.calls.get(UID) == doubtful
+
+
+@pytest.mark.parametrize(("on_drain", "keeps"), [(OnDrain.WAIT, True), (OnDrain.MOVE, False)])
+def test_only_a_pod_that_waits_for_its_call_keeps_its_node(on_drain: OnDrain, keeps: bool) -> None:
+    patch = build_claim(make_pod(on_drain=on_drain), make_session(), 1, NOW)
+    written = {step["path"] for step in patch}
+    marks = {f"/metadata/annotations/{key.replace('/', '~1')}" for key in KEEP_ANNOTATIONS}
+    assert written & marks == (marks if keeps else set())

@@ -680,6 +680,10 @@ def test_a_pod_that_kubernetes_deletes_with_its_voicesession_is_asked_too() -> N
     gone = {"session": None, "serving": NO_SESSION, "known_deleted": True, "pods": going, "gone_at": ago(5)}
     assert decide_call(view(**gone, link=link())) == Rest(ago(-15))
     assert decide_call(view(**gone, link=link(ended=ended(EndReason.SHUTDOWN)))) == Collect(going[0])
+    # Whoever collects garbage gives it its own grace, for which it would go on with a call that nobody wants.
+    slow = replace(POD, deleting=True, leaves_within=3600)
+    waiting = view(**{**gone, "pods": [slow]}, link=link(), collected=frozenset({POD.uid}))
+    assert decide_call(waiting) == Dismiss((slow,), EndReason.ENDED_BY_REQUEST)
 
 
 def test_the_conversation_of_a_voicesession_that_was_deleted_in_mid_call_is_closed() -> None:

@@ -9,6 +9,8 @@ import pytest
 from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod, with_sight
 from voicesession.assignment import TerminationMessage
 from voicesession.conditions import Reason
+from voicesession.models import OnDrain
+from voicesession.names import ON_DRAIN_LABEL
 
 AT = "2026-01-01T12:00:00Z"
 WHEN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -143,3 +145,19 @@ def test_what_happened_to_a_pod_is_counted_from_its_sight_whatever_its_stamps_sa
     assert (unready.seen_at, unready.running_seen_at) == (seen_at, seen_at)
     assert (unready.ready_seen_at, unready.claim_seen_at) == (later, later)
     assert with_sight(replace(pod, uid="another of its name"), first, later).seen_at == later
+
+
+@pytest.mark.parametrize(
+    ("label", "on_drain"), [("Wait", OnDrain.WAIT), ("Move", OnDrain.MOVE), ("Newer", OnDrain.MOVE)]
+)
+def test_what_a_drain_does_to_a_pods_call(label: str, on_drain: OnDrain) -> None:
+    assert read_pod(raw(labels={ON_DRAIN_LABEL: label})).on_drain is on_drain
+    assert read_pod(raw()).on_drain is OnDrain.MOVE
+
+
+@pytest.mark.parametrize(("seconds", "dismissed"), [(15, True), (0, True), (3600, False)])
+def test_a_pod_with_an_hour_to_go_is_not_dismissed(seconds: int, dismissed: bool) -> None:
+    going = read_pod(raw(deletionTimestamp=AT, deletionGracePeriodSeconds=seconds))
+    assert going.deleting
+    assert going.dismissed is dismissed
+    assert not read_pod(raw()).dismissed

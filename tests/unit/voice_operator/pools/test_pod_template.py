@@ -54,10 +54,26 @@ def test_the_kubelet_expands_nothing_in_a_pools_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("disruption", "seconds"),
+    [
+        ({"onDrain": "Wait"}, 3600),
+        ({"onDrain": "Wait", "graceSeconds": 7200}, 7200),
+        ({"onDrain": "Move", "graceSeconds": 90}, 90),
+    ],
+)
+def test_pod_and_kubelet_agree_on_how_long_a_call_may_go_on(disruption: dict[str, Any], seconds: int) -> None:
+    spec = build(make_pool(disruption=disruption))["spec"]
+    assert spec["terminationGracePeriodSeconds"] == seconds
+    (container,) = spec["containers"]
+    assert {"name": "AGENT_GRACE_SECONDS", "value": str(seconds)} in container["env"]
+
+
+@pytest.mark.parametrize(
     ("changes", "outdated"),
     [
         ({"image": "agent:2"}, True),
         ({"code": "acme.bot:Support"}, True),
+        ({"disruption": {"onDrain": "Wait", "graceSeconds": 15}}, True),
         ({"pod": {"nodeSelector": {"disk": "fast"}}}, True),
         ({"pod": {"annotations": {"a": "b"}}}, True),
         ({"warm": {"min": 9}}, False),
