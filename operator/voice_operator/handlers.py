@@ -11,6 +11,7 @@ from voice_operator.app import Operator
 from voice_operator.backoff import Backoff
 from voice_operator.cache import PODS
 from voice_operator.kopf_events import Listener, listening, seeing, take_events
+from voice_operator.lease import LOOK_SECONDS
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, VERSION, VOICE_SESSIONS
 
 # Each login differs from those before: kopf gives up where it gets what the API server has refused, though a token that
@@ -82,7 +83,10 @@ take_events()
 
 
 class EndlessBackoff:
-    """Seconds between kopf's tries, for ever: giving up would end the watches in an outage that they can outlive."""
+    """Seconds between kopf's tries, for ever: giving up would end the watches in an outage that they can outlive.
+
+    As short as the Lease's: when the API server is back, calls wait for both.
+    """
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.2, 0.5, 1.0), itertools.repeat(2.0))
+        return itertools.chain((0.2,), itertools.repeat(LOOK_SECONDS))

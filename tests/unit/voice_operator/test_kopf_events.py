@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import inspect
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from kopf._core.reactor import queueing
 from kube.client import Connection
 from testing.answering_api_server import answering_api_server
 from testing.waiting import eventually, stays
-from voice_operator import handlers
+from voice_operator import handlers, lease
 from voice_operator.app import Operator
 from voice_operator.handlers import start_watches
 
@@ -284,3 +285,9 @@ async def test_watches_that_end_at_once_are_not_asked_for_in_a_storm(
         server.tell("pods", None)
         await eventually(lambda: listener.pauses["pods"] == 1)
         await stays(lambda: server.watches["pods"] == 1, 0.2, "it was asked for at once")
+
+
+def test_kopf_tries_for_ever_and_no_less_often_than_the_lease_is_asked_for() -> None:
+    pauses = list(itertools.islice(handlers.EndlessBackoff(), 1_000))
+    assert len(pauses) == 1_000
+    assert max(pauses) <= lease.LOOK_SECONDS
