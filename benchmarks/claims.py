@@ -62,8 +62,7 @@ def report(stages: list[Stage]) -> int:
     for stage in stages:
         word = "held" if stage.held else f"not held (p50 ≤ {P50_MILLIS}, p99 ≤ {P99_MILLIS} ms, none lost or doubled)"
         print(f"  {stage.load.rate:g}/s {word}: {stage.load.lost} lost, {stage.load.doubled} doubled")
-        for refusal in stage.load.refusals[:3]:
-            print(f"    not created: {refusal[:200]}")
+        stage.load.tell_refusals()
     _print_cpu(stages)
     lost, doubled = sum(load.lost for load in loads), sum(load.doubled for load in loads)
     result: dict[str, object] = {

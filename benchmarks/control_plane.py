@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from testing.crds import apply_crds
 from testing.livekit import LiveKitServer, running_livekit
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.ports import LOOPBACK, free_port
+from testing.proxy import port_of_api_server, write_proxied_kubeconfig
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
 from voice_operator import lease
@@ -41,6 +42,7 @@ from voicesession.names import AGENT_POOLS, AGENT_PROFILES, API_VERSION, VOICE_S
 from voicesession.pod_tokens import load_private_key, public_key_pem
 
 STUB = "benchmarks.stub_pods"
+TALKING = "benchmarks.talking_pods"
 NODES = 3
 # From create to Ready, as measured for real pods.
 POD_START_SECONDS = 3.0
@@ -49,6 +51,9 @@ CALL_SECONDS = 10.0
 TTL_SECONDS = 5
 MAX_WARM = 10_000
 MAX_STARTING = 300
+# Of a pod whose image never arrives.
+AWAY_IMAGE = "away"
+CONVERSATION_KEY = "a key of more than 32 characters, for a benchmark"
 FILL_SECONDS = 300.0
 _LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{lease.NAME}"
 GO_SETTINGS = {"GOGC": "400"}
@@ -81,11 +86,41 @@ containerStatuses:
 """
 
 
+# What a kubelet says of an image that it cannot pull.
+_SAY_IMAGE_AWAY = """
+containerStatuses:
+- name: agent
+  image: away
+  ready: false
+  started: false
+  restartCount: 0
+  state: {waiting: {reason: ImagePullBackOff, message: simulated}}
+"""
+
+
+async def _no_door(_peer: str, port: int) -> int:
+    return port
+
+
+@dataclass(frozen=True)
+class Peers:
+    """What the operators and the load find around them.
+
+    `door`: told a peer's name (`api_server`, `livekit`) and its port of loopback, returns the one to reach it by.
+    `agent_database`, `closer_database`: where agents and operators find a database of conversations, whose key is
+    CONVERSATION_KEY; without, calls have no words.
+    """
+
+    door: Callable[[str, int], Awaitable[int]] = _no_door
+    agent_database: str | None = None
+    closer_database: str | None = None
+
+
 @dataclass(frozen=True)
 class ControlPlane:
     """What runs, and what a benchmark does with it."""
 
-    api: KubernetesApi  # with all rights
+    api: KubernetesApi  # with all rights, and past every door
     sessions: Sessions
     livekit: LiveKitServer
     operators: Sequence[OperatorProgram]
@@ -117,9 +152,19 @@ class ControlPlane:
         await self.set_pool(min=size)
         await self._until_at_rest(size, Progress("pods wait for a call", size), in_use)
 
+    async def read_said(self) -> dict[str, Any]:
+        """Returns what was said in calls: see talking_pods.py."""
+        async with self.http.get(f"{self._stub_url}/said") as answer:
+            said: dict[str, Any] = await answer.json()
+            return said
+
     async def set_pool(self, **warm: int) -> None:
         """Changes the pool's `spec.warm`."""
-        await self._patch_pool({"spec": {"warm": warm}})
+        await self.patch_pool("default", {"warm": warm})
+
+    async def patch_pool(self, name: str, spec: Raw) -> None:
+        """Changes what a pool's spec says of these."""
+        await self.api.request("PATCH", _path(AGENT_POOLS, name), {"spec": spec}, "application/merge-patch+json")
 
     async def until_calls_are_gone(self, count: int, pool_size: int) -> None:
         """Returns when none of `count` VoiceSessions is left and the pool is full again."""
@@ -160,10 +205,6 @@ class ControlPlane:
     async def _read_pool(self) -> Raw:
         return await self.api.request("GET", _path(AGENT_POOLS, "default"))
 
-    async def _patch_pool(self, patch: Raw) -> None:
-        path = _path(AGENT_POOLS, "default")
-        await self.api.request("PATCH", path, patch, "application/merge-patch+json")
-
 
 @contextlib.asynccontextmanager
 async def running_control_plane(
@@ -171,6 +212,7 @@ async def running_control_plane(
     apiserver_arguments: Sequence[str] = (),
     call_seconds: float = CALL_SECONDS,
     operators: int = 1,
+    peers: Peers = Peers(),
 ) -> AsyncIterator[ControlPlane]:
     """Starts everything (about 10 s; the first time it builds what it needs), and ends it afterwards.
 
@@ -181,31 +223,40 @@ async def running_control_plane(
     async with contextlib.AsyncExitStack() as stack:
         kubeconfig = stack.enter_context(running_apiserver(apiserver_arguments))
         livekit = stack.enter_context(running_livekit())
+        livekit = replace(livekit, port=await peers.door("livekit", livekit.port))
         apply_crds(kubeconfig)
         api = await KubernetesApi.connect(NAMESPACE, kubeconfig)
         stack.push_async_callback(api.close)
         await create_namespace(api, NAMESPACE)
         await _create_nodes(api)
-        await _create_pool_and_profile(api)
+        await create_pool_and_profile(api)
         write_keys(folder)
         stub_port = free_port()
         stub_url = f"http://{LOOPBACK}:{stub_port}"
+        pods = TALKING if peers.agent_database else STUB
         commands: list[tuple[str, list[str], dict[str, str]]] = [
             ("kube-scheduler", build_scheduler_command(folder, kubeconfig), GO_SETTINGS),
             ("kwok", build_kwok_command(folder, kubeconfig), GO_SETTINGS),
-            (STUB, build_stub_command(folder, stub_port, call_seconds), {}),
+            (
+                pods,
+                build_pods_command(pods, folder, stub_port, call_seconds),
+                _database_environment(peers.agent_database),
+            ),
         ]
         programs = {}
         for name, command, environment in commands:
             log = folder / f"{name}.log"
             programs[log] = stack.enter_context(running(command, log, environment))
+        port = await peers.door("api_server", port_of_api_server(kubeconfig))
+        kubeconfig = write_proxied_kubeconfig(kubeconfig, port, folder)
         admin = await stack.enter_async_context(connected(kubeconfig))
-        log = folder / f"{STUB}.log"
+        log = folder / f"{pods}.log"
         await until_ready(admin.http, f"{stub_url}/readyz", programs[log], log)
         started = []
         for account in await _create_operator_accounts(api, operators):
             token = await _request_token(api, account)
             environment = build_operator_environment(folder, kubeconfig, account, token, livekit)
+            environment |= _database_environment(peers.closer_database)
             user = f"system:serviceaccount:{NAMESPACE}:{account}"
             operator = stack.enter_context(OperatorProgram(folder / f"{account}.log", environment, user))
             await operator.until_ready(admin.http)
@@ -226,7 +277,7 @@ def write_keys(folder: Path) -> None:
     write_signing_key(folder / "signing.pem")
     public = public_key_pem(load_private_key((folder / "signing.pem").read_text()))
     (folder / "operator-public.pem").write_text(public)
-    (folder / "conversation.key").write_text("a key of more than 32 characters, for a benchmark")
+    (folder / "conversation.key").write_text(CONVERSATION_KEY)
     write_installation_key(folder)
 
 
@@ -277,14 +328,15 @@ async def _request_token(api: KubernetesApi, account: str) -> str:
     return str(answer["status"]["token"])
 
 
-async def _create_pool_and_profile(api: KubernetesApi) -> None:
+async def create_pool_and_profile(api: KubernetesApi, name: str = "default", image: str = "agent") -> None:
+    """Creates a pool of this name, and a profile of the same whose calls it serves."""
     warm = {"min": 0, "max": MAX_WARM, "maxStarting": MAX_STARTING}
     specs = {
-        (AGENT_POOLS, "AgentPool"): {"image": "agent", "providers": [PROVIDER], "warm": warm},
-        (AGENT_PROFILES, "AgentProfile"): {"pool": "default", "limits": {"ttlSecondsAfterFinished": TTL_SECONDS}},
+        (AGENT_POOLS, "AgentPool"): {"image": image, "providers": [PROVIDER], "warm": warm},
+        (AGENT_PROFILES, "AgentProfile"): {"pool": name, "limits": {"ttlSecondsAfterFinished": TTL_SECONDS}},
     }
     for (plural, kind), spec in specs.items():
-        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "default"}, "spec": spec}
+        body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
         await api.request("POST", _path(plural), body)
 
 
@@ -315,6 +367,10 @@ def build_kwok_command(folder: Path, kubeconfig: Path) -> list[str]:
     return [str(KWOK.path()), f"--config={config}", f"--kubeconfig={kubeconfig}", "--manage-all-nodes", "--v=WARN"]
 
 
+def _database_environment(url: str | None) -> dict[str, str]:
+    return {"DATABASE_URL": url} if url else {}
+
+
 def _build_node_stage() -> Raw:
     """Returns the stage by which a node becomes ready; kwok plays no kubelet for one without."""
     ready = '.status.conditions.[] | select( .type == "Ready" ) | .status'
@@ -327,15 +383,20 @@ def _build_pod_stages() -> list[Raw]:
     """Returns the stages by which a bound pod becomes ready, and a deleted one is gone."""
     deleted = {"key": ".metadata.deletionTimestamp", "operator": "Exists"}
     pending = {"key": ".status.phase", "operator": "In", "values": ["Pending"]}
-    start = _build_stage("Pod", "start", {**deleted, "operator": "DoesNotExist"}, pending)
+    alive = {**deleted, "operator": "DoesNotExist"}
+    image = {"key": ".spec.containers.[].image", "values": [AWAY_IMAGE]}
+    start = _build_stage("Pod", "start", alive, pending, {**image, "operator": "NotIn"})
     start["spec"]["delay"] = {"durationMilliseconds": round(POD_START_SECONDS * 1000)}
     start["spec"]["next"] = {"statusTemplate": _SAY_POD_READY}
+    unsaid = {"key": ".status.containerStatuses.[].state.waiting.reason", "operator": "DoesNotExist"}
+    wait = _build_stage("Pod", "wait", alive, pending, {**image, "operator": "In"}, unsaid)
+    wait["spec"]["next"] = {"statusTemplate": _SAY_IMAGE_AWAY}
     # Said when it is all but gone: once is enough. kwok compares texts, and takes no number for one.
     grace = ".metadata.deletionGracePeriodSeconds | tostring"
     ending = {"key": grace, "operator": "NotIn", "values": ["0"]}
     end = _build_stage("Pod", "end", deleted, ending)
     end["spec"]["next"] = {"delete": True}
-    return [start, end]
+    return [start, wait, end]
 
 
 def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
@@ -350,6 +411,6 @@ def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
     }
 
 
-def build_stub_command(folder: Path, port: int, call_seconds: float) -> list[str]:
+def build_pods_command(module: str, folder: Path, port: int, call_seconds: float) -> list[str]:
     """Returns the command line of what answers for all pods."""
-    return [sys.executable, "-m", STUB, str(folder / "operator-public.pem"), str(port), str(call_seconds)]
+    return [sys.executable, "-m", module, str(folder / "operator-public.pem"), str(port), str(call_seconds)]

@@ -74,14 +74,10 @@ class Sessions:
         self._http = http
         self._url = f"{server}/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{VOICE_SESSIONS}"
 
-    async def create(self, name: str, room: str, profile: str) -> None:
-        """Creates a VoiceSession for an existing room."""
-        body = {
-            "apiVersion": API_VERSION,
-            "kind": "VoiceSession",
-            "metadata": {"name": name},
-            "spec": {"room": room, "participantIdentity": "customer", "profile": profile},
-        }
+    async def create(self, name: str, room: str | None, profile: str) -> None:
+        """Creates a VoiceSession for an existing room; None: for one that the operator makes."""
+        spec = {"participantIdentity": "customer", "profile": profile} | ({"room": room} if room else {})
+        body = {"apiVersion": API_VERSION, "kind": "VoiceSession", "metadata": {"name": name}, "spec": spec}
         async with self._http.post(self._url, json=body) as answer:
             if answer.status != 201:
                 raise RuntimeError(f"create failed with {answer.status}: {await answer.text()}")

@@ -9,12 +9,11 @@ what it writes then is counted in the API server's audit log, where each operato
 
 import argparse
 import asyncio
-import contextlib
 import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from benchmarks.control_plane import ControlPlane, running_control_plane, scratc
 from benchmarks.operator_program import OperatorProgram
 from benchmarks.processes import run_benchmark
 from benchmarks.report import percentile, print_result, print_table
-from benchmarks.session_load import Load, create_at_rate, read_accepted, until_accepted
+from benchmarks.session_load import Load, creating, read_accepted, until_accepted
 from benchmarks.writes import audit_arguments, read_writes
 from voicesession import clock
 
@@ -45,20 +44,6 @@ class Takeovers:
     stops: list[float] = field(default_factory=list)
     deposed_writes: int = 0
     deposed_ended: bool = True  # the one that woke up has ended, as it should
-
-
-@contextlib.asynccontextmanager
-async def steady_load(plane: ControlPlane) -> AsyncIterator[Load]:
-    """Creates VoiceSessions meanwhile; then waits for those that are not accepted yet."""
-    load = Load(RATE)
-    creating = asyncio.create_task(create_at_rate(plane, load))
-    try:
-        yield load
-    finally:
-        creating.cancel()
-        await asyncio.gather(creating, return_exceptions=True)
-    await until_accepted(plane, load)
-    load.doubled = (await plane.read_results())["doubled"]
 
 
 async def find_leader(plane: ControlPlane) -> OperatorProgram:
@@ -111,7 +96,8 @@ async def run_rounds(
 ) -> tuple[Takeovers, Load]:
     """Runs all rounds under load."""
     found = Takeovers()
-    async with steady_load(plane) as load:
+    load = Load(RATE)
+    async with creating(plane, load):
         await asyncio.sleep(CALM_SECONDS)
         for number in range(kills):
             found.kills.append(await time_takeover(plane, load, OperatorProgram.kill))
@@ -121,6 +107,8 @@ async def run_rounds(
             print(f"  stopped {number + 1}/{stops}: {found.stops[-1]:.2f} s", flush=True)
         print(f"  frozen for {frozen_seconds:.0f} s", flush=True)
         found.deposed_writes, found.deposed_ended = await count_deposed_writes(plane, load, log, frozen_seconds)
+    await until_accepted(plane, load)
+    load.doubled = (await plane.read_results())["doubled"]
     return found, load
 
 
@@ -130,8 +118,7 @@ def report(found: Takeovers, load: Load) -> int:
     print_table(
         "Leader ended → a later call accepted", {name: [each * 1000 for each in row] for name, row in rows.items()}
     )
-    for refusal in load.refusals[:3]:
-        print(f"  not created: {refusal[:200]}")
+    load.tell_refusals()
     if not found.deposed_ended:
         print("  the leader that woke up has not ended")
     kill_p99, stop_p99 = percentile(found.kills, 0.99), percentile(found.stops, 0.99)

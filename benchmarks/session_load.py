@@ -1,9 +1,11 @@
 """Creates VoiceSessions at even times, and learns which of them were accepted, when, and by how many pods."""
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -18,11 +20,17 @@ ACCEPT_SECONDS = 20
 
 @dataclass
 class Load:
-    """VoiceSessions at one rate and what came of them."""
+    """VoiceSessions at one rate and what came of them.
+
+    `in_rooms`: there is a room for each; else the operator makes it. `patience`: seconds until a creation is given up.
+    """
 
     rate: float
+    profile: str = "default"
+    in_rooms: bool = True
+    patience: float = CREATE_SECONDS
     due: dict[str, float] = field(default_factory=dict)  # by VoiceSession, by the monotonic clock
-    refusals: list[str] = field(default_factory=list)
+    refusals: dict[str, str] = field(default_factory=dict)  # words, by VoiceSession
     accepted: dict[str, float] = field(default_factory=dict)
     doubled: int = 0
 
@@ -36,6 +44,11 @@ class Load:
         """Returns how many VoiceSessions no pod has accepted."""
         return len(self.due.keys() - self.accepted.keys())
 
+    def tell_refusals(self) -> None:
+        """Prints what the first creations that failed were answered."""
+        for refusal in list(self.refusals.values())[:3]:
+            print(f"    not created: {refusal[:200]}")
+
 
 async def run_load(plane: ControlPlane, rate: float, count: int, pool_size: int) -> Load:
     """Creates `count` VoiceSessions; returns when none of them is left and the pool is full again."""
@@ -48,6 +61,17 @@ async def run_load(plane: ControlPlane, rate: float, count: int, pool_size: int)
     return load
 
 
+@contextlib.asynccontextmanager
+async def creating(plane: ControlPlane, load: Load) -> AsyncIterator[None]:
+    """Creates VoiceSessions meanwhile."""
+    task = asyncio.create_task(create_at_rate(plane, load))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def create_at_rate(plane: ControlPlane, load: Load, count: int | None = None) -> None:
     """Creates `count`, or without end, each when it is due, whether or not earlier ones are served."""
     progress = Progress(f"VoiceSessions at {load.rate:g}/s", count) if count else None
@@ -55,10 +79,10 @@ async def create_at_rate(plane: ControlPlane, load: Load, count: int | None = No
 
     async def create(name: str) -> None:
         try:
-            async with asyncio.timeout(CREATE_SECONDS):
-                await plane.sessions.create(name, f"room-{name}", "default")
+            async with asyncio.timeout(load.patience):
+                await plane.sessions.create(name, f"room-{name}" if load.in_rooms else None, load.profile)
         except (aiohttp.ClientError, RuntimeError, TimeoutError) as error:
-            load.refusals.append(f"{type(error).__name__}: {error}")
+            load.refusals[name] = f"{type(error).__name__}: {error}"
 
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:

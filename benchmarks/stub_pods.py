@@ -10,8 +10,10 @@ import socket
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jwt
 import uvloop
@@ -131,20 +133,28 @@ class StubPods:
         self._pods[assignment.room] += 1
         call = self._calls[pod] = Call(assignment)
         call.stream.emit(Accepted(at=clock.now()))
-        task = asyncio.create_task(self._hold(call))
+        self._begin(self._hold(call))
+        return call
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return call
 
     async def _hold(self, call: Call) -> None:
         await asyncio.sleep(JOIN_SECONDS)
         millis = round(JOIN_SECONDS * 1000)
         sid = call.assignment.room_sid
         call.stream.emit(Joined(at=clock.now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
+        written = await self._talk(call)
+        call.stream.emit(CallEnded(at=clock.now(), reason=call.reason, end_written=written))
+        call.stream.close()
+
+    async def _talk(self, call: Call) -> bool:
+        """Returns when the call is over: whether its conversation is written, of which there is none here."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(call.end.wait(), self._call_seconds)
-        call.stream.emit(CallEnded(at=clock.now(), reason=call.reason, end_written=True))
-        call.stream.close()
+        return True
 
     async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -170,9 +180,8 @@ def open_loopback(port: int) -> socket.socket:
     return listening
 
 
-async def serve(public_key: str, port: int, call_seconds: float) -> None:
+async def serve(pods: StubPods, port: int) -> None:
     """Serves the pods, and the results at `port`, until it is ended."""
-    pods = StubPods(public_key, call_seconds)
     sockets = [(pods.build_pods_app(), AGENT_PORT), (pods.build_results_app(), port)]
     for app, each in sockets:
         runner = web.AppRunner(app, access_log=None)
@@ -181,6 +190,12 @@ async def serve(public_key: str, port: int, call_seconds: float) -> None:
     await asyncio.Event().wait()
 
 
+def main(make: Callable[[str, float], StubPods]) -> None:
+    """Runs what `make` makes of the operator's public key and of how long a call lasts, by the command line."""
+    key_file, port, call_seconds = sys.argv[1:]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(make(Path(key_file).read_text(), float(call_seconds)), int(port)))
+
+
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
-        run.run(serve(Path(sys.argv[1]).read_text(), int(sys.argv[2]), float(sys.argv[3])))
+    main(StubPods)
