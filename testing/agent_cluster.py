@@ -16,6 +16,7 @@ from testing.kubelet import running_kubelet
 from testing.livekit import LiveKitServer, new_room
 from testing.operator_cluster import OperatorNamespace, operator_namespace
 from testing.process_pod import ProcessKubelet, ProcessPod
+from testing.waiting import eventually
 from voicesession.models import VoiceSession
 from voicesession.names import AGENT_POOLS
 
@@ -54,11 +55,13 @@ class AgentCluster(OperatorNamespace):
             yield await self.create_session(room=room, participantIdentity="customer", **spec), customer
 
     async def pod_of(self, session: VoiceSession) -> ProcessPod:
-        """Returns the pod that has this call now, by the VoiceSession's status."""
-        now = await self.session(session.metadata.name)
-        assert now is not None
-        assert now.status.pod_name is not None, now.status
-        return self.kubelet.processes[now.status.pod_name]
+        """Returns the pod that has this call, by the VoiceSession's status, once it has one."""
+
+        async def look() -> ProcessPod | None:
+            now = await self.session(session.metadata.name)
+            return self.kubelet.processes.get(now.status.pod_name or "") if now else None
+
+        return await eventually(look, why=lambda: f"{session.metadata.name} has no pod")
 
     def rows(self, session: VoiceSession) -> list[Row]:
         """Returns the conversation's items as the database holds them, oldest first."""

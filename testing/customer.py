@@ -5,7 +5,7 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 
 from livekit import rtc
@@ -51,8 +51,13 @@ class Heard:
     pcm: bytearray = field(default_factory=bytearray)
     transcripts: list[Transcribed] = field(default_factory=list)
     messages: list[tuple[str, bytes]] = field(default_factory=list)
-    agent_joined_at: float | None = None
+    agent_joins: dict[str, float] = field(default_factory=dict)  # by sid: each agent's, one after the other
     disconnected: str | None = None
+
+    @property
+    def agent_joined_at(self) -> float | None:
+        """When the first agent was there, or None."""
+        return min(self.agent_joins.values(), default=None)
 
     def audible_after(self, moment: float) -> float | None:
         """Returns when the first audible frame after `moment` came, or None."""
@@ -114,8 +119,8 @@ class Customer:
         self.connect_began_at = time.monotonic()
         await self.room.connect(server_url, token)
         self.connected_at = time.monotonic()
-        if AGENT_IDENTITY in self.room.remote_participants and self.heard.agent_joined_at is None:
-            self.heard.agent_joined_at = self.connected_at
+        if agent := self.room.remote_participants.get(AGENT_IDENTITY):
+            self.heard.agent_joins.setdefault(agent.sid, self.connected_at)
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await self.room.local_participant.publish_track(track, options)
@@ -172,7 +177,7 @@ class Customer:
             await self.type(text)
             await asyncio.sleep(0.01)  # noqa: TID251 - its pace
 
-    async def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    async def until(self, condition: Callable[[], object], timeout: float, what: str) -> None:
         """Waits until `condition` holds.
 
         Raises:
@@ -191,6 +196,11 @@ class Customer:
     async def until_said(self, text: str, timeout: float = 20.0) -> None:
         """Waits until the agent has said exactly this."""
         await self.until(lambda: self.agent_said(text), timeout, f"the words {text!r}")
+
+    async def until_successor(self, known: Collection[str], timeout: float) -> float:
+        """Waits for an agent that is none of the `known` (sids); returns when it came."""
+        await self.until(lambda: self.heard.agent_joins.keys() - known, timeout, "another agent")
+        return min(at for sid, at in self.heard.agent_joins.items() if sid not in known)
 
     async def until_audible(self, after: float, timeout: float, what: str) -> float:
         """Waits for the agent's first sound after a moment; returns when it came."""
@@ -220,8 +230,8 @@ class Customer:
         self.room.register_text_stream_handler("lk.transcription", self._on_transcription)
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == AGENT_IDENTITY and self.heard.agent_joined_at is None:
-            self.heard.agent_joined_at = time.monotonic()
+        if participant.identity == AGENT_IDENTITY:
+            self.heard.agent_joins.setdefault(participant.sid, time.monotonic())
         self._changed.set()
 
     def _on_track(
@@ -242,7 +252,10 @@ class Customer:
         self._tasks.start(self._read_transcription(reader, identity))
 
     async def _read_transcription(self, reader: rtc.TextStreamReader, identity: str) -> None:
-        text = await reader.read_all()
+        try:
+            text = await reader.read_all()
+        except rtc.StreamError:
+            return  # whoever spoke has gone in the middle of it
         if (reader.info.attributes or {}).get("lk.transcription_final", "true") == "true":
             self.heard.transcripts.append(Transcribed(identity, text, time.monotonic()))
             self._changed.set()

@@ -16,6 +16,9 @@ from testing.sound import build_murmur
 
 SECONDS_PER_CHARACTER = 0.02
 RIGHT_KEY = "sk-the-right-key-of-this-test"
+# What it tells when it is asked for a long story: some twelve seconds.
+STORY = " ".join(f"And on day {day} of the long story nothing happened at all." for day in range(1, 11))
+_NAME = re.compile(r"my name is (\w+)", re.IGNORECASE)
 _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
 
 
@@ -176,7 +179,10 @@ async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
 
 
 def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
-    """Returns the deltas of the answer: a tool call where the customer asks for one, its result told, else an echo."""
+    """Returns the deltas of the answer: to a tool's result, or to what the customer asks for; else an echo.
+
+    It has a tool called, tells a long story, and knows the customer's name from the messages, as a model does.
+    """
     last = body["messages"][-1]
     if last["role"] == "tool":
         return [({"role": "assistant", "content": f"The tool says: {last['content']}"}, None), ({}, "stop")]
@@ -187,7 +193,17 @@ def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
         function = {"name": found[1], "arguments": found[2]}
         call = {"index": 0, "id": f"call_{len(body['messages'])}", "type": "function", "function": function}
         return [({"role": "assistant", "tool_calls": [call]}, None), ({}, "tool_calls")]
+    if "tell me a long story" in text:
+        return [({"role": "assistant", "content": STORY}, None), ({}, "stop")]
+    if "what is my name" in text.lower():
+        return [({"role": "assistant", "content": _tell_name(body["messages"])}, None), ({}, "stop")]
     return [({"role": "assistant", "content": "You said: "}, None), ({"content": text + "."}, None), ({}, "stop")]
+
+
+def _tell_name(messages: list[dict[str, Any]]) -> str:
+    told = [_NAME.search(str(message["content"])) for message in messages if message["role"] == "user"]
+    names = [found[1] for found in told if found]
+    return f"Your name is {names[-1]}." if names else "You have not told me your name yet."
 
 
 async def _send_chunk(response: web.StreamResponse, chunk: dict[str, Any]) -> None:

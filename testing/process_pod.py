@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import signal
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,9 @@ from testing.tasks import Tasks
 from testing.waiting import eventually
 from voicesession.names import AGENT_PORT
 
+# More than a server lets wait to be accepted.
+_MOST_WAITING = 1024
+_CONNECT_SECONDS = 0.1
 # How late a kubelet tells of an end: it looks once a second.
 TOLD_AFTER_SECONDS = 0.7
 SIGNALLED = 128
@@ -117,18 +121,24 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         self._folder = folder
         self._nodes = nodes
         self._node_of: dict[str, str] = {}  # by pod name
-        self._cut: set[str] = set()
+        self._cut: dict[str, list[socket.socket]] = {}  # by node: what keeps others from connecting
 
     def cut(self, node: str) -> None:
-        """Cuts a node off: its processes say and hear nothing, connections stay open, and nobody tells of its pods."""
-        self._cut.add(node)
+        """Cuts a node off: its processes say and hear nothing, connections stay open, new ones are not answered.
+
+        Nobody tells of its pods any more.
+        """
+        self._cut[node] = []
         for pod in self._pods_on(node):
             self.lost.add(pod.name)
             pod.signal(signal.SIGSTOP)
+            if pod.lives:
+                self._cut[node] += _fill_up(pod.ip)
 
     def mend(self, node: str) -> None:
         """Brings a node back: its processes go on where they were."""
-        self._cut.discard(node)
+        for waiting in self._cut.pop(node, []):
+            waiting.close()
         for pod in self._pods_on(node):
             self.lost.discard(pod.name)
             pod.signal(signal.SIGCONT)
@@ -176,3 +186,15 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         there = [node for node in self._nodes if node not in self._cut]
         self._node_of[name] = min(there, key=lambda node: load[node])
         return self._node_of[name]
+
+
+def _fill_up(ip: str) -> list[socket.socket]:
+    """Connects to a stopped pod until its kernel has no room for more, and no longer answers whoever connects."""
+    waiting = []
+    for _ in range(_MOST_WAITING):
+        one = socket.socket()
+        one.settimeout(_CONNECT_SECONDS)
+        waiting.append(one)
+        if one.connect_ex((ip, AGENT_PORT)) != 0:
+            break
+    return waiting

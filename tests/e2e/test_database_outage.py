@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from testing.customer import joined_room
 from testing.front_door import ask_for_connection
+from testing.host_pods import processes_of_pod
 from testing.postgres import paused
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
@@ -28,21 +28,11 @@ SENTENCES = (
 def frozen_postgres(release: Release) -> Iterator[None]:
     """Stops every process of the release's Postgres, which is worse than ending it: connections hang."""
     uid = release.get("pod", release.full_name("postgres-0"))["metadata"]["uid"]
-    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if _is_postgres_of_pod(folder, uid)]
+    pids = processes_of_pod(uid, "postgres")
     if not pids:
         pytest.skip("the nodes' processes cannot be seen from here: the netns cluster is needed")
     with paused(pids):
         yield
-
-
-def _is_postgres_of_pod(folder: Path, uid: str) -> bool:
-    try:
-        program, groups = (folder / "comm").read_text().strip(), (folder / "cgroup").read_text()
-    except OSError:
-        return False
-    # Not the kubelet's probe, which runs in the same cgroup and is killed if it does not answer.
-    # A cluster may write the uid with underscores (systemd) or as it is (cgroupfs).
-    return program == "postgres" and (f"pod{uid}" in groups or f"pod{uid.replace('-', '_')}" in groups)
 
 
 async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(

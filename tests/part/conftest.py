@@ -1,14 +1,17 @@
 """The real things beside our parts: an API server, a LiveKit and a Postgres, one of each for the whole run."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from local_cluster.apiserver import running_apiserver
+from testing.agent_cluster import AgentCluster, agent_cluster
 from testing.conversations import ConversationsDatabase
 from testing.crds import apply_crds
+from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitServer, running_livekit
+from testing.pod_port import pod_port
 from testing.postgres import PostgresServer, running_postgres
 
 
@@ -40,3 +43,16 @@ def conversations(postgres: PostgresServer, tmp_path: Path) -> ConversationsData
     database = ConversationsDatabase(postgres, postgres.create_database(), tmp_path)
     database.migrate()
     return database
+
+
+@pytest.fixture
+async def agents(
+    api_server: Path, livekit: LiveKitServer, conversations: ConversationsDatabase, tmp_path: Path
+) -> AsyncIterator[AgentCluster]:
+    """Two nodes whose pods are agent processes, and no operator yet."""
+    with pod_port(everywhere=False):
+        async with (
+            running_fake_openai() as models,
+            agent_cluster(api_server, livekit, conversations, models, tmp_path) as made,
+        ):
+            yield made

@@ -1,39 +1,18 @@
 """The stage of real calls: a pod's process has what its spec says, a killed one is told of, a node can be cut off."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import pytest
 
-from testing.agent_cluster import AgentCluster, agent_cluster
-from testing.conversations import ConversationsDatabase
-from testing.fake_openai import running_fake_openai
-from testing.livekit import LiveKitServer
-from testing.pod_port import pod_port
+from testing.agent_cluster import AgentCluster
 from testing.waiting import eventually, stays
 from voicesession.models import AgentProfileSpec
 
-WARM = 2
-
-
-@pytest.fixture(autouse=True)
-def _pods_of_one_address_each() -> Iterator[None]:
-    with pod_port(everywhere=False):
-        yield
-
 
 @pytest.fixture
-async def cluster(
-    api_server: Path, livekit: LiveKitServer, conversations: ConversationsDatabase, tmp_path: Path
-) -> AsyncIterator[AgentCluster]:
+async def cluster(agents: AgentCluster) -> AgentCluster:
     """Two nodes with a pod each, and an operator."""
-    async with (
-        running_fake_openai() as models,
-        agent_cluster(api_server, livekit, conversations, models, tmp_path) as made,
-    ):
-        made.start_operator()
-        await made.create_warm_pool(WARM)
-        yield made
+    agents.start_operator()
+    await agents.create_warm_pool(2)
+    return agents
 
 
 async def test_a_call_is_held_written_and_its_pods_death_is_told(cluster: AgentCluster) -> None:
