@@ -22,12 +22,12 @@ DEFAULT_OPTIONS = RoomOptions()
 
 
 def tell_of_join(context: JobContext) -> None:
-    """Prints when `Room.connect` has returned, whoever calls it."""
+    """Prints when `Room.connect` has returned, whoever calls it, and in which process."""
     connect = context.room.connect
 
     async def connect_and_tell(url: str, token: str, options: RoomOptions = DEFAULT_OPTIONS) -> None:
         await connect(url, token, options)
-        print("joined", context.room.name, time.time(), flush=True)
+        print("joined", context.room.name, time.time(), os.getpid(), flush=True)
 
     context.room.connect = connect_and_tell  # type: ignore[method-assign]
 

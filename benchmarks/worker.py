@@ -90,8 +90,17 @@ class Worker:
 
     def joined_at(self, room: str) -> float | None:
         """Returns when its agent joined the room, by its own word."""
+        told = self._read_joined(room)
+        return float(told[0]) if told else None
+
+    def process_of(self, room: str) -> int | None:
+        """Returns the id of the process whose agent joined the room."""
+        told = self._read_joined(room)
+        return int(told[1]) if told else None
+
+    def _read_joined(self, room: str) -> list[str] | None:
         lines = (line.split() for line in self.log.read_text(errors="replace").splitlines())
-        return next((float(words[2]) for words in lines if words[:2] == ["joined", room]), None)
+        return next((words[2:] for words in lines if words[:2] == ["joined", room]), None)
 
 
 async def call_once(side: Side) -> None:
