@@ -15,6 +15,7 @@ from voicesession.admission import Refuse, RoomStart
 from voicesession.customer_words import build_notice
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_IDENTITY, DATA_TOPIC
+from voicesession.tickets import LEFT_TO_PEOPLE
 
 T = TypeVar("T")
 
@@ -82,6 +83,22 @@ class RoomClient:
             if error.code != _NOT_FOUND:
                 raise
 
+    async def delete_or_leave(self, name: str, sid: str | None = None) -> bool:
+        """Deletes a room as `delete` does, but one that several people are in is left to them; returns whether it was.
+
+        They have each other. LiveKit closes it when the last one is gone.
+        """
+        room = await self.find(name)
+        if room is None or (sid and room.sid != sid):
+            return False
+        if room.metadata != LEFT_TO_PEOPLE:
+            if not await self.is_company(name):
+                await self.delete(name, sid)
+                return False
+            request = api.UpdateRoomMetadataRequest(room=name, metadata=LEFT_TO_PEOPLE)
+            await _ask("leaving a room", self._api.room.update_room_metadata(request))
+        return True
+
     async def tell(self, name: str, message: Mapping[str, object]) -> None:
         """Sends a data message to a room's participants, if there are any; waits until it can have reached them."""
         request = api.SendDataRequest(
@@ -116,6 +133,10 @@ class RoomClient:
         Agents are no people, nor is who only records, sends a stream or listens unseen.
         """
         return {each.identity for each in await self._participants(name) if _is_person(each)}
+
+    async def is_company(self, name: str) -> bool:
+        """Tells whether there are people in this room who have each other to talk with."""
+        return len(await self.people(name)) > 1
 
     async def _participants(self, name: str) -> Sequence[api.ParticipantInfo]:
         request = api.ListParticipantsRequest(room=name)

@@ -30,6 +30,7 @@ from voicesession.admission import (
     RoomStart,
     decide_admission,
     is_finished,
+    may_leave_room_to_people,
     room_of,
 )
 from voicesession.models import VoiceSession
@@ -135,10 +136,18 @@ class RoomPoll:
                 if not admission.may_be_unseen or not await self._is_served(room):
                     await self._turn_away(room, admission)
             case AlreadyServed(name, finished=True):
-                log.info("the room is closed: its call is over", extra={"voicesession": name})
-                await self._rooms.delete(room.name, room.sid)
+                await self._close(room, name)
             case AlreadyServed() | NotOurs():
                 pass
+
+    async def _close(self, room: RoomStart, name: str) -> None:
+        session = self._cache.sessions.get(name)
+        if session and may_leave_room_to_people(session):
+            is_left = await self._rooms.delete_or_leave(room.name, room.sid)
+        else:
+            is_left = False
+            await self._rooms.delete(room.name, room.sid)
+        log.info("a room whose call is over is closed", extra={"voicesession": name, "leftToPeople": is_left})
 
     async def _create(self, room: RoomStart, body: dict[str, object]) -> None:
         try:

@@ -18,7 +18,7 @@ from voicesession.names import (
     short_hash,
     voice_session_name,
 )
-from voicesession.tickets import CallTicket, ForeignTicketError, TicketError, TicketKey
+from voicesession.tickets import LEFT_TO_PEOPLE, CallTicket, ForeignTicketError, TicketError, TicketKey
 
 # A room whose VoiceSession is made beside it may start this long before that VoiceSession is seen.
 _CREATION_GRACE = timedelta(seconds=30)
@@ -125,6 +125,15 @@ def is_waiting(voice_session: VoiceSession) -> bool:
     return voice_session.status.phase in _WAITING
 
 
+def may_leave_room_to_people(voice_session: VoiceSession) -> bool:
+    """Tells whether people who have each other may keep this call's room: its agent was there, and nobody ended it all.
+
+    A human may have taken over. `spec.end`, or the VoiceSession's deletion, ends the call for everybody in it.
+    """
+    is_wanted = voice_session.spec.end or voice_session.metadata.deletion_timestamp is not None
+    return voice_session.status.agent_joined_at is not None and not is_wanted
+
+
 def is_start_of(voice_session: VoiceSession, room_sid: str) -> bool:
     """Tells whether this start of a room is the one that the call is in, or was."""
     sids = {voice_session.spec.room_sid, voice_session.status.room_sid}
@@ -183,7 +192,7 @@ class Grounds:
 
 def decide_admission(room: RoomStart, now: datetime, grounds: Grounds) -> Admission:
     """Returns what becomes of a started room."""
-    if not is_valid_room(room.name):
+    if not is_valid_room(room.name) or room.metadata == LEFT_TO_PEOPLE:
         return NotOurs()
     if served := _find_served(room, grounds.sessions):
         return AlreadyServed(served.metadata.name, is_finished(served))

@@ -21,6 +21,9 @@ from voicesession.models import Model
 # The ticket's JSON with one field more, its last: so it is JSON still, and what was signed is found without a doubt.
 _SIGNED = re.compile(r'(?P<fields>\{.*),"signature":"(?P<signature>[\w-]{43})"\}', re.ASCII)
 
+# Metadata of a room that its call has left to the people in it: nobody's ticket, so nobody's business.
+LEFT_TO_PEOPLE = "left to the people in it by its voice agent"
+
 
 class TicketError(Exception):
     """A room's metadata that is no call ticket."""

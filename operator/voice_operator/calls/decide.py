@@ -53,7 +53,7 @@ from voice_operator.calls.steps import (
 )
 from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
-from voicesession.admission import is_finished
+from voicesession.admission import is_finished, may_leave_room_to_people
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
 from voicesession.names import END_REASON_ANNOTATION
@@ -562,8 +562,11 @@ def _is_unclosed(view: CallView) -> bool:
 
 def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     status, memory = session.status, view.memory
+    leaves_people = may_leave_room_to_people(session)
     if memory.untold and not memory.room_closed and not view.rival:
-        return TellRefusal(memory.untold)  # somebody waits to hear it; a pod may take seconds to be dismissed
+        return TellRefusal(
+            memory.untold, leaves_people
+        )  # somebody waits to hear it; a pod may take seconds to be dismissed
     holding = _find_holding(view)
     if holding and view.now < (memory.finished_at or view.now) + COLLECT_PATIENCE:
         return Collect(holding)
@@ -573,7 +576,7 @@ def _decide_finished(view: CallView, session: VoiceSession) -> Step:
     expires_at = (memory.finished_at or view.now) + _kept(view, session)
     # Not a room that another call has, nor for ever: a closed-down LiveKit must not keep VoiceSessions.
     if not memory.room_closed and not view.rival and view.now < expires_at:
-        return CloseRoom()
+        return CloseRoom(leaves_people)
     if session.metadata.deletion_timestamp:
         return Rest()
     return Expire(session) if view.now >= expires_at else Rest(expires_at)

@@ -242,10 +242,10 @@ class Reconciler:
                 return await self._agents.ask_end(memory, step)
             case Dismiss():
                 return await self._agents.dismiss(memory, step)
-            case TellRefusal(problem):
-                return await self._rooms.tell(memory, problem)
+            case TellRefusal():
+                return await self._rooms.tell(memory, step)
             case CloseRoom():
-                return await self._rooms.close(memory)
+                return await self._rooms.close(memory, step)
             case Collect():
                 return await self._collecting.collect(memory, step)
             case CloseConversation(reason):

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.calls.memory import CallMemory, Calls
-from voice_operator.calls.steps import MakeRoom
+from voice_operator.calls.steps import CloseRoom, MakeRoom, TellRefusal
 from voicesession import clock
 from voicesession.customer_words import build_notice, words_for_customer
 from voicesession.models import Phase
-from voicesession.serving import Problem
 from voicesession.tickets import TicketKey, new_ticket
 
 log = logging.getLogger(__name__)
@@ -44,21 +43,24 @@ class CallRooms:
             raise
         return replace(memory, room_sid=room.sid, room_made_at=clock.steady(), livekit_error=None)
 
-    async def tell(self, memory: CallMemory, problem: Problem) -> CallMemory:
+    async def tell(self, memory: CallMemory, step: TellRefusal) -> CallMemory:
         """Tells the customer in the room why there will be no agent; that they cannot be told is logged."""
-        notice = build_notice(problem.reason, words_for_customer(problem.reason, Phase.FAILED))
+        reason = step.problem.reason
         try:
-            await self._rooms.tell(memory.room, notice)
+            if not (step.leaves_people and await self._rooms.is_company(memory.room)):
+                await self._rooms.tell(memory.room, build_notice(reason, words_for_customer(reason, Phase.FAILED)))
         except LiveKitUnavailableError as error:
             log.warning("the customer could not be told", extra={"error": error})
         return replace(memory, untold=None)
 
-    async def close(self, memory: CallMemory) -> CallMemory:
-        """Deletes the room, but not a later start of its name.
+    async def close(self, memory: CallMemory, step: CloseRoom) -> CallMemory:
+        """Deletes the room, but not a later start of its name; or leaves it to the people in it.
 
         Raises:
             LiveKitUnavailableError: it may still be there.
         """
-        if memory.room:
+        if memory.room and not step.leaves_people:
             await self._rooms.delete(memory.room, memory.room_sid)
+        elif memory.room and await self._rooms.delete_or_leave(memory.room, memory.room_sid):
+            log.info("the room is left to the people in it")
         return replace(memory, room_closed=True)

@@ -260,14 +260,20 @@ class CloseConversation:
 
 @dataclass(frozen=True, slots=True)
 class TellRefusal:
-    """Tell the customer in the room why there will be no agent."""
+    """Tell the customer in the room why there will be no agent.
+
+    `leaves_people`: not if there are several people, who go on without one.
+    """
 
     problem: Problem
+    leaves_people: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CloseRoom:
-    """Delete the room."""
+    """Delete the room; `leaves_people`: not if there are several people in it."""
+
+    leaves_people: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from voicesession import clock
 from voicesession.admission import Refuse
 from voicesession.customer_words import RefusalReason
 from voicesession.models import EffectiveLimits
+from voicesession.tickets import LEFT_TO_PEOPLE
 
 LIMITS = EffectiveLimits()
 REFUSAL = Refuse(RefusalReason.PROFILE_FULL, "All places are taken.")
@@ -84,4 +85,25 @@ async def test_an_agent_is_told_from_a_customer(rooms: RoomClient, livekit: Live
         await agent.connect(livekit.url, livekit.agent_token(guest.room.name))
         assert await rooms.has_agent(guest.room.name)
         assert await rooms.people(guest.room.name) == {guest.room.local_participant.identity}
+        await agent.disconnect()
+
+
+async def test_a_room_is_left_to_several_people_and_not_to_one(rooms: RoomClient, livekit: LiveKitServer) -> None:
+    made = await rooms.create(new_room(), "its ticket", LIMITS)
+    async with guest_in(livekit, made.name):
+        human = rtc.Room()
+        await human.connect(livekit.url, livekit.customer_token(made.name, "human"))
+        assert await rooms.delete_or_leave(made.name, made.sid)
+        left = await rooms.find(made.name)
+        assert left is not None
+        assert (left.sid, left.metadata) == (made.sid, LEFT_TO_PEOPLE)
+        await human.disconnect()
+        assert await rooms.delete_or_leave(made.name, made.sid), "it is theirs, also when one of them is left"
+        assert not await rooms.delete_or_leave(made.name, "RM_an_earlier_start")
+    lonely = await rooms.create(new_room(), "its ticket", LIMITS)
+    async with guest_in(livekit, lonely.name) as guest:
+        agent = rtc.Room()
+        await agent.connect(livekit.url, livekit.agent_token(lonely.name))
+        assert not await rooms.delete_or_leave(lonely.name, lonely.sid)
+        await guest.until_gone()
         await agent.disconnect()

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from local_cluster.binaries import KUBERNETES
 from testing.conversations import AgentsConversation, ConversationsDatabase
+from testing.guest import Guest, guest_in
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster
 from testing.stub_pod import Exit
@@ -24,6 +25,7 @@ from voicesession import clock
 from voicesession.assignment import OtherAgent
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
+from voicesession.tickets import LEFT_TO_PEOPLE
 
 
 async def test_a_call_gets_a_waiting_pod_is_followed_to_its_end_and_leaves_nothing(cluster: OperatorCluster) -> None:
@@ -300,6 +302,33 @@ async def test_a_slow_join_is_told_and_then_done(cluster: OperatorCluster) -> No
     starting = await cluster.wait_for_phase("call", "Starting")
     assert starting.status.pod_name
     await cluster.wait_for_phase("call", "Active")
+
+
+# A human who has taken over
+
+
+@pytest.mark.parametrize("ended_for_all", [False, True])
+async def test_an_agent_may_leave_and_the_people_stay_unless_somebody_ends_it_for_all(
+    cluster: OperatorCluster, livekit: LiveKitServer, ended_for_all: bool
+) -> None:
+    await _start(cluster)
+    async with guest_in(livekit) as customer:
+        active = await _begin(cluster, room=customer.room.name)
+        human = Guest()
+        await human.room.connect(livekit.url, livekit.customer_token(customer.room.name, "human"))
+        if ended_for_all:
+            await cluster.api.end_session("call", EndReason.ENDED_BY_REQUEST)
+            await eventually(lambda: cluster.stub_of(active).end_requests)
+        await cluster.stub_of(active).finish(EndReason.ENDED_BY_REQUEST)
+        await cluster.wait_for_phase("call", "Ended")
+        if ended_for_all:
+            await human.until_gone()
+            await customer.until_gone()
+        else:
+            await eventually(lambda: customer.room.metadata == LEFT_TO_PEOPLE)
+            assert not human.gone.is_set()
+            assert not customer.gone.is_set()
+            await human.room.disconnect()
 
 
 # What it costs the API server

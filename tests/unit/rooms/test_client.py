@@ -18,6 +18,7 @@ ASKING: list[Callable[[RoomClient], Awaitable[Any]]] = [
     lambda rooms: rooms.tell("room", {}),
     lambda rooms: rooms.has_agent("room"),
     lambda rooms: rooms.people("room"),
+    lambda rooms: rooms.delete_or_leave("room"),
 ]
 
 

@@ -35,6 +35,7 @@ class Rooms:
     ) -> None:
         self.errors: list[Exception] = []
         self.deleted: list[str] = []
+        self.left: list[str] = []
         self.told: list[object] = []
         self.looked = asyncio.Event()
         self._stuck = stuck
@@ -58,6 +59,10 @@ class Rooms:
         assert not just_arrived
         self.told.append(refusal.reason)
         await self.delete(room.name, room.sid)
+
+    async def delete_or_leave(self, name: str, _sid: str) -> bool:
+        self.left.append(name)
+        return True
 
     async def delete(self, name: str, _sid: str) -> None:
         if name in self._stuck:
@@ -143,6 +148,21 @@ async def test_a_room_whose_voice_session_the_api_server_rejects_is_turned_away(
     rooms = Rooms("one", ticket_age=timedelta(minutes=1))
     await make_poll(rooms, RefusingKubernetes(error), cache).poll_once()
     assert (rooms.told, rooms.deleted) == (told, deleted)
+
+
+@pytest.mark.parametrize(("end", "left", "deleted"), [(False, ["one"], []), (True, [], ["one"])])
+async def test_a_left_over_room_may_be_left_to_people_unless_somebody_ended_it_all(
+    end: bool, left: list[str], deleted: list[str]
+) -> None:
+    cache, rooms = Cache(), Rooms("one")
+    told: dict[str, Any] = {
+        "status_phase": "Ended",
+        "status_agent_joined_at": clock.now(),
+        "status_room_sid": "sid-of-one",
+    }
+    cache.sessions.put(live_session(end=end, **told))
+    await make_poll(rooms, cache=cache).poll_once()
+    assert (rooms.left, rooms.deleted) == (left, deleted)
 
 
 async def test_a_livekit_that_closes_no_room_is_not_asked_for_each() -> None:

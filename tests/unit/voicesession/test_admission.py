@@ -23,7 +23,7 @@ from voicesession.admission import (
 from voicesession.customer_words import RefusalReason
 from voicesession.models import AgentProfile, AgentProfileSpec, Metadata, Phase, VoiceSession
 from voicesession.names import CALL_LABEL, PROFILE_LABEL, short_hash, voice_session_name
-from voicesession.tickets import CallTicket, new_ticket
+from voicesession.tickets import LEFT_TO_PEOPLE, CallTicket, new_ticket
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LIMITS = AdmissionLimits()
@@ -75,6 +75,12 @@ def refusal(admission: Admission) -> Refuse:
 @pytest.mark.parametrize("metadata", ["", "{}", "hello", "[1]", '{"callId": "short", "issuedAt": "2030-01-01T00:00Z"}'])
 def test_a_room_without_a_ticket_is_not_ours(metadata: str) -> None:
     assert decide(RoomStart("room", "RM", NOW, metadata), NOW, [], make_profile()) == NotOurs()
+
+
+def test_a_room_that_its_call_has_left_to_people_is_nobodys_business() -> None:
+    room = RoomStart("room", "RM_one", NOW, LEFT_TO_PEOPLE)
+    over = make_session(Phase.ENDED, name=voice_session_name("RM_one"), room="room", roomSid="RM_one")
+    assert decide(room, NOW, [over], make_profile()) == NotOurs()
 
 
 def test_a_room_whose_name_the_api_server_would_refuse_is_not_ours() -> None:

@@ -631,6 +631,16 @@ def test_after_the_end_the_pod_goes_then_the_room_then_the_voicesession() -> Non
     assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire(OVER)
 
 
+def test_a_room_is_left_to_people_whose_agent_is_done_unless_somebody_ended_it_all() -> None:
+    problem = Problem(Reason.AGENT_CRASHED, "gone")
+    served: dict[str, Any] = {"status_ended_at": NOW, "status_agent_joined_at": ago(60)}
+    done = make_session(conditions=finished_conditions(), **served)
+    assert decide_call(over(session=done)) == CloseRoom(leaves_people=True)
+    assert decide_call(over(session=done, untold=problem)) == TellRefusal(problem, leaves_people=True)
+    ended_for_all = make_session(conditions=finished_conditions(), end=True, **served)
+    assert decide_call(over(session=ended_for_all)) == CloseRoom()
+
+
 def test_a_livekit_that_is_away_for_good_does_not_keep_the_voicesession() -> None:
     assert decide_call(over(now=NOW + timedelta(seconds=600))) == Expire(OVER)
 

@@ -10,7 +10,7 @@ from testing.operator_objects import NOW, UID, make_session
 from testing.tickets import TICKETS
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.room import CallRooms
-from voice_operator.calls.steps import MakeRoom
+from voice_operator.calls.steps import MakeRoom, TellRefusal
 from voicesession.conditions import Reason
 from voicesession.models import EffectiveLimits
 from voicesession.serving import Problem
@@ -36,4 +36,4 @@ async def test_why_there_is_no_room_is_known_to_the_next_decision(nowhere: RoomC
 async def test_a_customer_who_cannot_be_told_of_a_refusal_is_told_no_more(nowhere: RoomClient) -> None:
     calls, problem = Calls(), Problem(Reason.NO_CAPACITY, "none")
     memory = replace(calls.meet(UID, NOW), room="room", untold=problem)
-    assert (await CallRooms(nowhere, TICKETS, calls).tell(memory, problem)).untold is None
+    assert (await CallRooms(nowhere, TICKETS, calls).tell(memory, TellRefusal(problem))).untold is None
