@@ -16,10 +16,12 @@ from voicesession.assignment import (
     Assignment,
     CallEnded,
     EndRequest,
+    HandedOver,
     Heartbeat,
     Joined,
     PodEvent,
     Preparation,
+    Ready,
     RoomDeletionRequested,
     TerminationMessage,
 )
@@ -84,6 +86,7 @@ class StubPod:
     spool_kept: asyncio.Event = field(default_factory=asyncio.Event)
     room: rtc.Room | None = None
     _events: list[PodEvent] = field(default_factory=list)
+    _taken_over: asyncio.Event = field(default_factory=asyncio.Event)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _runner: web.AppRunner | None = None
     _tasks: Tasks = field(default_factory=Tasks)
@@ -99,6 +102,8 @@ class StubPod:
                 web.post("/assignment", self._assign),
                 web.get("/events", self._tell),
                 web.post("/end", self._end),
+                web.post("/hand-over", self._hand_over),
+                web.post("/take-over", self._take_over),
                 web.get("/spool", self._spool),
                 web.delete("/spool", self._let_go_of_spool),
             ]
@@ -217,6 +222,16 @@ class StubPod:
         self._tasks.start(self.finish(wanted.reason, wanted.message))
         return web.Response(status=202)
 
+    async def _hand_over(self, request: web.Request) -> web.Response:
+        await self._authorized(request, Purpose.HAND_OVER)
+        self._tasks.start(self.say(HandedOver(at=clock.now(), quiet=True)))
+        return web.Response(status=202)
+
+    async def _take_over(self, request: web.Request) -> web.Response:
+        await self._authorized(request, Purpose.TAKE_OVER)
+        self._taken_over.set()
+        return web.Response(status=202)
+
     async def _spool(self, request: web.Request) -> web.Response:
         await self._authorized(request, Purpose.SPOOL)
         if self.spool is None:
@@ -246,6 +261,9 @@ class StubPod:
         self._tasks.start(self._beat())
 
     async def _join(self, assignment: Assignment) -> None:
+        if assignment.standby:
+            await self.say(Ready(at=clock.now()))
+            await self._taken_over.wait()
         if self.script.really_joins:
             self.room = rtc.Room()
             await self.room.connect(assignment.livekit_url, assignment.room_token)

@@ -358,6 +358,7 @@ class Operator:
                 look.absent,
                 self._seen_rooms,
                 self._keys.conversation,
+                shared.templates.hash_of,
             ),
             claims=Claims(self.cache, calls, shared.ready_pods, shared.templates, shared.kubernetes),
             agents=Agents(

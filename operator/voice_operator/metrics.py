@@ -38,6 +38,20 @@ RECOVERY_SECONDS = Histogram(
     "From an agent being found lost to another one being in its room.",
     buckets=_SECONDS,
 )
+MOVES = Counter(
+    "voice_operator_moves_total", "Calls that went to another pod while they were in progress, by why.", ("trigger",)
+)
+MOVE_SECONDS = Histogram(
+    "voice_operator_move_seconds",
+    "From a call being found to have to leave its pod to its next agent being in the room: mostly the wait for a quiet "
+    "moment.",
+    buckets=_SECONDS,
+)
+MOVE_SILENCE_SECONDS = Histogram(
+    "voice_operator_move_silence_seconds",
+    "From an agent's having handed its call over to the next one being in the room.",
+    buckets=_SECONDS,
+)
 CONNECT_SECONDS = Histogram(
     "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
 )

@@ -79,6 +79,10 @@ class Routing:
         for profile in self._cache.profiles.all():
             self._queue.add_after(Key(Kind.PROFILE, profile.metadata.name), _CALM_SECONDS)
         self._look_at_waiting_calls()
+        if pool.spec.rollout.long_calls == "Move":
+            for memory in self._calls:
+                if memory.last_pod and memory.last_pod.pool == pool.metadata.name:
+                    self._queue.add(Key(Kind.CALL, memory.uid))
 
     def profile_changed(self, before: AgentProfile | None, after: AgentProfile | None) -> None:
         """An AgentProfile was seen for the first time, with a new spec, or never again."""

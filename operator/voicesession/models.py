@@ -111,7 +111,7 @@ class EffectiveLimits(Model):
 
 
 class VoiceSessionSpec(Model):
-    """What a call needs. Immutable as a whole but for `end`, which goes only from false to true."""
+    """What a call needs. Immutable as a whole but for `end`, which goes only from false to true, and `move`."""
 
     profile: str = "default"
     room: str | None = None
@@ -123,6 +123,7 @@ class VoiceSessionSpec(Model):
     variables: dict[str, str] = Field(default_factory=dict)
     tenant: str | None = None
     end: bool = False
+    move: str | None = None  # a value that it has not had: go to another pod
 
 
 class VoiceSessionStatus(Model):
@@ -141,6 +142,7 @@ class VoiceSessionStatus(Model):
     llm_provider: str | None = None
     participant_identity: str | None = None
     attempts: int | None = None
+    moved: str | None = None  # the `spec.move` that was obeyed last
     lost_attempt: int | None = None  # up to this one, all have lost the call
     lost_agents: int | None = None  # how many had accepted it
     connect_millis: int | None = None
@@ -266,6 +268,18 @@ class Disruption(Model):
     grace_seconds: int | None = Field(default=None, ge=15, le=86400)
 
 
+class HandOverTerms(Model):
+    """How a call leaves its pod for another. `patience_seconds`: how long a quiet moment is waited for."""
+
+    patience_seconds: int = Field(default=20, ge=0, le=300)
+
+
+class Rollout(Model):
+    """What a changed pool does with calls in progress."""
+
+    long_calls: Literal["Keep", "Move"] = "Keep"
+
+
 class AgentPoolSpec(Model):
     """What a pod is, and how many wait."""
 
@@ -277,6 +291,8 @@ class AgentPoolSpec(Model):
     providers: list[Provider] = Field(default_factory=list)
     warm: Warm = Field(default_factory=Warm)
     disruption: Disruption = Field(default_factory=Disruption)
+    handover: HandOverTerms = Field(default_factory=HandOverTerms)
+    rollout: Rollout = Field(default_factory=Rollout)
 
 
 class AgentPoolStatus(Model):

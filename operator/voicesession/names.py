@@ -26,6 +26,7 @@ LOCAL_EGRESS = "local"
 # Annotations of agent pods, written by the claim.
 ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 CLAIMED_AT_ANNOTATION = f"{GROUP}/claimed-at"
+STANDS_BY_ANNOTATION = f"{GROUP}/stands-by-for"  # the attempt whose call it is claimed for, while that one has it
 
 # Annotations of others, written by a claim: whoever takes nodes away leaves that of a pod with these alone.
 KEEP_ANNOTATIONS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}

@@ -8,9 +8,19 @@ from http import HTTPStatus
 from rooms.tokens import RoomTokens
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.assignment import build_assignment, sum_up
+from voice_operator.calls.hand_over import Move
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
-from voice_operator.calls.steps import AskEnd, Connect, Dismiss
+from voice_operator.calls.steps import (
+    AskEnd,
+    AskHandOver,
+    Connect,
+    ConnectStandby,
+    Dismiss,
+    GiveBack,
+    TakeOver,
+    TellLate,
+)
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import PODS_LOST
 from voice_operator.pods.agent_pod import AgentPod
@@ -19,6 +29,7 @@ from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
+from voicesession.models import EndReason
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +82,66 @@ class Agents:
         self._links.forget(uid)
         self._look.forget(uid)
 
-    def _build_assignment(self, memory: CallMemory, step: Connect) -> bytes | None:
+    def connect_standby(self, memory: CallMemory, step: ConnectStandby) -> CallMemory:
+        """Follows a pod that is to stand by, beside the one that has the call; it is given what to prepare itself for.
+
+        Whatever another process had told it, it tells again.
+        """
+        resume = memory.claimed_here != step.pod.uid
+        assignment = self._build_assignment(memory, step, standby=True)
+        self._links.open_beside(memory.uid, step.pod, assignment, resume=resume)
+        return replace(memory, move=replace(memory.move, asked_at=None, tried_at=None))
+
+    async def ask_hand_over(self, memory: CallMemory, step: AskHandOver) -> CallMemory:
+        """Asks a pod to hand its call over; that it has shows by what it tells."""
+        move = replace(memory.move, tried_at=clock.steady())
+        try:
+            await self._pods.hand_over(step.pod, step.patience)
+        except PodRequestError as error:
+            log.warning("the pod could not be asked to hand over", extra={"pod": step.pod.name, "error": error})
+            return replace(memory, move=move)
+        log.info("the call is to be handed over", extra={"pod": step.pod.name, "trigger": move.trigger})
+        return replace(memory, move=replace(move, asked_at=move.tried_at))
+
+    async def take_over(self, memory: CallMemory, step: TakeOver) -> CallMemory:
+        """Has the pod that stands by join; it is the one that has the call from here on."""
+        now, move = clock.steady(), memory.move
+        move = replace(move, tried_at=now, handed_at=move.handed_at or now)
+        name = step.serving.profile.spec.display_name if step.serving else None
+        token = self._access.tokens.sign_agent(memory.room, name)
+        try:
+            await self._pods.take_over(step.pod, token, step.state)
+        except PodRequestError as error:
+            log.warning("the standby could not be told to join", extra={"pod": step.pod.name, "error": error})
+            return replace(memory, move=move)
+        view = self._links.view_of(memory.uid)
+        if view is None or view.pod_uid != step.pod.uid:
+            self._links.swap(memory.uid)
+        return replace(memory, move=replace(move, told_to=step.pod.uid, told_at=now))
+
+    async def tell_late(self, memory: CallMemory, step: TellLate) -> CallMemory:
+        """Tells an agent what its customer said to the one before it."""
+        try:
+            await self._pods.take_over(step.pod, "", step.late.state)
+        except PodRequestError as error:
+            log.warning("what was said to the last agent is lost", extra={"pod": step.pod.name, "error": error})
+        return replace(memory, move=replace(memory.move, late=step.late))
+
+    async def give_back(self, memory: CallMemory, step: GiveBack) -> CallMemory:
+        """Lets the pod go that was told to join and has not: the one before it goes on.
+
+        Raises:
+            KubernetesUnavailableError: it may not be deleted yet.
+        """
+        log.warning("the standby has not joined: the agent before it goes on", extra={"pod": step.pod.name})
+        self._links.swap(memory.uid)
+        move = Move(memory.move.trigger, memory.move.wanted_at, memory.move.standbys)
+        memory = self._calls.keep(replace(memory, move=move))
+        return await self.dismiss(memory, Dismiss((step.pod,), EndReason.SUPERSEDED, lost=True))
+
+    def _build_assignment(
+        self, memory: CallMemory, step: Connect | ConnectStandby, *, standby: bool = False
+    ) -> bytes | None:
         if step.serving is None:
             return None
         access = self._access
@@ -86,6 +156,7 @@ class Agents:
             access.conversation_key,
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
         )
+        assignment = assignment.model_copy(update={"standby": standby})
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
@@ -116,15 +187,25 @@ class Agents:
     def _give_up(self, memory: CallMemory, pods: Sequence[AgentPod]) -> CallMemory:
         for pod in pods:
             link = self._find_link(memory, pod)
-            if link:
-                self._links.cancel(memory.uid)
+            self._stop_following(memory, pod)
             if link and pod.node and is_nodes_fault(link):
                 self._ready.suspect(pod.node)
             PODS_LOST.inc()
             detail = link.detail if link else None
             log.warning("the pod never accepted the call", extra={"pod": pod.name, "detail": detail})
+        move = memory.move
+        if any(pod.stands_by_for for pod in pods):
+            move = replace(move, standbys=move.standbys + 1, lost_at=clock.steady())
         # Before anything is sent: how such a pod ends, superseded for example, is not how the call ends.
-        return self._calls.keep(replace(memory, lost_pods=memory.lost_pods | {pod.uid for pod in pods}))
+        lost_pods = memory.lost_pods | {pod.uid for pod in pods}
+        return self._calls.keep(replace(memory, lost_pods=lost_pods, move=move))
+
+    def _stop_following(self, memory: CallMemory, pod: AgentPod) -> None:
+        main, beside = self._links.view_of(memory.uid), self._links.beside(memory.uid)
+        if main and main.pod_uid == pod.uid:
+            self._links.cancel(memory.uid)
+        elif beside and beside.pod_uid == pod.uid:
+            self._links.close_beside(memory.uid)
 
     async def _end_quietly(self, pod: AgentPod, step: Dismiss) -> None:
         try:
@@ -133,8 +214,8 @@ class Agents:
             log.info("the pod could not be told to end: it is deleted", extra={"pod": pod.name, "error": error})
 
     def _find_link(self, memory: CallMemory, pod: AgentPod) -> LinkView | None:
-        link = self._links.view_of(memory.uid)
-        return link if link and link.pod_uid == pod.uid else None
+        views = (self._links.view_of(memory.uid), self._links.beside(memory.uid))
+        return next((view for view in views if view and view.pod_uid == pod.uid), None)
 
 
 def is_nodes_fault(link: LinkView) -> bool:

@@ -24,6 +24,7 @@ from voicesession.names import (
     CLAIMED_AT_ANNOTATION,
     KEEP_ANNOTATIONS,
     SESSION_LABEL,
+    STANDS_BY_ANNOTATION,
     STATE_LABEL,
     WARM,
 )
@@ -50,7 +51,7 @@ class Claims:
             KubernetesUnavailableError: there was no answer. The pod has to be read back before another is claimed.
         """
         pool = step.serving.pool
-        pod = self._ready.reserve_for(memory.uid, pool.metadata.name, self._templates.hash_of(pool))
+        pod = self._ready.reserve_for(memory.uid, pool.metadata.name, self._templates.hash_of(pool), step.avoid)
         if pod is None:
             return memory
         # Before it is sent, so that it is known whatever becomes of the answer. And the call has its room from here on.
@@ -62,7 +63,9 @@ class Claims:
 
     async def _send(self, memory: CallMemory, step: Claim, pod: AgentPod) -> CallMemory:
         try:
-            await self._kubernetes.patch_pod(pod, build_claim(pod, step.session, step.attempt, clock.now()))
+            await self._kubernetes.patch_pod(
+                pod, build_claim(pod, step.session, step.attempt, clock.now(), step.stands_by_for)
+            )
         except NotFoundError:
             CLAIM_CONFLICTS.inc()
             return memory
@@ -78,6 +81,9 @@ class Claims:
         except ThrottledError:
             self._calls.keep(memory)  # it was not done, so there is nothing to read back
             raise
+        if step.stands_by_for:
+            log.info("pod claimed to stand by", extra={"pod": pod.name, "attempt": step.attempt})
+            return replace(memory, claimed_here=pod.uid, claims=step.attempt, claim_refusal=None)
         seconds = (clock.steady() - memory.arrived_at).total_seconds()
         CLAIM_SECONDS.labels(memory.start_type.value).observe(seconds)
         log.info("pod claimed", extra={"pod": pod.name, "attempt": step.attempt, "milliseconds": round(1000 * seconds)})
@@ -96,14 +102,19 @@ def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
     return replace(memory, claim_refusal=ClaimRefusal(error.message, clock.steady()))
 
 
-def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetime) -> Sequence[dict[str, Any]]:
+def build_claim(
+    pod: AgentPod, session: VoiceSession, attempt: int, now: datetime, stands_by_for: int = 0
+) -> Sequence[dict[str, Any]]:
     """Returns the JSON-patch by which this pod becomes this session's, and nobody else's.
+
+    `stands_by_for`: the attempt that has the call, and is to be followed by this one.
 
     It tests what makes the pod claimable, not its resourceVersion, which the kubelet keeps moving.
     """
     labels, annotations = "/metadata/labels", "/metadata/annotations"
     keep = KEEP_ANNOTATIONS if pod.on_drain is OnDrain.WAIT else {}
     owner = build_owner_reference("VoiceSession", session.metadata.name, session.metadata.uid)
+    standby = [{"op": "add", "path": f"{annotations}/{_escape(STANDS_BY_ANNOTATION)}", "value": str(stands_by_for)}]
     return [
         {"op": "test", "path": "/metadata/uid", "value": pod.uid},
         {"op": "test", "path": "/metadata/deletionTimestamp", "value": None},
@@ -113,6 +124,7 @@ def build_claim(pod: AgentPod, session: VoiceSession, attempt: int, now: datetim
         {"op": "add", "path": f"{annotations}/{_escape(ATTEMPT_ANNOTATION)}", "value": str(attempt)},
         {"op": "add", "path": f"{annotations}/{_escape(CLAIMED_AT_ANNOTATION)}", "value": now.isoformat()},
         *({"op": "add", "path": f"{annotations}/{_escape(key)}", "value": value} for key, value in keep.items()),
+        *(standby if stands_by_for else ()),
         {"op": "replace", "path": "/metadata/ownerReferences", "value": [owner]},
         # Resets the record of who set which field, which later writes then spare too. It is for server-side apply, and
         # nobody applies to a claimed pod; and it is 45 % of the pod as it is stored, sent and read.

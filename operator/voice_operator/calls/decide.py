@@ -9,6 +9,15 @@ from datetime import datetime, timedelta
 
 from voice_operator.calls.deaths import RECOVERED, Death, judge_death
 from voice_operator.calls.memory import CallMemory
+from voice_operator.calls.moving import (
+    decide_moving,
+    decide_taking_over,
+    is_leaving,
+    is_taking_over,
+    link_to,
+    sooner,
+    wants_standby,
+)
 from voice_operator.calls.status import (
     report_customer,
     report_finished,
@@ -46,10 +55,12 @@ from voice_operator.calls.steps import (
     ReadPods,
     Rest,
     Step,
+    TakeOver,
     TellOtherAgent,
     TellRefusal,
     WriteStatus,
     is_end_wanted,
+    is_given_up,
 )
 from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
@@ -110,7 +121,9 @@ def _due_line(view: CallView) -> str | None:
         view.session and (is_finished(view.session) or is_end_wanted(view.session))
     ):
         return None
-    return None if any(pod.live for pod in view.carriers) else view.serving.pool.metadata.name
+    if view.standby or (any(pod.live for pod in view.carriers) and not wants_standby(view)):
+        return None
+    return view.serving.pool.metadata.name
 
 
 def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
@@ -124,12 +137,31 @@ def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
         return late
     if pod is None:
         return _decide_unbound(view, session)
-    step = _decide_bound(view, session, pod)
+    return _find_taking_over(view, session, pod) or _decide_at_rest(
+        view, session, pod, _decide_bound(view, session, pod)
+    )
+
+
+def _find_taking_over(view: CallView, session: VoiceSession, pod: AgentPod) -> Step | None:
+    if not is_taking_over(view, session, pod) or _has_joined(session, pod) or _find_wanted_end(view, session):
+        return None
+    return decide_taking_over(view, session, pod, _joined_status(view, session, pod, link_to(view, pod)))
+
+
+def _decide_at_rest(view: CallView, session: VoiceSession, pod: AgentPod, step: Step) -> Step:
+    """Returns `step`, or what is to be done where that is only to wait: with other pods, or to have another."""
     # Last: its node may be lost, and then it is waited for.
-    lost = tuple(other for other in view.pods if other.live and other not in view.carriers)
-    if isinstance(step, Rest) and lost and _has_joined(session, pod):
+    keeps = [*view.carriers, view.standby]
+    had_it = [other for other in view.pods if other.live and other not in keeps]
+    lost = tuple(other for other in had_it if not is_leaving(view, other))
+    if not isinstance(step, Rest) or not _has_joined(session, pod):
+        return step
+    if lost:
         return Dismiss(lost, EndReason.SUPERSEDED)
-    return step
+    link = _link_to(view, pod)
+    if link is None or link.state is not LinkState.FOLLOWING:
+        return step
+    return sooner(step, decide_moving(view, session, pod, link, _unwritten_number(view.memory, session)))
 
 
 # Without a pod
@@ -303,7 +335,7 @@ def _decide_told_end(view: CallView, session: VoiceSession, pod: AgentPod, reaso
 
     An agent whose node was cut off may come back and take the room from the one that carried its call on.
     """
-    returned = any(other.exit is None for other in view.pods if other not in view.carriers)
+    returned = any(other.exit is None for other in view.pods if is_given_up(other, session))
     if reason in RECOVERED or (reason is EndReason.SUPERSEDED and returned):
         return _decide_death(view, session, pod)
     return _finish_ended(view, session, pod, reason, message)
@@ -402,6 +434,8 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
 
 
 def _decide_joining(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
+    if pod.stands_by_for and view.memory.move.told_to != pod.uid:
+        return TakeOver(session, pod, None, {})  # the one that it stood by for is lost
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
         return _refuse(view, session, problem)
@@ -424,19 +458,21 @@ def _decide_joined(view: CallView, session: VoiceSession) -> Step:
     return Rest()
 
 
-def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> VoiceSessionStatus:
-    joined_at = link.joined_at or view.now
-    return report_joined(
+def _joined_status(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView | None) -> VoiceSessionStatus:
+    joined_at = link.joined_at if link and link.joined_at else view.now
+    status = report_joined(
         session,
         pod,
         view.memory.room,
-        link.joined.room_sid if link.joined else None,
+        link.joined.room_sid if link and link.joined else None,
         view.memory.start_type,
         _provider_of(view),
         view.memory.customer,
         max(0, round((joined_at - view.memory.arrived_at) / timedelta(milliseconds=1))),
         joined_at + view.wall_ahead,
     )
+    # Whatever it came by, it is in another pod than it was.
+    return status.model_copy(update={"moved": session.spec.move or session.status.moved})
 
 
 def _dismiss_or_recover(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:

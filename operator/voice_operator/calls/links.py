@@ -12,12 +12,13 @@ from voice_operator.work_queue import WorkQueue
 
 
 class Links:
-    """At most one link for each call, by the uid of its VoiceSession; news from a pod have its call looked at."""
+    """A link for each call, by the uid of its VoiceSession, and at most one beside it; news have the call looked at."""
 
     def __init__(self, pods: PodClient, queue: WorkQueue[Key]) -> None:
         self._pods = pods
         self._queue = queue
         self._links: dict[str, PodLink] = {}
+        self._beside: dict[str, PodLink] = {}  # to the pod that stands by, or has just handed its call over
         self._hearing = Hearing()
 
     @property
@@ -33,7 +34,34 @@ class Links:
     def open(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> None:
         """Follows a call in this pod from now on, and in no other; the rest is as `PodLink` takes it."""
         self.cancel(uid)
+        if (beside := self.beside(uid)) and beside.pod_uid == pod.uid:
+            self.close_beside(uid)
         self._links[uid] = PodLink(self._pods, pod, assignment, resume=resume, on_change=lambda: self._note(uid))
+
+    def beside(self, uid: str) -> LinkView | None:
+        """Returns what the pod beside the one that has this call has told; None if there was none."""
+        link = self._beside.get(uid)
+        return link.view if link else None
+
+    def open_beside(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> None:
+        """Follows the call in this pod too, beside the one that has it."""
+        self.close_beside(uid)
+        self._beside[uid] = PodLink(self._pods, pod, assignment, resume=resume, on_change=lambda: self._note(uid))
+
+    def swap(self, uid: str) -> None:
+        """Has the pod beside be the one that has the call, and that one the pod beside."""
+        link, beside = self._links.pop(uid, None), self._beside.pop(uid, None)
+        if beside:
+            self._links[uid] = beside
+        if link:
+            self._beside[uid] = link
+        self._note(uid)
+
+    def close_beside(self, uid: str) -> None:
+        """Follows the pod beside no more, and drops what it has told."""
+        link = self._beside.pop(uid, None)
+        if link:
+            link.cancel()
 
     def cancel(self, uid: str) -> None:
         """Stops following a call; its pod goes on, and what it has told stays known."""
@@ -45,10 +73,14 @@ class Links:
     def forget(self, uid: str) -> None:
         """Stops following a call, and drops what its pod has told."""
         self.cancel(uid)
+        self.close_beside(uid)
         self._links.pop(uid, None)
 
     def _note(self, uid: str) -> None:
-        link = self._links[uid]
+        self._queue.add(Key(Kind.CALL, uid))
+        link = self._links.get(uid)
+        if link is None:
+            return
         view = link.view
         if view.ended is None and view.state is LinkState.FOLLOWING:
             self._hearing.note(uid, link.pod.node, silent=False)
@@ -56,8 +88,8 @@ class Links:
             self._hearing.note(uid, link.pod.node, silent=True)
         else:
             self._hearing.drop(uid)
-        self._queue.add(Key(Kind.CALL, uid))
 
     async def close(self) -> None:
         """Stops following all calls, and waits until that is so; their pods go on."""
-        await asyncio.gather(*(link.close() for link in self._links.values()))
+        links = [*self._links.values(), *self._beside.values()]
+        await asyncio.gather(*(link.close() for link in links))

@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from voice_operator.calls.hand_over import Move
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
@@ -69,6 +70,7 @@ class CallMemory:
     # Its pod and agent
     last_pod: AgentPod | None = None  # the one it had, even if it is gone
     attempt: Attempt = Attempt()  # of that pod
+    move: Move = field(default_factory=Move)  # its way to another one
     pods_read: bool = False  # afresh, since its agent seemed to be gone
     customer: str | None = None  # whom it serves, by the word of an agent
     longest: timedelta | None = None  # what it may last, as its pod was told
@@ -161,6 +163,7 @@ def note_losses(memory: CallMemory, status: VoiceSessionStatus, now: datetime) -
     return replace(
         memory,
         attempt=Attempt(),
+        move=Move(),
         lost_attempt=lost,
         lost_at=now,
         turn=BEFORE_ALL,

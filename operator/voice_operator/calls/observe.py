@@ -1,11 +1,12 @@
 """What is known of one call at this moment, put together for a decision. Pure: looks at everything, changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from voice_operator.cache import Cache
 from voice_operator.calls.assignment import own_room_name
+from voice_operator.calls.hand_over import Move, Trigger, find_trigger
 from voice_operator.calls.memory import CallMemory, Calls, learn, note_losses, recall
 from voice_operator.calls.steps import NO_SESSION, CallView, Terms, choose_pod, find_carriers, is_end_wanted
 from voice_operator.pods.agent_pod import Trouble
@@ -15,7 +16,7 @@ from voice_operator.seen_rooms import SeenRooms
 from voicesession import clock
 from voicesession.admission import is_finished
 from voicesession.conditions import Reason
-from voicesession.models import VoiceSession
+from voicesession.models import AgentPool, VoiceSession
 from voicesession.serving import Problem, Serving, resolve_serving
 
 # A VoiceSession without a time of creation is the youngest.
@@ -34,6 +35,7 @@ class World:
     absent_agents: Mapping[str, datetime]  # when LiveKit said that it does not see a call's agent, by uid
     rooms: SeenRooms
     room_key: bytes = field(repr=False)  # from which the names of the operator's own rooms are made
+    hash_of: Callable[[AgentPool], str] = lambda _: ""  # what a pool's pods are made of now
 
 
 def observe(
@@ -43,11 +45,13 @@ def observe(
     now: datetime,
     wall_ahead: timedelta = timedelta(0),
     *,
+    beside: LinkView | None = None,
     cut_off: bool = False,
 ) -> CallView:
     """Returns the view of one call; the memory in it has all that was learned by this look.
 
-    `now`: by the steady clock. `wall_ahead`: of the wall's clock before it. `cut_off`: as `Links` says.
+    `link`, `beside`: as the view has them. `now`: by the steady clock. `wall_ahead`: of the wall's clock before it.
+    `cut_off`: as `Links` says.
     """
     cache, uid = world.cache, memory.uid
     session = cache.find_session(uid)
@@ -60,7 +64,10 @@ def observe(
         memory = replace(memory, gone_at=now)
     # How a pod ends that was given up, superseded for example, is not how the call ends.
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
-    memory = learn(memory, choose_pod(find_carriers(pods, session), link), link)
+    links = [each for each in (link, beside) if each]
+    memory = learn(memory, choose_pod(find_carriers(pods, session, memory.move, links), link), link)
+    # Also those of pods that stand by, whoever has claimed them.
+    memory = replace(memory, claims=max([memory.claims, *(pod.attempt for pod in pods)]))
     agent_absent = _is_absent(world, uid, link)
     if agent_absent != (memory.attempt.absent_at is not None):
         attempt = replace(memory.attempt, absent_at=now if agent_absent else None)
@@ -72,6 +79,8 @@ def observe(
     if sid and memory.room_sid and sid != memory.room_sid:
         memory = replace(memory, room_sid=sid)  # LiveKit was restarted
     line = world.ready_pods.line_of(uid)
+    trigger = _find_trigger(world, memory, session, serving)
+    memory = _note_trigger(memory, trigger, now)
     return CallView(
         now=now,
         wall_ahead=wall_ahead,
@@ -83,6 +92,9 @@ def observe(
         serving=serving,
         pods=pods,
         link=link,
+        beside=beside,
+        trigger=trigger,
+        fresh_pod=trigger is Trigger.OUTDATED and _has_fresh_pod(world, serving),
         cut_off=cut_off,
         agent_absent=agent_absent,
         room_missing_since=world.rooms.missing_since(memory.room, memory.arrived_at),
@@ -92,6 +104,30 @@ def observe(
         pod_available=line is not None and world.ready_pods.has_pod_for(uid),
         trouble=world.troubles.get(line) if line is not None else None,
     )
+
+
+def _find_trigger(
+    world: World, memory: CallMemory, session: VoiceSession | None, serving: Serving | Problem
+) -> Trigger | None:
+    pod = memory.last_pod
+    if session is None or pod is None or not memory.attempt.accepted or isinstance(serving, Problem):
+        return None
+    return find_trigger(pod, session, serving.pool, world.hash_of(serving.pool))
+
+
+def _note_trigger(memory: CallMemory, trigger: Trigger | None, now: datetime) -> CallMemory:
+    move = memory.move
+    if trigger is move.trigger or move.told_to:
+        return memory
+    return replace(memory, move=replace(move, trigger=trigger, wanted_at=move.wanted_at or now) if trigger else Move())
+
+
+def _has_fresh_pod(world: World, serving: Serving | Problem) -> bool:
+    """Tells whether the next ready pod would be an up-to-date one: else a call would move for nothing."""
+    if isinstance(serving, Problem):
+        return False
+    ready, template = world.ready_pods.list_ready(serving.pool.metadata.name), world.hash_of(serving.pool)
+    return not ready or any(pod.template == template for pod in ready)
 
 
 def _is_absent(world: World, uid: str, link: LinkView | None) -> bool:

@@ -11,6 +11,7 @@ from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing, End
 from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.decide import decide_call
+from voice_operator.calls.hand_over import Move
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.observe import World, observe
@@ -20,6 +21,7 @@ from voice_operator.calls.steps import (
     Act,
     AskEnd,
     AskForPod,
+    AskHandOver,
     AskLiveKit,
     Begin,
     Claim,
@@ -28,19 +30,24 @@ from voice_operator.calls.steps import (
     Collect,
     ConfirmGone,
     Connect,
+    ConnectStandby,
     Dismiss,
     Expire,
     Finish,
     Forget,
+    GiveBack,
     JoinLine,
     LeaveLine,
     Lose,
     MakeRoom,
+    Moved,
     Number,
     ReadBack,
     ReadPods,
     Rest,
     Step,
+    TakeOver,
+    TellLate,
     TellOtherAgent,
     TellRefusal,
     WriteStatus,
@@ -66,7 +73,7 @@ def kind_of(step: Act) -> Kind:
     match step:
         case MakeRoom() | TellRefusal() | CloseRoom():
             return Kind.ROOM
-        case AskEnd() | Dismiss() | Collect():
+        case AskEnd() | Dismiss() | Collect() | AskHandOver() | TakeOver() | TellLate() | GiveBack():
             return Kind.POD
         case _:
             return Kind.CALL
@@ -195,7 +202,15 @@ class Reconciler:
     def _decide(self, uid: str) -> tuple[CallMemory, Step]:
         now = clock.steady()
         memory, link = self._calls.meet(uid, now), self._links.view_of(uid)
-        view = observe(self._world, memory, link, now, clock.wall_ahead(), cut_off=self._links.cut_off)
+        view = observe(
+            self._world,
+            memory,
+            link,
+            now,
+            clock.wall_ahead(),
+            beside=self._links.beside(uid),
+            cut_off=self._links.cut_off,
+        )
         if view.session:
             self._sessions.see(view.session)
         return self._calls.keep(view.memory), decide_call(view)
@@ -216,8 +231,8 @@ class Reconciler:
                 return replace(memory, begun=True)
             case MakeRoom():
                 return await self._rooms.make(memory, step)
-            case JoinLine(pool):
-                return self._join_line(memory, pool)
+            case JoinLine():
+                return self._join_line(memory, step)
             case LeaveLine(pool):
                 return self._leave_line(memory, pool)
             case AskForPod(pool):
@@ -233,6 +248,18 @@ class Reconciler:
                 return await self._read_pods(memory)
             case Connect():
                 return self._agents.connect(memory, step)
+            case ConnectStandby():
+                return self._agents.connect_standby(memory, step)
+            case AskHandOver():
+                return await self._agents.ask_hand_over(memory, step)
+            case TakeOver():
+                return await self._agents.take_over(memory, step)
+            case TellLate():
+                return await self._agents.tell_late(memory, step)
+            case GiveBack():
+                return await self._agents.give_back(memory, step)
+            case Moved():
+                return await self._note_moved(memory, step)
             case AskLiveKit():
                 return self._agents.look_for(memory)
             case TellOtherAgent(session, identity):
@@ -276,8 +303,19 @@ class Reconciler:
             case Outcome.CHANGED:
                 return None
 
-    def _join_line(self, memory: CallMemory, pool: str) -> CallMemory:
-        waiter = Waiter(memory.uid, memory.profile, memory.arrival, memory.turn)
+    async def _note_moved(self, memory: CallMemory, step: Moved) -> CallMemory:
+        written = await self._write(memory, step.session, step.status)
+        if written is None:
+            return memory
+        move = memory.move
+        self._sessions.tell_moved(step.session, step.status, move, step.joined_at)
+        return replace(written, move=Move(told_at=move.told_at, late=move.late))
+
+    def _join_line(self, memory: CallMemory, step: JoinLine) -> CallMemory:
+        pool, turn = step.pool, None if step.afresh else memory.turn
+        waiter = Waiter(memory.uid, memory.profile, memory.arrival, turn)
+        if memory.move.trigger:
+            self._queue.add(Key(Kind.POOL, pool))  # which counts who stands in line
         return replace(memory, turn=self._ready.join_line(pool, waiter).turn)
 
     def _leave_line(self, memory: CallMemory, pool: str) -> CallMemory:

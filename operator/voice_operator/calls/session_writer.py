@@ -1,12 +1,23 @@
 """Writes the status of VoiceSessions; what becomes new by it is told as Event, metric and log line."""
 
 import logging
+from datetime import datetime
 from enum import Enum, auto
 
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from kube.refusals import is_about_the_object
+from voice_operator.calls.hand_over import Move, Trigger
 from voice_operator.events import EventRecorder, Subject
-from voice_operator.metrics import AGENTS_LOST, JOINED_SECONDS, OTHER_AGENTS, RECOVERY_SECONDS, SESSIONS_FINISHED
+from voice_operator.metrics import (
+    AGENTS_LOST,
+    JOINED_SECONDS,
+    MOVE_SECONDS,
+    MOVE_SILENCE_SECONDS,
+    MOVES,
+    OTHER_AGENTS,
+    RECOVERY_SECONDS,
+    SESSIONS_FINISHED,
+)
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
@@ -85,6 +96,22 @@ class SessionWriter:
         OTHER_AGENTS.inc()
         self._events.record_once(Subject.of(session), "OtherAgent", message)
         log.warning("somebody else's agent is in the room too", extra={"identity": identity})
+
+    def tell_moved(self, session: VoiceSession, status: VoiceSessionStatus, move: Move, joined_at: datetime) -> None:
+        """Tells that a call has gone to another pod."""
+        trigger = (move.trigger or Trigger.DELETED).value
+        seconds = (joined_at - (move.wanted_at or joined_at)).total_seconds()
+        silence = (joined_at - (move.handed_at or joined_at)).total_seconds()
+        MOVES.labels(trigger).inc()
+        MOVE_SECONDS.observe(max(0.0, seconds))
+        MOVE_SILENCE_SECONDS.observe(max(0.0, silence))
+        before, millis = session.status.pod_name, round(1000 * silence)
+        message = (
+            f"The call went from pod {before} ({trigger}) to pod {status.pod_name}, with no agent for {millis} ms."
+        )
+        self._events.record(session, "Normal", "Moved", message)
+        fields = {"pod": status.pod_name, "attempt": status.attempts, "trigger": trigger, "milliseconds": millis}
+        log.info("the call has moved", extra=fields)
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
         if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):

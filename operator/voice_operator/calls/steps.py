@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from voice_operator.calls.deaths import recovery_delay
+from voice_operator.calls.hand_over import Move, Trigger, stands_by
 from voice_operator.calls.memory import CallMemory
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import AdmissionLimits
+from voicesession.assignment import HeardLate
 from voicesession.conditions import Reason
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem, Serving
@@ -40,6 +43,9 @@ class CallView:
     serving: Serving | Problem = NO_SESSION
     pods: Sequence[AgentPod] = ()  # all that carry its uid, but for the end of those that were given up
     link: LinkView | None = None  # to the last pod that it was connected to
+    beside: LinkView | None = None  # to the pod that stands by, or to the one that has handed over
+    trigger: Trigger | None = None  # why it is to go to another pod
+    fresh_pod: bool = False  # its pool has a ready one that is up to date, or none that is not
     cut_off: bool = False  # so many pods are silent that it may be us who hear nobody
     agent_absent: bool = False  # LiveKit sees no agent in the room, though its pod may be in a call
     room_missing_since: datetime | None = None  # LiveKit does not have it any more
@@ -57,7 +63,19 @@ class CallView:
     @property
     def carriers(self) -> list[AgentPod]:
         """Returns those of its pods that may have the call."""
-        return find_carriers(self.pods, self.session)
+        return find_carriers(self.pods, self.session, self.memory.move, self.links)
+
+    @property
+    def links(self) -> list[LinkView]:
+        """Returns what the pods that it is connected to have told."""
+        return [link for link in (self.link, self.beside) if link]
+
+    @property
+    def standby(self) -> AgentPod | None:
+        """Returns the pod that stands by for the one that has the call."""
+        found = (pod for pod in self.pods if pod.exit is None and pod.uid not in self.memory.lost_pods)
+        waiting = [pod for pod in found if stands_by(pod, self.pods, self.session, self.memory.move, self.links)]
+        return max(waiting, key=lambda pod: pod.attempt, default=None)
 
     @property
     def next_claim_at(self) -> datetime:
@@ -76,10 +94,23 @@ class CallView:
         return self.memory.waiting_since + self.terms.no_pod_timeout
 
 
-def find_carriers(pods: Sequence[AgentPod], session: VoiceSession | None) -> list[AgentPod]:
-    """Returns those of a call's pods that may have it: what an attempt does whose agent was lost is none of it."""
-    lost = session.status.lost_attempt if session else None
-    return [pod for pod in pods if not lost or pod.attempt > lost]
+def find_carriers(
+    pods: Sequence[AgentPod], session: VoiceSession | None, move: Move, links: Sequence[LinkView]
+) -> list[AgentPod]:
+    """Returns those of a call's pods that may have it.
+
+    What an attempt does whose agent was lost is none of it, nor that of one whose call was taken over; and one that
+    stands by has not got it yet.
+    """
+    waiting = {pod.uid for pod in pods if stands_by(pod, pods, session, move, links)}
+    there = [pod for pod in pods if pod.uid not in waiting and not is_given_up(pod, session)]
+    followed = {pod.stands_by_for for pod in there if pod.stands_by_for}
+    return [pod for pod in there if pod.attempt not in followed]
+
+
+def is_given_up(pod: AgentPod, session: VoiceSession | None) -> bool:
+    """Tells whether the call has lost this pod's agent."""
+    return session is not None and pod.attempt <= (session.status.lost_attempt or 0)
 
 
 def choose_pod(pods: Sequence[AgentPod], link: LinkView | None) -> AgentPod | None:
@@ -153,9 +184,10 @@ class MakeRoom:
 
 @dataclass(frozen=True, slots=True)
 class JoinLine:
-    """Wait for a pod of this pool."""
+    """Wait for a pod of this pool. `afresh`: behind those that wait already, and the pool is asked for one."""
 
     pool: str
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +215,16 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claim a ready pod of the serving pool."""
+    """Claim a ready pod of the serving pool.
+
+    `stands_by_for`: the attempt that has the call, and shall go on until this one takes it over; not on node `avoid`.
+    """
 
     session: VoiceSession
     serving: Serving
     attempt: int
+    stands_by_for: int = 0
+    avoid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +249,58 @@ class Connect:
     session: VoiceSession
     pod: AgentPod
     serving: Serving | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectStandby:
+    """Have a pod prepare itself for the call, or go on following it, beside the one that has it."""
+
+    session: VoiceSession
+    pod: AgentPod
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True)
+class AskHandOver:
+    """Ask the pod that has the call to hand it over, in a quiet moment within `patience` seconds or then."""
+
+    pod: AgentPod
+    patience: float
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Have the pod that stands by join. `state`: what the one before it has told, if it could."""
+
+    session: VoiceSession
+    pod: AgentPod
+    serving: Serving | None
+    state: dict[str, Any]
+    silent_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TellLate:
+    """Tell the agent that has the call what its customer said to the one before it."""
+
+    pod: AgentPod
+    late: HeardLate
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """The pod that was told to join has not: the one before it has the call still."""
+
+    pod: AgentPod
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The call has another pod: write so."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+    joined_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +398,12 @@ Act = (
     | ReadBack
     | ReadPods
     | Connect
+    | ConnectStandby
+    | AskHandOver
+    | TakeOver
+    | TellLate
+    | GiveBack
+    | Moved
     | AskLiveKit
     | TellOtherAgent
     | AskEnd

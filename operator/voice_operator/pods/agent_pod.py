@@ -17,6 +17,7 @@ from voicesession.names import (
     ON_DRAIN_LABEL,
     POOL_LABEL,
     SESSION_LABEL,
+    STANDS_BY_ANNOTATION,
     STATE_LABEL,
     TEMPLATE_LABEL,
     WARM,
@@ -66,6 +67,7 @@ class AgentPod:
     session: str | None = None  # uid of the VoiceSession that claimed it
     owner_name: str | None = None  # name of its owner, a VoiceSession once claimed
     attempt: int = 0
+    stands_by_for: int = 0  # the attempt whose call it was claimed for while that one had it; 0: none
     claimed_at: datetime | None = None
     ip: str | None = None
     node: str | None = None
@@ -130,6 +132,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         session=labels.get(SESSION_LABEL),
         owner_name=next((owner["name"] for owner in metadata.get("ownerReferences") or ()), None),
         attempt=_read_attempt(annotations.get(ATTEMPT_ANNOTATION)),
+        stands_by_for=_read_attempt(annotations.get(STANDS_BY_ANNOTATION)),
         claimed_at=_read_annotated_time(annotations.get(CLAIMED_AT_ANNOTATION)),
         ip=status.get("podIP"),
         node=(raw.get("spec") or {}).get("nodeName"),

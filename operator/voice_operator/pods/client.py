@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from voice_operator.loop_lag import LoopLag
 from voice_operator.pods.agent_pod import AgentPod
-from voicesession.assignment import EndRequest, Preparation
+from voicesession.assignment import EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import Purpose, sign_pod_request
@@ -125,6 +126,22 @@ class PodClient:
             PodRequestError: it cannot be asked.
         """
         await self._post(pod, "/end", Purpose.END, EndRequest(reason=reason, message=message))
+
+    async def hand_over(self, pod: AgentPod, patience: float) -> None:
+        """Asks a pod to hand its call over.
+
+        Raises:
+            PodRequestError: it cannot be asked, or is in no call.
+        """
+        await self._post(pod, "/hand-over", Purpose.HAND_OVER, HandOverRequest(patience_seconds=patience))
+
+    async def take_over(self, pod: AgentPod, room_token: str, state: dict[str, Any]) -> None:
+        """Has a standby join, or know what its predecessor heard late.
+
+        Raises:
+            PodRequestError: it cannot be told, or stands by for no call.
+        """
+        await self._post(pod, "/take-over", Purpose.TAKE_OVER, TakeOver(room_token=room_token, state=state))
 
     async def prepare(self, pod: AgentPod, preparation: Preparation) -> None:
         """Tells an idle pod what it can do ahead of its call.

@@ -25,6 +25,8 @@ Raw = dict[str, Any]
 USER_ID = 10001
 # The longest call that a profile allows, where it says nothing itself.
 WAIT_SECONDS = 3600
+# A pod that stands by has to be claimed first, or even started.
+STANDBY_SECONDS = 15
 # How long a pod stays bound to a node that is gone.
 NODE_LOSS_SECONDS = 10
 PROVIDERS_FOLDER = "/etc/voice-agent/providers"
@@ -103,11 +105,15 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
 
 
 def grace_seconds(pool: AgentPool) -> int:
-    """Returns how long a pod that was told to stop may go on with its call; idle ones go at once."""
+    """Returns how long a pod that was told to stop may go on with its call; idle ones go at once.
+
+    Where its call is to move: until another pod has it.
+    """
     disruption = pool.spec.disruption
     if disruption.grace_seconds is not None:
         return disruption.grace_seconds
-    return WAIT_SECONDS if disruption.on_drain is OnDrain.WAIT else GRACE_SECONDS
+    move = STANDBY_SECONDS + pool.spec.handover.patience_seconds + GRACE_SECONDS
+    return WAIT_SECONDS if disruption.on_drain is OnDrain.WAIT else move
 
 
 def build_node_loss_tolerations() -> list[Raw]:

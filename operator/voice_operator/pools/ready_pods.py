@@ -62,17 +62,21 @@ class ReadyPods:
         """Returns the pool's ready pods, the one that has been ready the longest first."""
         return list(self._shelves.get(pool, {}).values())
 
-    def reserve_for(self, uid: str, pool: str, template: str) -> AgentPod | None:
+    def reserve_for(self, uid: str, pool: str, template: str, avoid: str | None = None) -> AgentPod | None:
         """Takes a pod of this pool off the shelf for a call of its line, which waits no more.
 
-        One of a node that is not suspected, and of those an up-to-date one, if there are such.
+        One of a node that is not suspected, nor `avoid`, and of those an up-to-date one, if there are such.
         """
         shelf = self._shelves.get(pool)
         if not shelf:
             return None
-        trusted = (pod for pod in shelf.values() if not self._is_suspected(pod))
-        up_to_date = (pod for pod in shelf.values() if pod.template == template and not self._is_suspected(pod))
-        pod = next(up_to_date, None) or next(trusted, None) or next(iter(shelf.values()))
+
+        def is_good(pod: AgentPod) -> bool:
+            return not self._is_suspected(pod) and (avoid is None or pod.node != avoid)
+
+        good = (pod for pod in shelf.values() if is_good(pod))
+        up_to_date = (pod for pod in shelf.values() if pod.template == template and is_good(pod))
+        pod = next(up_to_date, None) or next(good, None) or next(iter(shelf.values()))
         self.reserve(pod)
         self._lines[pool].serve(uid)
         del self._waits_in[uid]

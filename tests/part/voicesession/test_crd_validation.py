@@ -283,6 +283,15 @@ def test_end_goes_only_from_false_to_true(objects: Objects) -> None:
             objects.replace(ended, back)
 
 
+def test_a_call_may_be_moved_again_and_again(objects: Objects) -> None:
+    moved = objects.create("VoiceSession", WHOLE)
+    for value in ("1", "2", "1"):
+        moved = objects.replace(moved, {**WHOLE, "move": value})
+        assert moved["spec"]["move"] == value
+    with pytest.raises(RefusedError, match=r"spec\.move"):
+        objects.replace(moved, {**WHOLE, "move": ""})
+
+
 def test_defaults_are_those_of_the_models(objects: Objects) -> None:
     session = VoiceSession.model_validate(objects.create("VoiceSession", {}))
     assert session.spec.profile == "default"
@@ -292,6 +301,8 @@ def test_defaults_are_those_of_the_models(objects: Objects) -> None:
     stored = objects.create("AgentPool", with_provider(realtime={"model": "r"}, secretRef={"name": "s"}))
     read = AgentPool.model_validate(stored)
     assert stored["spec"]["warm"] == read.spec.warm.to_wire()
+    assert stored["spec"]["handover"] == read.spec.handover.to_wire()
+    assert stored["spec"]["rollout"] == read.spec.rollout.to_wire()
     assert stored["spec"]["resources"] == read.spec.resources.to_wire()
     assert stored["spec"]["providers"] == [provider.to_wire() for provider in read.spec.providers]
 
