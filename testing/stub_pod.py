@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 from livekit import rtc
@@ -89,6 +90,7 @@ class StubPod:
     _taken_over: asyncio.Event = field(default_factory=asyncio.Event)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
     _runner: web.AppRunner | None = None
+    _hole: list[socket.socket] = field(default_factory=list)
     _tasks: Tasks = field(default_factory=Tasks)
 
     async def start(self) -> None:
@@ -114,6 +116,8 @@ class StubPod:
 
     async def stop(self) -> None:
         """Ends the process without a word to anybody."""
+        while self._hole:
+            self._hole.pop().close()
         await self._tasks.cancel()
         if self.room:
             await self.room.disconnect()
@@ -141,6 +145,24 @@ class StubPod:
     async def crash(self, exit: Exit | None = None) -> None:  # noqa: A002 - what it is
         """Ends as a killed process does."""
         await self.exit(exit or Exit(137, "Error", ""))
+
+    async def vanish(self) -> None:
+        """Goes with its node: its connections stay open and say nothing, and new ones are not even refused."""
+        self.script = replace(self.script, silent=True)
+        if self._runner:
+            for site in list(self._runner.sites):
+                await site.stop()
+        # A queue of connections that is full: the kernel takes no more, and answers nothing.
+        hole = socket.socket()
+        hole.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        hole.bind((self.ip, AGENT_PORT))
+        hole.listen(0)
+        self._hole.append(hole)
+        for _ in range(2):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((self.ip, AGENT_PORT))
+            self._hole.append(filler)
 
     async def exit(self, exit: Exit) -> None:  # noqa: A002 - what it is
         """Ends the process; the kubelet is told."""

@@ -141,6 +141,11 @@ class Pod:
         self._call.take_over(request)
 
     @property
+    def holds_call(self) -> bool:
+        """Whether it has a call that goes on."""
+        return self._call is not None and not self._ended
+
+    @property
     def spool(self) -> Spool | None:
         """What the database has not got of the call that has ended; None while it runs, and where there is nothing."""
         return self._call.conversation.spool() if self._call is not None and self._ended else None

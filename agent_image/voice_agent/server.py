@@ -112,6 +112,8 @@ class PodServer:
 
     async def _spool(self, request: web.Request) -> web.Response:
         await self._authorized_body(request, Purpose.SPOOL)
+        if self._pod.holds_call:
+            raise Refusal(409, "Not ended", "this pod's call has not ended")
         spool = self._pod.spool
         if spool is None:
             raise Refusal(404, "No spool", "there is nothing of an ended call that the database has not got")

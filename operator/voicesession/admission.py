@@ -26,7 +26,7 @@ _LABEL_LENGTH = 63
 # What is said of a start long after its time: where its call is in progress, it is only that nobody told us.
 _OF_ROOMS_WITHOUT_A_CALL = (RefusalReason.TICKET_EXPIRED, RefusalReason.ROOM_TOO_OLD, RefusalReason.CALL_GONE)
 _FINISHED = (Phase.ENDED, Phase.FAILED)
-_WAITING = (None, Phase.PENDING, Phase.STARTING)
+_WAITING = (None, Phase.PENDING, Phase.STARTING, Phase.RECOVERING)
 
 
 @dataclass(frozen=True)

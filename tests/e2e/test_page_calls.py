@@ -185,14 +185,24 @@ async def offer(page: TalkPage, profile: str) -> None:
     await eventually(is_offered, why=f"the page does not offer {profile}")
 
 
-async def test_a_killed_agent(release: Release, localhost_front_door: str, tmp_path: Path) -> None:
-    async with browsing(record(tmp_path, []), localhost_front_door) as page:
-        room = await start(page)
-        await page.until_line("agent", "help you")
-        pod = wait_for_pod(release, room)
-        release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
-        # Nobody takes a call over yet: the operator closes the room, or the page gives up.
-        words_shown = await page.until_problem("agent-lost", ANSWER_MILLIS)
-        assert "Start again" in words_shown
-        assert [text for who, text in await page.lines() if who == "agent"], "what was said is gone"
-    assert wait_for_end(release, room)["status"]["reason"] == "AgentCrashed"
+async def test_the_last_agent_that_is_killed(release: Release, localhost_front_door: str, tmp_path: Path) -> None:
+    profile = {
+        "apiVersion": "voiceagents.dev/v1alpha1",
+        "kind": "AgentProfile",
+        "metadata": {"name": "page-once"},
+        "spec": {"pool": "default", "limits": {"maxAttempts": 1}},
+    }
+    release.apply(profile)
+    try:
+        async with browsing(record(tmp_path, []), localhost_front_door) as page:
+            await offer(page, "page-once")
+            await page.tab.locator("#profile").select_option("page-once")
+            room = await start(page)
+            await page.until_line("agent", "help you")
+            release.kubectl("delete", "pod", wait_for_pod(release, room), "--grace-period=0", "--force")
+            words_shown = await page.until_problem("agent-lost", ANSWER_MILLIS)
+            assert "Start again" in words_shown
+            assert [text for who, text in await page.lines() if who == "agent"], "what was said is gone"
+        assert wait_for_end(release, room)["status"]["reason"] == "PodDeleted"
+    finally:
+        release.kubectl("delete", "agentprofile", "page-once")

@@ -180,7 +180,7 @@ class Agents:
         for pod in step.pods:
             link = self._find_link(memory, pod)
             if pod.exit is None and not (link and link.ended):
-                await self._end_quietly(pod, step)
+                await self.end_quietly(pod, step.reason)
             await self._kubernetes.delete_pod(pod)
         return memory
 
@@ -207,11 +207,12 @@ class Agents:
         elif beside and beside.pod_uid == pod.uid:
             self._links.close_beside(memory.uid)
 
-    async def _end_quietly(self, pod: AgentPod, step: Dismiss) -> None:
+    async def end_quietly(self, pod: AgentPod, reason: EndReason) -> None:
+        """Tells a pod to end, if it can be told."""
         try:
-            await self._pods.end(pod, step.reason)
+            await self._pods.end(pod, reason)
         except PodRequestError as error:
-            log.info("the pod could not be told to end: it is deleted", extra={"pod": pod.name, "error": error})
+            log.info("the pod could not be told to end", extra={"pod": pod.name, "error": error})
 
     def _find_link(self, memory: CallMemory, pod: AgentPod) -> LinkView | None:
         views = (self._links.view_of(memory.uid), self._links.beside(memory.uid))

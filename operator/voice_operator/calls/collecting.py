@@ -8,7 +8,7 @@ from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.steps import Collect
 from voice_operator.delivery import Delivery
 from voice_operator.metrics import ROWS_LOST
-from voice_operator.pods.client import PodClient, PodRequestError
+from voice_operator.pods.client import NotEndedError, PodClient, PodRequestError
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,12 @@ class Collecting:
             KubernetesError, KubernetesUnavailableError: it may not be kept yet; to be retried.
         """
         pod = step.pod
-        spool = await self._pods.read_spool(pod)
+        try:
+            spool = await self._pods.read_spool(pod)
+        except NotEndedError:
+            if step.is_ending:
+                raise
+            spool = None
         if spool and (spool.session_id, spool.attempt) != (memory.uid, pod.attempt):
             log.error("a pod told of a conversation that is not its own", extra={"pod": pod.name})
         elif spool:

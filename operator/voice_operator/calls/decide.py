@@ -4,10 +4,11 @@ One decision is one step. The reconciler takes it, looks again and decides again
 wait; so each step has to be safe to repeat, and an operator that dies between two steps is continued by the next one.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from voice_operator.calls.deaths import RECOVERED, Death, judge_death
+from voice_operator.calls.deaths import NODES_FAULT, RECOVERED, Death, judge_death
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.moving import (
     decide_moving,
@@ -54,8 +55,10 @@ from voice_operator.calls.steps import (
     ReadBack,
     ReadPods,
     Rest,
+    Retire,
     Step,
     TakeOver,
+    TellCause,
     TellOtherAgent,
     TellRefusal,
     WriteStatus,
@@ -78,6 +81,8 @@ JOIN_TIMEOUT = timedelta(seconds=30)
 LIVEKIT_PATIENCE = timedelta(seconds=120)
 # After the pod's port refused us: for the kubelet (0.4-1 s, more on a busy node) to say how the process ended.
 EXIT_GRACE = timedelta(seconds=10)
+# A pod that lives on a node that is cut off is asked for so long for what it holds.
+RETIRE_PATIENCE = timedelta(seconds=60)
 # A third of all pods is not heard at once: it is most likely us who are cut off, and their agents talk.
 CUT_OFF_PATIENCE = timedelta(seconds=30)
 # A pod that this process has not heard yet, and asked twice.
@@ -135,11 +140,11 @@ def _decide_in_progress(view: CallView, session: VoiceSession) -> Step:
         return ReadBack(view.memory.unanswered_claim)
     if late := _find_late_end(view, session, pod):
         return late
-    if pod is None:
-        return _decide_unbound(view, session)
-    return _find_taking_over(view, session, pod) or _decide_at_rest(
-        view, session, pod, _decide_bound(view, session, pod)
-    )
+    if pod:
+        step = _find_taking_over(view, session, pod) or _decide_bound(view, session, pod)
+    else:
+        step = _decide_unbound(view, session)
+    return _decide_at_rest(view, session, pod, step) if isinstance(step, Rest) else step
 
 
 def _find_taking_over(view: CallView, session: VoiceSession, pod: AgentPod) -> Step | None:
@@ -148,20 +153,18 @@ def _find_taking_over(view: CallView, session: VoiceSession, pod: AgentPod) -> S
     return decide_taking_over(view, session, pod, _joined_status(view, session, pod, link_to(view, pod)))
 
 
-def _decide_at_rest(view: CallView, session: VoiceSession, pod: AgentPod, step: Step) -> Step:
-    """Returns `step`, or what is to be done where that is only to wait: with other pods, or to have another."""
-    # Last: its node may be lost, and then it is waited for.
+def _decide_at_rest(view: CallView, session: VoiceSession, pod: AgentPod | None, rest: Rest) -> Step:
+    """Returns what is to be done where the call itself only waits: with other pods, or to have another."""
+    if cause := _find_late_cause(view, session):
+        return cause
+    joined = pod if pod and _has_joined(session, pod) else None
     keeps = [*view.carriers, view.standby]
-    had_it = [other for other in view.pods if other.live and other not in keeps]
-    lost = tuple(other for other in had_it if not is_leaving(view, other))
-    if not isinstance(step, Rest) or not _has_joined(session, pod):
+    had_it = [other for other in view.pods if other not in keeps and not is_leaving(view, other)]
+    step = _retire_lost(view, session, had_it, rest, has_next=joined is not None)
+    link = _link_to(view, joined)
+    if joined is None or link is None or link.state is not LinkState.FOLLOWING or not isinstance(step, Rest):
         return step
-    if lost:
-        return Dismiss(lost, EndReason.SUPERSEDED)
-    link = _link_to(view, pod)
-    if link is None or link.state is not LinkState.FOLLOWING:
-        return step
-    return sooner(step, decide_moving(view, session, pod, link, _unwritten_number(view.memory, session)))
+    return sooner(step, decide_moving(view, session, joined, link, _unwritten_number(view.memory, session)))
 
 
 # Without a pod
@@ -497,13 +500,40 @@ def _decide_death(view: CallView, session: VoiceSession, pod: AgentPod | None) -
     memory = view.memory
     attempt = pod.attempt if pod else max(memory.claims, session.status.attempts or 0)
     status = report_lost(session, death, attempt, memory.claims, memory.customer, view.wall)
-    node = pod.node if pod and death.reason is Reason.NODE_LOST else None
-    return Lose(session, status, node)
+    return Lose(session, status, pod.node if pod and death.reason in NODES_FAULT else None)
 
 
 def _may_recover(view: CallView, session: VoiceSession) -> bool:
     """Tells whether another agent may have the call, should the one that has it be lost."""
     return (session.status.lost_agents or 0) + 1 < _limits_of(view).max_attempts
+
+
+def _retire_lost(
+    view: CallView, session: VoiceSession, had_it: Sequence[AgentPod], rest: Rest, *, has_next: bool
+) -> Step:
+    """Lets pods go that have lost the call, and live; of one that has exited, its logs stay until the call is over."""
+    lost_at = view.memory.lost_at or view.memory.arrived_at
+    for other in (each for each in had_it if each.exit is None):
+        if not other.deleting and not has_next:
+            continue  # it may be heard again
+        is_lost = is_given_up(other, session)
+        due_at = lost_at + EXIT_GRACE if is_lost and not other.deleting else view.now
+        if view.now < due_at:
+            return sooner(rest, Rest(due_at))
+        if is_lost and other.uid not in view.memory.collected and view.now < lost_at + RETIRE_PATIENCE:
+            return Retire(other)
+        if not other.dismissed:
+            return Dismiss((other,), EndReason.SUPERSEDED)
+    return rest
+
+
+def _find_late_cause(view: CallView, session: VoiceSession) -> TellCause | None:
+    """Returns what is to be told where a lost agent turns out to have been out of memory: there is a remedy for it."""
+    attempt = session.status.lost_attempt
+    if attempt is None or attempt <= view.memory.cause_told:
+        return None
+    dead = next((pod for pod in view.pods if pod.attempt == attempt and pod.exit and pod.exit.out_of_memory), None)
+    return TellCause(session, attempt, judge_death(dead, None)) if dead else None
 
 
 def _find_late_end(view: CallView, session: VoiceSession, pod: AgentPod | None) -> Step | None:

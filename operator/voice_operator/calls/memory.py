@@ -9,7 +9,7 @@ from voice_operator.calls.hand_over import Move
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
-from voicesession.conditions import ConditionType, find_condition
+from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
 
@@ -57,6 +57,7 @@ class CallMemory:
     # Its way to a pod
     turn: int | None = None  # in the line of its pool, kept for another wait
     lost_attempt: int = 0  # up to this one, all have lost the call
+    cause_told: int = 0  # the last of them of which is told that it was out of memory
     lost_at: datetime | None = None  # the last of them: since then it waits for the next
     waited: bool = False  # no pod was ready when it was due for one
     unanswered_claim: str | None = None  # name of the pod; here from before the claim is sent
@@ -165,6 +166,7 @@ def note_losses(memory: CallMemory, status: VoiceSessionStatus, now: datetime) -
         attempt=Attempt(),
         move=Move(),
         lost_attempt=lost,
+        cause_told=lost if status.reason == Reason.OUT_OF_MEMORY else memory.cause_told,
         lost_at=now,
         turn=BEFORE_ALL,
         waited=False,

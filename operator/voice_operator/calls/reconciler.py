@@ -45,8 +45,10 @@ from voice_operator.calls.steps import (
     ReadBack,
     ReadPods,
     Rest,
+    Retire,
     Step,
     TakeOver,
+    TellCause,
     TellLate,
     TellOtherAgent,
     TellRefusal,
@@ -58,6 +60,7 @@ from voice_operator.pools.waiting_line import Waiter
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
+from voicesession.conditions import Reason
 from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
 
 log = logging.getLogger(__name__)
@@ -73,7 +76,7 @@ def kind_of(step: Act) -> Kind:
     match step:
         case MakeRoom() | TellRefusal() | CloseRoom():
             return Kind.ROOM
-        case AskEnd() | Dismiss() | Collect() | AskHandOver() | TakeOver() | TellLate() | GiveBack():
+        case AskEnd() | Dismiss() | Retire() | Collect() | AskHandOver() | TakeOver() | TellLate() | GiveBack():
             return Kind.POD
         case _:
             return Kind.CALL
@@ -273,6 +276,12 @@ class Reconciler:
                 return await self._rooms.tell(memory, step)
             case CloseRoom():
                 return await self._rooms.close(memory, step)
+            case TellCause(session, attempt, death):
+                self._sessions.tell_cause(session, death)
+                return replace(memory, cause_told=attempt)
+            case Retire(pod):
+                await self._agents.end_quietly(pod, EndReason.SUPERSEDED)
+                return await self._collecting.collect(memory, Collect(pod, is_ending=True))
             case Collect():
                 return await self._collecting.collect(memory, step)
             case CloseConversation(reason):
@@ -297,7 +306,10 @@ class Reconciler:
         """Writes a status; one that is refused is kept in mind, and the call goes on by it. None: look again."""
         match await self._sessions.write(session, status):
             case Outcome.WRITTEN:
-                return replace(memory, unwritten=None)
+                held = self._world.cache.find_session(memory.uid)
+                # The CRDs of an older release drop what they do not know: else the same loss would be found again.
+                is_whole = held is None or held.status.lost_attempt == status.lost_attempt
+                return replace(memory, unwritten=None if is_whole else status)
             case Outcome.REFUSED:
                 return replace(memory, unwritten=status)
             case Outcome.CHANGED:
@@ -334,7 +346,8 @@ class Reconciler:
     async def _lose(self, memory: CallMemory, step: Lose) -> CallMemory:
         written = await self._write(memory, step.session, step.status)
         if written and step.node:
-            self._ready.suspect(step.node)
+            is_lost = step.status.reason == Reason.NODE_LOST
+            (self._ready.lose if is_lost else self._ready.suspect)(step.node)
         return written or memory
 
     async def _finish(self, memory: CallMemory, step: Finish) -> CallMemory:

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from kube.refusals import is_about_the_object
+from voice_operator.calls.deaths import Death
 from voice_operator.calls.hand_over import Move, Trigger
 from voice_operator.events import EventRecorder, Subject
 from voice_operator.metrics import (
@@ -112,6 +113,11 @@ class SessionWriter:
         self._events.record(session, "Normal", "Moved", message)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "trigger": trigger, "milliseconds": millis}
         log.info("the call has moved", extra=fields)
+
+    def tell_cause(self, session: VoiceSession, death: Death) -> None:
+        """Tells what an agent was lost by, which its kubelet said when it was given up already."""
+        self._events.record_once(Subject.of(session), death.reason.value, death.message)
+        log.warning("why the agent was lost", extra={"reason": death.reason.value, "detail": death.message})
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
         if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):

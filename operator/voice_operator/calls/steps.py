@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from voice_operator.calls.deaths import recovery_delay
+from voice_operator.calls.deaths import Death, recovery_delay
 from voice_operator.calls.hand_over import Move, Trigger, stands_by
 from voice_operator.calls.memory import CallMemory
 from voice_operator.pods.agent_pod import AgentPod, Trouble
@@ -152,7 +152,7 @@ class WriteStatus:
 
 @dataclass(frozen=True, slots=True)
 class Lose:
-    """Give up the call's agent, and tell so: another one is to carry the call on. `node`: not to be on it."""
+    """Give up the call's agent, and tell so: another one is to carry the call on, but not on `node`."""
 
     session: VoiceSession
     status: VoiceSessionStatus
@@ -334,10 +334,30 @@ class Dismiss:
 
 
 @dataclass(frozen=True, slots=True)
-class Collect:
-    """Ask a pod whose call has ended for what it could not write of its conversation."""
+class TellCause:
+    """Tell what the agent of this attempt was lost by, which was not known when it was given up."""
+
+    session: VoiceSession
+    attempt: int
+    death: Death
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Have a pod that has lost the call end without a word, and ask it for what it could not write."""
 
     pod: AgentPod
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Ask a pod whose call has ended for what it could not write of its conversation.
+
+    `is_ending`: it was just told to end, so that what it holds may be still to come.
+    """
+
+    pod: AgentPod
+    is_ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +428,8 @@ Act = (
     | TellOtherAgent
     | AskEnd
     | Dismiss
+    | TellCause
+    | Retire
     | Collect
     | CloseConversation
     | TellRefusal

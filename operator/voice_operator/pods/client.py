@@ -41,6 +41,10 @@ class PodRequestError(Exception):
     """A pod did not answer a request, or refused it."""
 
 
+class NotEndedError(PodRequestError):
+    """A pod was asked for what only the end of its call makes known, and its call goes on."""
+
+
 class NoAnswerError(TimeoutError):
     """A pod's port took the connection, and nobody answered."""
 
@@ -155,12 +159,15 @@ class PodClient:
         """Returns what a pod could not write of its call; None where it has nothing, or has exited.
 
         Raises:
+            NotEndedError: its call goes on.
             PodRequestError: it cannot be asked just now.
         """
         try:
             async with self._request(pod, "GET", "/spool", Purpose.SPOOL) as answer:
                 if answer.status == 404:
                     return None
+                if answer.status == 409:
+                    raise NotEndedError(f"/spool of pod {pod.name}: {await self.read_refusal(answer)}")
                 if answer.status != 200:
                     raise PodRequestError(f"/spool of pod {pod.name}: {await self.read_refusal(answer)}")
                 async with self._lag.patience(SPOOL_SECONDS_MAX):

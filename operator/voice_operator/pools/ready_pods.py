@@ -29,6 +29,7 @@ class ReadyPods:
         self._lines: dict[str, WaitingLine] = {}  # by pool
         self._waits_in: dict[str, str] = {}  # pool by call
         self._suspected_until: dict[str, float] = {}  # by node
+        self._lost_until: dict[str, float] = {}  # by node
 
     # Pods
 
@@ -56,7 +57,8 @@ class ReadyPods:
 
     def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether this pod can take a call and is not spoken for."""
-        return pod.warm and pod.uid not in self.reserved and (pod.ready or pod.uid in self.answering)
+        there = pod.ready or pod.uid in self.answering
+        return there and pod.warm and pod.uid not in self.reserved and pod.node not in self._lost_until
 
     def list_ready(self, pool: str) -> list[AgentPod]:
         """Returns the pool's ready pods, the one that has been ready the longest first."""
@@ -87,6 +89,29 @@ class ReadyPods:
         now = time.monotonic()
         self._suspected_until = {name: until for name, until in self._suspected_until.items() if until > now}
         self._suspected_until[node] = now + SUSPICION_SECONDS
+
+    def lose(self, node: str) -> None:
+        """Has this node's pods not taken at all for a while: a call's agent there was lost with it.
+
+        Where there is no pod on any other node they are taken all the same.
+        """
+        self.suspect(node)
+        pods = self._cache.pods.all()
+        if all(pod.node in {None, node} for pod in pods if pod.live):
+            return
+        self._lost_until[node] = time.monotonic() + SUSPICION_SECONDS
+        self._look_again_at(node)
+
+    def _find_again(self) -> None:
+        now = time.monotonic()
+        for node in [node for node, until in self._lost_until.items() if until <= now]:
+            del self._lost_until[node]
+            self._look_again_at(node)
+
+    def _look_again_at(self, node: str) -> None:
+        for pod in self._cache.pods.all():
+            if pod.node == node:
+                self.update(None, pod)
 
     def _is_suspected(self, pod: AgentPod) -> bool:
         return pod.node is not None and self._suspected_until.get(pod.node, 0.0) > time.monotonic()
@@ -136,6 +161,7 @@ class ReadyPods:
         pool = self._waits_in.get(uid)
         if pool is None:
             return False
+        self._find_again()
         line, ready = self._lines[pool], len(self._shelves.get(pool, ()))
         return ready >= len(line) or any(waiter.uid == uid for waiter in line.first(ready))
 

@@ -144,7 +144,7 @@ async def test_there_is_no_spool_of_a_call_that_goes_on(pod: AgentPod, unreachab
 
     assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (404, 409)
     await (await pod.assign(build_assignment(unreachable, "room-1"))).wait_for(Accepted)
-    assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (404, 409)
+    assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (409, 409)
     assert (await ask("GET", Purpose.EVENTS), await ask("DELETE", Purpose.SPOOL)) == (401, 401)
 
 

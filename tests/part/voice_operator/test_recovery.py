@@ -112,12 +112,31 @@ async def test_who_the_customer_is_an_agent_finds_out_and_the_next_is_told(clust
 
 async def test_the_events_tell_of_the_loss_and_of_who_came(cluster: OperatorCluster) -> None:
     await _start(cluster)
-    await cluster.stub_of(await _begin(cluster)).crash()
+    stub = cluster.stub_of(await _begin(cluster))
+    await stub.stop()  # its port is closed before its kubelet says how it ended
     await _recovered(cluster)
+    await stub.exit(Exit(137, "OOMKilled"))
 
     async def told() -> list[str]:
         listed = await cluster.api.request("GET", f"/api/v1/namespaces/{cluster.namespace}/events")
         reasons = [event["reason"] for event in listed["items"] if event["involvedObject"]["name"] == "call"]
-        return sorted(reasons) if len(reasons) >= 3 else []
+        return sorted(reasons) if len(reasons) >= 4 else []
 
-    assert await eventually(told) == ["AgentJoined", "AgentLost", "AgentRecovered"]
+    assert await eventually(told) == ["AgentJoined", "AgentLost", "AgentRecovered", "OutOfMemory"]
+
+
+async def test_a_call_on_a_lost_node_goes_on_on_another_one(cluster: OperatorCluster) -> None:
+    """Its waiting pods look ready for 40 s more, and are not taken."""
+    await cluster.create_pool(warm={"min": 2})
+    await cluster.create_profile()
+    cluster.start_operator()
+    lost = await cluster.wait_for_warm(2)
+    cluster.kubelet.script.node = "node-2"
+    active = await _begin(cluster)
+    assert active.status.node_name == "node-1"
+    await cluster.wait_for_warm(2)  # the refill is on the other node
+    for pod in lost:
+        cluster.kubelet.lost.add(pod["metadata"]["name"])
+        await cluster.kubelet.stubs[pod["metadata"]["name"]].vanish()
+    recovered = await _recovered(cluster)
+    assert (recovered.status.node_name, recovered.status.lost_agents) == ("node-2", 1)

@@ -42,6 +42,18 @@ def never(_method: str, _path: str, _body: bytes) -> bool:
     return False
 
 
+def is_loss(method: str, path: str, body: bytes) -> bool:
+    return is_status(method, path, body) and b'"lostAttempt"' in body and b'"Joined"' not in body
+
+
+def is_second_claim(method: str, path: str, body: bytes) -> bool:
+    return is_claim(method, path, body) and b'"2"' in body
+
+
+def is_recovered(method: str, path: str, body: bytes) -> bool:
+    return is_status(method, path, body) and b'"lostAttempt"' in body and b'"Joined"' in body
+
+
 @dataclass
 class Doomed:
     """An operator that is killed at a moment, behind its gate."""
@@ -128,6 +140,41 @@ async def test_killed_at_a_request_the_next_one_serves_the_call(doomed: Doomed, 
     stub = await served_by_one(cluster)
     assert not had or had == [stub]  # who had the call goes on with it
     assert stub.assignments == 1
+
+
+LOSS_ROWS: dict[str, tuple[When, When]] = {
+    "before it is told that the agent is lost": (is_loss, never),
+    "before the loss is answered": (never, is_loss),
+    "before the next claim is sent": (is_second_claim, never),
+    "before the next claim is answered": (never, is_second_claim),
+    "before it is told that the next agent joined": (is_recovered, never),
+    "before that one is answered": (never, is_recovered),
+}
+
+
+@pytest.mark.parametrize("row", LOSS_ROWS)
+async def test_killed_while_a_call_recovers_the_next_one_goes_on(doomed: Doomed, row: str) -> None:
+    cluster = doomed.cluster
+    doomed.start(*LOSS_ROWS[row])
+    await cluster.wait_for_warm(2)
+    await cluster.create_session("call", room="room")
+    first = await served_by_one(cluster)
+    await first.crash()
+    await doomed.until_killed()
+    cluster.start_operator()
+
+    async def goes_on() -> bool:
+        session = await cluster.session("call")
+        return session is not None and session.status.phase == "Active" and session.status.pod_name != first.name
+
+    await eventually(goes_on)
+    second = await served_by_one(cluster)
+    call = await cluster.session("call")
+    assert call is not None
+    assert (call.status.lost_attempt, call.status.lost_agents) == (1, 1)
+    assert second.assignment is not None
+    assert second.assignment.attempt == call.status.attempts
+    assert second.assignments == 1
 
 
 async def test_killed_while_the_agent_joins_the_next_one_waits_for_it(doomed: Doomed) -> None:

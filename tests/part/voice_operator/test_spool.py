@@ -94,6 +94,24 @@ async def is_delivered(pieces: UndeliveredPieces) -> bool:
     return not await pieces.list_all()
 
 
+async def test_what_a_stopped_agent_could_not_write_is_taken_over_while_its_call_goes_on(
+    away: OperatorCluster, conversations: ConversationsDatabase
+) -> None:
+    active = await begin(away, "call")
+    stub = away.stub_of(active)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stub.finish(EndReason.SHUTDOWN, spool=spool_of(active, conversations.key, "so far")))
+        await away.api.delete_pod(stub.name, stub.uid)
+
+    async def goes_on() -> bool:
+        session = await away.session("call")
+        return session is not None and (session.status.phase, session.status.attempts) == ("Active", 2)
+
+    await eventually(goes_on)
+    conversations.server.start()
+    await eventually(lambda: contents(conversations) == ["so far"])
+
+
 async def test_what_is_kept_outlives_the_operator(away: OperatorCluster, conversations: ConversationsDatabase) -> None:
     active = await begin(away, "call")
     await away.stub_of(active).finish(EndReason.IDLE, spool=spool_of(active, conversations.key, "one"))

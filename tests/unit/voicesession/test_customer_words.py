@@ -42,6 +42,7 @@ def test_a_refused_start_and_a_refused_token_say_the_same_time(reason: RefusalRe
     [
         (Reason.NO_CAPACITY, {"type": "no-capacity", "reason": "NoCapacity", "retryAfterSeconds": 15}),
         (Reason.ASSIGNMENT_FAILED, {"type": "no-capacity", "reason": "AssignmentFailed"}),
+        (Reason.NODE_LOST, {"type": "error", "reason": "NodeLost"}),
         (Reason.LIMIT_REACHED, {"type": "refused", "reason": "LimitReached", "retryAfterSeconds": 15}),
         (Reason.POOL_MISSING, {"type": "refused", "reason": "PoolMissing"}),
         (RefusalReason.PROFILE_FULL, {"type": "refused", "reason": "profile-full", "retryAfterSeconds": 15}),
@@ -50,6 +51,11 @@ def test_a_refused_start_and_a_refused_token_say_the_same_time(reason: RefusalRe
 )
 def test_a_notice_says_why_and_when_again(reason: Reason | RefusalReason, notice: dict[str, Any]) -> None:
     assert build_notice(reason, "Why.") == {**notice, "message": "Why."}
+
+
+@pytest.mark.parametrize("reason", [Reason.AGENT_CRASHED, Reason.WAITING_FOR_POD, Reason.JOINING])
+def test_who_has_lost_the_agent_is_told_that_another_one_comes(reason: Reason) -> None:
+    assert "Another one" in (words_for_customer(reason, Phase.RECOVERING) or "")
 
 
 def test_a_reason_of_somebody_else_s_brings_no_time() -> None:

@@ -18,9 +18,10 @@ from testing.operator_objects import (
     make_profile,
     make_session,
 )
+from voice_operator.calls.deaths import Death
 from voice_operator.calls.decide import decide_call
 from voice_operator.calls.memory import Attempt, CallMemory, ClaimRefusal, note_losses
-from voice_operator.calls.status import report_starting
+from voice_operator.calls.status import report_joined, report_lost, report_starting
 from voice_operator.calls.steps import (
     NO_SESSION,
     AskEnd,
@@ -46,7 +47,9 @@ from voice_operator.calls.steps import (
     ReadBack,
     ReadPods,
     Rest,
+    Retire,
     Step,
+    TellCause,
     TellOtherAgent,
     TellRefusal,
     Terms,
@@ -57,7 +60,7 @@ from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import AdmissionLimits
 from voicesession.assignment import CallEnded, Joined, TerminationMessage
 from voicesession.conditions import Reason
-from voicesession.models import EffectiveLimits, EndReason, Phase, StartType
+from voicesession.models import EffectiveLimits, EndReason, Phase, StartType, VoiceSession
 from voicesession.names import CALL_LABEL, END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
 
@@ -567,6 +570,179 @@ def test_a_call_whose_customer_is_gone_while_it_waits_gets_no_pod_and_ends_as_th
 def test_nobody_else_may_say_why_a_call_shall_end(annotation: str) -> None:
     wanted = make_session(end=True, annotations={END_REASON_ANNOTATION: annotation})
     assert decide_call(active(session=wanted)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
+
+
+# An agent is lost
+
+
+def lost(
+    session: VoiceSession = ACTIVE, attempt: int = 1, agents: int = 1, reason: Reason = Reason.AGENT_CRASHED
+) -> VoiceSession:
+    """A VoiceSession whose agents up to this attempt are lost; so it is written."""
+    death = Death(reason, "It is gone.")
+    status = report_lost(session, death, attempt, attempt, None, NOW)
+    status = status.model_copy(update={"lost_agents": agents, "agent_joined_at": ago(60)})
+    return session.model_copy(update={"status": status})
+
+
+def recovering(**known: Any) -> CallView:
+    """A call in the line for its next pod, that of whose lost agent is still there."""
+    seen = {"session": lost(), "pods": [POD], "last_pod": POD, "claims": 1, "numbered": 1, "lost_at": NOW, **known}
+    return in_line(**seen)
+
+
+NEXT = make_claimed_pod("next", attempt=2, node="node-2")
+
+
+def test_a_loss_is_written_with_all_that_the_next_leader_needs() -> None:
+    dead = link(LinkState.DEAD, accepted=True, joined=JOINED)
+    talking = make_session(conditions=joined_conditions(), status_attempts=1, status_agent_joined_at=ago(60))
+    status = lose(decide_call(active(session=talking, link=dead, customer="them"))).status
+    assert (status.phase, status.reason) == (Phase.RECOVERING, "AgentCrashed")
+    assert (status.lost_attempt, status.lost_agents, status.attempts) == (1, 1, 1)
+    assert status.participant_identity == "them"
+
+
+def test_the_next_pod_is_claimed_at_once_and_without_another_write() -> None:
+    assert decide_call(recovering(pod_available=True)) == Claim(lost(), SERVING, 2)
+
+
+def test_a_loss_that_another_process_wrote_burns_a_number() -> None:
+    step = decide_call(recovering(pod_available=True, numbered=None))
+    assert isinstance(step, Number)
+    assert step.claims == 2
+
+
+@pytest.mark.parametrize(("agents", "seconds"), [(1, 0), (2, 1), (3, 2), (4, 4)])
+def test_who_loses_its_agents_again_and_again_is_slowed_down(agents: int, seconds: int) -> None:
+    seen = recovering(session=lost(agents=agents), pod_available=True, line=None)
+    step = decide_call(seen)
+    assert step == (Rest(NOW + timedelta(seconds=seconds)) if seconds else JoinLine("default"))
+
+
+def test_the_wait_for_the_next_pod_has_a_patience_of_its_own() -> None:
+    waits = recovering(arrived_at=ago(600), lost_at=ago(0.5))
+    assert decide_call(waits) == Rest(ago(0.5 - 1))
+    step = finish(decide_call(recovering(arrived_at=ago(600), lost_at=ago(15))))
+    assert (step.status.reason, step.status.phase) == ("NoCapacity", Phase.FAILED)
+    assert step.refusal
+
+
+@pytest.mark.parametrize(
+    ("agents", "most", "goes_on"), [(0, 1, False), (0, 2, True), (1, 2, False), (3, 5, True), (4, 5, False)]
+)
+def test_so_many_agents_may_have_a_call(agents: int, most: int, *, goes_on: bool) -> None:
+    limits = Serving(make_profile(), make_pool(), "cloud", EffectiveLimits(max_attempts=most))
+    gone = make_claimed_pod(attempt=agents + 1, exit=exit_of(139))
+    session = lost(attempt=agents, agents=agents) if agents else ACTIVE
+    seen = bound(session=session, pods=[gone], last_pod=gone, accepted=True, serving=limits, link=None)
+    assert isinstance(decide_call(seen), Lose if goes_on else Finish)
+
+
+def test_a_stopped_pod_leaves_its_call_open() -> None:
+    stopped = link(accepted=True, joined=JOINED, ended=ended(EndReason.SHUTDOWN))
+    assert lose(decide_call(active(link=stopped))).status.reason == "PodDeleted"
+    evicted = [replace(POD, evicted=True)]
+    step = lose(decide_call(active(pods=evicted, link=stopped)))
+    assert (step.status.reason, step.node) == ("Evicted", "node-1")
+
+
+def test_who_wants_the_end_gets_it_from_a_dead_agent_too() -> None:
+    gone = make_claimed_pod(exit=exit_of(139))
+    step = finish(decide_call(active(session=ENDING, pods=[gone], last_pod=gone)))
+    assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.ENDED_BY_REQUEST)
+    assert finish(decide_call(recovering(session=lost(ENDING), line=None))).status.phase is Phase.ENDED
+
+
+def test_an_end_that_only_the_kubelet_heard_is_the_calls_until_another_agent_is_in_the_room() -> None:
+    left = make_claimed_pod(exit=exit_of(0, reason="participant_left"))
+    for pods in ([left], [left, NEXT]):
+        step = finish(decide_call(recovering(pods=pods, line=None)))
+        assert step.status.end_reason is EndReason.PARTICIPANT_LEFT
+    crashed = make_claimed_pod(exit=exit_of(1, reason="shutdown"))
+    assert decide_call(recovering(pods=[crashed], pod_available=True)) == Claim(lost(), SERVING, 2)
+
+
+def silent(since: float = 0.0, **told: Any) -> LinkView:
+    return link(LinkState.SILENT, since, **{"answered_at": ago(60), "accepted": True, "joined": JOINED, **told})
+
+
+def test_a_pod_that_is_not_reached_is_lost_with_its_node_which_the_next_one_is_not_to_be_on() -> None:
+    step = lose(decide_call(active(link=silent())))
+    assert (step.status.reason, step.node) == ("NodeLost", "node-1")
+
+
+def test_nobody_is_replaced_while_it_may_be_us_who_are_cut_off() -> None:
+    assert decide_call(active(link=silent(), cut_off=True)) == AskLiveKit()
+    assert decide_call(active(link=silent(1), cut_off=True, asked_livekit_at=ago(1))) == Rest(ago(-2))
+    assert lose(decide_call(active(link=silent(30), cut_off=True))).status.reason == "NodeLost"
+    assert lose(decide_call(active(link=silent(1), cut_off=True, agent_absent=True))).status.reason == "NodeLost"
+
+
+def test_a_pod_that_this_process_has_not_heard_yet_has_a_little_longer() -> None:
+    unheard = silent(answered_at=None)
+    assert decide_call(active(link=unheard, asked_livekit_at=NOW)) == Rest(ago(-2))
+    assert lose(decide_call(active(link=replace(unheard, since=ago(2)), asked_livekit_at=NOW))).node == "node-1"
+
+
+def test_an_agent_that_is_heard_again_before_there_is_another_goes_on_itself() -> None:
+    back = link(accepted=True, joined=JOINED)
+    step = decide_call(recovering(link=back))
+    assert isinstance(step, WriteStatus)
+    assert (step.status.phase, step.status.lost_attempt, step.status.lost_agents) == (Phase.ACTIVE, 0, 0)
+    assert isinstance(decide_call(recovering(link=silent())), Rest)
+    dying = recovering(pods=[replace(POD, deleting=True)], link=back, pod_available=True)
+    assert decide_call(dying) == Claim(lost(), SERVING, 2)
+
+
+def carried_on(**known: Any) -> CallView:
+    """A call whose second agent is in the room, and that of whose first lives still."""
+    status = report_joined(lost(), NEXT, "room", None, StartType.WARM, "cloud", None, 90, NOW)
+    seen = {
+        "session": lost().model_copy(update={"status": status}),
+        "pods": [POD, NEXT],
+        "last_pod": NEXT,
+        "link": replace(link(accepted=True, joined=JOINED), pod_uid=NEXT.uid),
+        "lost_at": ago(1),
+        **known,
+    }
+    return view(**seen)
+
+
+def test_a_lost_pod_that_lives_is_let_go_once_the_next_agent_is_there() -> None:
+    assert decide_call(carried_on()) == Rest(ago(1 - 10))  # its kubelet may still say how it ended
+    assert decide_call(carried_on(lost_at=ago(10))) == Retire(POD)
+    assert decide_call(carried_on(lost_at=ago(10), collected={POD.uid})) == Dismiss((POD,), EndReason.SUPERSEDED)
+    assert decide_call(carried_on(lost_at=ago(60))) == Dismiss((POD,), EndReason.SUPERSEDED)
+    # What it holds is taken at once where it was told to go: it does not stay for long.
+    going = replace(POD, deleting=True)
+    assert decide_call(carried_on(pods=[going, NEXT])) == Retire(going)
+    assert decide_call(recovering(pods=[going], waited=True, lost_at=NOW)) == Retire(going)
+    exited = replace(POD, exit=exit_of(139))
+    assert decide_call(carried_on(pods=[exited, NEXT], lost_at=ago(60))) == Rest()
+
+
+def test_that_it_was_out_of_memory_is_told_once_also_where_the_port_was_closed_before() -> None:
+    hoarder = replace(POD, exit=exit_of(137, out_of_memory=True))
+    step = decide_call(carried_on(pods=[hoarder, NEXT]))
+    assert isinstance(step, TellCause)
+    assert (step.attempt, step.death.reason) == (1, "OutOfMemory")
+    assert decide_call(carried_on(pods=[hoarder, NEXT], cause_told=1)) == Rest()
+
+
+def test_an_agent_that_was_put_out_by_one_that_came_back_is_followed_by_another() -> None:
+    put_out = replace(link(accepted=True, joined=JOINED, ended=ended(EndReason.SUPERSEDED)), pod_uid=NEXT.uid)
+    assert lose(decide_call(carried_on(link=put_out))).status.lost_attempt == 2
+    alone = finish(decide_call(carried_on(link=put_out, pods=[NEXT])))
+    assert alone.status.reason == "Superseded"
+
+
+def test_whom_the_agent_serves_is_written_down_where_nobody_said() -> None:
+    step = decide_call(active(customer="them"))
+    assert isinstance(step, WriteStatus)
+    assert step.status.participant_identity == "them"
+    named = make_session(conditions=joined_conditions(), participantIdentity="them")
+    assert decide_call(active(session=named, customer="them")) == Rest()
 
 
 # Its room

@@ -1,5 +1,6 @@
 """No step of a call is left out because one before it failed, in whichever lane; and none is taken for ever."""
 
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from kube.client import KubernetesApi
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.answering_api_server import Answer, say_not_found
-from testing.operator_objects import UID, make_raw_pod, make_session
+from testing.operator_objects import UID, joined_conditions, make_raw_pod, make_session
 from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from voice_operator.cache import Cache
@@ -133,6 +134,29 @@ async def test_a_customer_is_told_of_a_refusal_whose_writing_had_no_answer(
     async with open_kubernetes(server.answer) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
         queue.add(Key(Kind.CALL, UID))
         await eventually(lambda: "the customer could not be told" in caplog.text)  # nor by a LiveKit that is not there
+
+
+async def test_a_loss_that_older_crds_do_not_keep_is_found_once_all_the_same(
+    open_kubernetes: OpenKubernetes, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = make_session(conditions=joined_conditions(), status_attempts=1).to_wire()
+    cache, calls = Cache(), Calls()
+    cache.sessions.put(session)
+    cache.pods.put(make_raw_pod(call=UID, exit_code=139))
+    versions = itertools.count(8)
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.method != "PATCH":
+            return await is_away(request)
+        status = (await request.json())["status"]
+        kept = {name: value for name, value in status.items() if not name.startswith("lost")}
+        metadata = {**session["metadata"], "resourceVersion": str(next(versions))}
+        return web.json_response({**session, "metadata": metadata, "status": kept})
+
+    async with open_kubernetes(answer) as kubernetes, reconciling(kubernetes, cache, calls) as queue:
+        queue.add(Key(Kind.CALL, UID))
+        await eventually(lambda: "the agent is lost" in caplog.text)
+        await stays(lambda: caplog.text.count("the agent is lost") == 1, 0.3, "the same loss is found again")
 
 
 async def test_a_call_that_goes_round_in_circles_in_another_lane_is_left_alone(

@@ -48,6 +48,29 @@ def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
     assert take(shelf, 2) == ["outdated", "cut-off"]
 
 
+@pytest.mark.parametrize(("seconds", "taken"), [(60.0, False), (0.0, True)])
+def test_pods_of_a_lost_node_are_not_taken_until_it_may_be_back(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, *, taken: bool
+) -> None:
+    monkeypatch.setattr(ready_pods, "SUSPICION_SECONDS", seconds)
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "cut-off", node="lost")
+    put_pod(shelf, cache, "starting", node="other", ready=False)
+    shelf.lose("lost")
+    put_pod(shelf, cache, "late", node="lost")
+    join(shelf, "call")
+    assert shelf.has_pod_for("call") is taken
+
+
+def test_where_there_is_no_other_node_a_lost_ones_pods_are_taken_all_the_same() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "cut-off", node="lost")
+    shelf.lose("lost")
+    assert take(shelf, 1) == ["cut-off"]
+
+
 def test_only_as_many_calls_as_there_are_pods_may_claim() -> None:
     cache = Cache()
     shelf = ReadyPods(cache)
