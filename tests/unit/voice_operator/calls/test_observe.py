@@ -18,7 +18,7 @@ from testing.operator_objects import (
     make_session,
 )
 from voice_operator.cache import Cache
-from voice_operator.calls.memory import CallMemory, Calls
+from voice_operator.calls.memory import BEFORE_ALL, Attempt, CallMemory, Calls
 from voice_operator.calls.observe import World, observe, room_rank
 from voice_operator.calls.steps import NO_SESSION, CallView, Terms
 from voice_operator.pods.agent_pod import Trouble
@@ -28,7 +28,7 @@ from voice_operator.pools.waiting_line import Waiter
 from voice_operator.seen_rooms import SeenRooms
 from voicesession.admission import AdmissionLimits, RoomStart
 from voicesession.assignment import CallEnded, Joined
-from voicesession.conditions import Reason
+from voicesession.conditions import ConditionType, Reason, with_condition
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import is_valid_room
 from voicesession.serving import Problem, Serving
@@ -428,3 +428,52 @@ def test_of_calls_for_one_room_who_has_a_pod_comes_first_then_the_oldest_then_th
     first, second = make_session("first", uid="1"), make_session("second", uid="2")
     ranked = sorted([(room_rank(each, bound=each is bound), each.metadata.uid) for each in (second, first, old, bound)])
     assert [uid for _, uid in ranked] == ["9", "8", "1", "2"]
+
+
+# Lost agents
+
+
+def lost_session(attempts: int = 1, lost: int = 1) -> VoiceSession:
+    conditions = with_condition(joined_conditions(), ConditionType.AGENT_JOINED, "False", Reason.NODE_LOST, "", ago(5))
+    return make_session(
+        conditions=with_condition(conditions, ConditionType.POD_BOUND, "False", Reason.NODE_LOST, "", ago(5)),
+        status_attempts=attempts,
+        status_lost_attempt=lost,
+        status_participant_identity="them",
+        status_agent_joined_at=ago(60),
+    )
+
+
+def test_a_call_whose_agent_another_process_gave_up_waits_for_the_next_and_no_limit_binds_it() -> None:
+    here = Here(lost_session(), claimed())
+    view = here.look()
+    memory = view.memory
+    assert (view.pod, memory.begun, memory.customer) == (None, True, "them")
+    assert (memory.lost_attempt, memory.lost_at, memory.turn, memory.numbered) == (1, NOW, BEFORE_ALL, None)
+    assert here.look().memory is memory
+
+
+def test_a_loss_is_noted_once_and_the_next_pod_begins_anew() -> None:
+    here = Here(make_session(conditions=joined_conditions(), status_attempts=1), claimed())
+    here.look(link=replace(LINK, accepted=True, joined=JOINED, joined_at=NOW))
+    here.remember(waited=True, tries=2, numbered=1)
+    here.put(lost_session(), version=2)
+    memory = here.look(link=replace(SILENT, accepted=True)).memory
+    assert (memory.attempt, memory.waited, memory.tries, memory.numbered) == (Attempt(), False, 0, 1)
+    assert memory.talks_since == NOW  # of the call, whoever talks
+    here.put(claimed("pod-b", attempt=2))
+    view = here.look(link=replace(SILENT, accepted=True))
+    assert view.pod is not None
+    assert (view.pod.name, view.memory.attempt) == ("pod-b", Attempt("uid-of-pod-b"))
+
+
+def test_an_agent_that_is_heard_again_has_its_call_again() -> None:
+    here = Here(lost_session(), claimed())
+    assert here.look().pod is None
+    here.put(lost_session(lost=0), version=2)
+    assert here.look().pod is not None
+
+
+def test_a_call_that_had_an_agent_keeps_its_room_from_one_that_has_a_pod() -> None:
+    here = Here(lost_session(), make_session("newcomer", uid="2"), make_raw_pod("pod-b", call="2"))
+    assert (here.look().rival, here.look("2").rival) == (None, "call")
