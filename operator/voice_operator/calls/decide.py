@@ -176,6 +176,8 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
         return _decide_death(view, session, memory.last_pod and replace(memory.last_pod, deleting=True))
     if end := _find_wanted_end(view, session):
         return _finish_wanted(view, session, end[0])
+    if returned := _find_returned(view, session):
+        return WriteStatus(session, returned)
     if view.rival:
         return _finish_rival(view, session, view.rival)
     if isinstance(serving, Problem):
@@ -186,8 +188,6 @@ def _decide_unbound(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR
         return _refuse(view, session, _assignment_problem(view))
     if session.spec.room is None and memory.room_made_at is None and session.status.agent_joined_at is None:
         return _decide_room(view, session, serving)
-    if returned := _find_returned(view, session):
-        return WriteStatus(session, returned)
     if view.now < view.next_claim_at:
         return Rest(view.next_claim_at)
     if view.line is None:

@@ -123,10 +123,10 @@ class SessionWriter:
         if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):
             self._tell_lost(before, status)
         if _has_joined(status) and not _has_joined(before.status):
-            if status.lost_attempt:
-                self._tell_recovered(before, status)
-            else:
+            if before.status.agent_joined_at is None:
                 self._tell_joined(before, status)
+            else:
+                self._tell_recovered(before, status)
         if status.phase in {Phase.ENDED, Phase.FAILED} and not is_finished(before):
             self._tell_finished(before, status)
 
@@ -145,13 +145,14 @@ class SessionWriter:
         log.warning("the agent is lost", extra=fields)
 
     def _tell_recovered(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
-        seconds = _joined_since(status) - _joined_since(session.status)
-        RECOVERY_SECONDS.observe(max(0.0, seconds))
+        seconds = max(0.0, _joined_since(status) - _joined_since(session.status))
         millis = round(1000 * seconds)
-        message = f"The agent in pod {status.pod_name} carries the call on, {millis} ms after the one before was lost."
+        message = f"The agent in pod {status.pod_name} carries the call on, {millis} ms after it had none."
+        if status.lost_attempt == session.status.lost_attempt:  # else it is the same one, heard again
+            RECOVERY_SECONDS.observe(seconds)
         self._events.record(session, "Normal", "AgentRecovered", message)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "milliseconds": millis}
-        log.info("another agent carries the call on", extra=fields)
+        log.info("the call has an agent again", extra=fields)
 
     def _tell_finished(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         phase, reason, message = status.phase or "", status.reason or "", status.message or ""

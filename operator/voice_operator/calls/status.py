@@ -99,8 +99,15 @@ def report_returned(session: VoiceSession, pod: AgentPod, now: datetime) -> Voic
     conditions = _bound(session.status.conditions, pod, now)
     conditions = _set(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, message, now)
     status = _report(session, conditions, Reason.JOINED, message)
-    lost_agents = max(0, (session.status.lost_agents or 0) - 1)
-    return status.model_copy(update={"lost_attempt": pod.attempt - 1, "lost_agents": lost_agents})
+    return status.model_copy(
+        update={
+            "pod_name": pod.name,
+            "node_name": pod.node,
+            "bound_at": pod.claimed_at,
+            "lost_attempt": pod.attempt - 1,
+            "lost_agents": max(0, (session.status.lost_agents or 0) - 1),
+        }
+    )
 
 
 def report_moved(session: VoiceSession, room_sid: str) -> VoiceSessionStatus:

@@ -9,15 +9,16 @@ from aiohttp import web
 
 from kube.client import ForbiddenError, KubernetesApi, KubernetesUnavailableError
 from testing.answering_api_server import Answer, say_not_found
-from testing.operator_objects import NOW, make_session
+from testing.operator_objects import NOW, ago, joined_conditions, make_claimed_pod, make_session
 from testing.waiting import eventually
 from voice_operator.cache import Cache
+from voice_operator.calls.deaths import Death
 from voice_operator.calls.session_writer import Outcome, SessionWriter
-from voice_operator.calls.status import report_finished, report_waiting
+from voice_operator.calls.status import report_finished, report_joined, report_lost, report_returned, report_waiting
 from voice_operator.events import EventRecorder
 from voice_operator.write_through import WriteThrough
 from voicesession.conditions import Reason
-from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
+from voicesession.models import EndReason, StartType, VoiceSession, VoiceSessionStatus
 
 SESSION = make_session()
 WORDS = 'admission webhook "calm" denied the request: no status on Sundays'
@@ -97,3 +98,59 @@ def newer(status: VoiceSessionStatus) -> VoiceSession:
     """Returns the VoiceSession as it is once this status is written."""
     metadata = SESSION.metadata.model_copy(update={"resource_version": "1000"})
     return SESSION.model_copy(update={"metadata": metadata, "status": status})
+
+
+JOINED = make_session(conditions=joined_conditions(), status_agent_joined_at=ago(60), status_attempts=1)
+LOST = report_lost(JOINED, Death(Reason.NODE_LOST, "Node node-1 is lost."), 1, 1, None, ago(5))
+POD = make_claimed_pod(attempt=2)
+CAME = "Warm start: the agent in pod pod-a was in the room after 90 ms."
+AGAIN = "The agent in pod pod-a carries the call on, 5000 ms after it had none."
+
+
+def joined_after(session: VoiceSession) -> VoiceSessionStatus:
+    return report_joined(session, POD, "room", None, StartType.WARM, "cloud", None, 90, NOW)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            SESSION,
+            joined_after(SESSION),
+            {"AgentJoined": CAME},
+        ),
+        (JOINED, LOST, {"AgentLost": "Node node-1 is lost. Another one is to carry the call on."}),
+        (
+            JOINED.model_copy(update={"status": LOST}),
+            joined_after(JOINED.model_copy(update={"status": LOST})),
+            {"AgentRecovered": AGAIN},
+        ),
+        (
+            JOINED.model_copy(update={"status": LOST}),
+            report_returned(JOINED.model_copy(update={"status": LOST}), POD, NOW),
+            {"AgentRecovered": AGAIN},
+        ),
+    ],
+)
+async def test_what_is_new_by_a_status_is_told(
+    open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]],
+    before: VoiceSession,
+    after: VoiceSessionStatus,
+    told: dict[str, str],
+) -> None:
+    events: dict[str, str] = {}
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        if request.path.endswith("/events"):
+            events[body["reason"]] = body["message"]
+            return web.json_response({})
+        return web.json_response({**before.to_wire(), "status": body["status"]})
+
+    async with open_kubernetes(answer) as kubernetes:
+        recorder = EventRecorder(kubernetes)
+        recorder.start()
+        await SessionWriter(WriteThrough(kubernetes, Cache()), recorder).write(before, after)
+        await eventually(lambda: events)
+        await recorder.stop()
+    assert events == told
