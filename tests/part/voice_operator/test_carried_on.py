@@ -15,15 +15,11 @@ async def _kill(_agents: AgentCluster, pod: ProcessPod) -> None:
     pod.kill()
 
 
-async def _delete(agents: AgentCluster, pod: ProcessPod) -> None:
-    await agents.api.delete_pod(pod.name, pod.uid)
-
-
 async def _hang(_agents: AgentCluster, pod: ProcessPod) -> None:
     pod.signal(signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("end", [_kill, _delete, _hang])
+@pytest.mark.parametrize("end", [_kill, _hang])
 async def test_the_next_agent_goes_on_with_the_call(
     agents: AgentCluster, end: Callable[[AgentCluster, ProcessPod], Awaitable[None]]
 ) -> None:
