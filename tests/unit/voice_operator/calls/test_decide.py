@@ -718,6 +718,10 @@ def test_a_lost_pod_that_lives_is_let_go_once_the_next_agent_is_there() -> None:
     going = replace(POD, deleting=True)
     assert decide_call(carried_on(pods=[going, NEXT])) == Retire(going)
     assert decide_call(recovering(pods=[going], waited=True, lost_at=NOW)) == Retire(going)
+    # Another one's deletion may leave it an hour.
+    slow = replace(POD, deleting=True, leaves_within=3600)
+    assert decide_call(carried_on(pods=[slow, NEXT], collected={POD.uid})) == Dismiss((slow,), EndReason.SUPERSEDED)
+    assert decide_call(carried_on(pods=[going, NEXT], collected={POD.uid})) == Rest()
     exited = replace(POD, exit=exit_of(139))
     assert decide_call(carried_on(pods=[exited, NEXT], lost_at=ago(60))) == Rest()
 

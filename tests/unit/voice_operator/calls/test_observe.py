@@ -450,7 +450,7 @@ def test_a_call_whose_agent_another_process_gave_up_waits_for_the_next_and_no_li
     memory = view.memory
     assert (view.pod, memory.begun, memory.customer) == (None, True, "them")
     assert (memory.lost_attempt, memory.lost_at, memory.turn, memory.numbered) == (1, NOW, BEFORE_ALL, None)
-    assert here.look().memory is memory
+    assert here.look().memory == memory
 
 
 def test_a_loss_is_noted_once_and_the_next_pod_begins_anew() -> None:
