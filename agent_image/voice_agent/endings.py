@@ -49,6 +49,7 @@ class CallFacts:
     customer_seen: bool = False
     customer_left_at: float | None = None
     customer_left_by: str | None = None  # LiveKit's name of the reason
+    customer_by_phone: bool = False
     livekit_lost_at: float | None = None
     rejoining: bool = False  # LiveKit's library has given up: we try by ourselves
     last_activity_at: float = 0.0
@@ -113,7 +114,7 @@ def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, E
     if facts.livekit_lost_at is not None and facts.rejoining:
         found.append((facts.livekit_lost_at + limits.reconnect_grace_seconds, EndReason.ROOM_CLOSED))
     if facts.customer_left_at is not None and facts.livekit_lost_at is None:
-        grace = seconds_to_return(facts.customer_left_by, limits)
+        grace = seconds_to_return(facts.customer_left_by, limits, by_phone=facts.customer_by_phone)
         found.append((facts.customer_left_at + grace, EndReason.PARTICIPANT_LEFT))
     if not facts.customer_seen:
         found.append((facts.joined_at + limits.join_timeout_seconds, EndReason.NEVER_JOINED))

@@ -85,6 +85,7 @@ class RoomWatch:
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
         if self._is_customer(participant):
             self.customer_identity = participant.identity
+            self.facts.customer_by_phone = participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_SIP
             self.facts.customer_came(time.monotonic())
             self.customer_joined.set()
             self.on_change()

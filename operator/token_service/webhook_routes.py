@@ -122,7 +122,8 @@ async def _note_departure(service: Service, event: RoomEvent) -> None:
         is_theirs = event.kind == _FINISHED or session.spec.participant_identity == event.identity
         if not _waits_still(session) or not is_theirs or not is_start_of(session, event.room.sid):
             continue
-        grace = 0 if event.kind == _FINISHED else seconds_to_return(event.left_by, _limits_of(service, session))
+        limits = _limits_of(service, session)
+        grace = 0 if event.kind == _FINISHED else seconds_to_return(event.left_by, limits, by_phone=event.by_phone)
         if grace:
             name, identity = session.metadata.name, session.spec.participant_identity or ""
             service.later.start(name, grace, partial(_end_unless_back, service, name, identity))

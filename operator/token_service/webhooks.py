@@ -26,6 +26,7 @@ class RoomEvent:
     room: RoomStart
     identity: str | None
     left_by: str | None
+    by_phone: bool
     created_at: datetime
 
 
@@ -42,7 +43,8 @@ def read_webhook(key: str, secret: str, body: bytes, authorization: str) -> Room
             return None
         at = datetime.fromtimestamp(event.created_at, UTC)
         left_by = _name_reason(event.participant.disconnect_reason)
-        return RoomEvent(event.event, read_room(event.room), _read_customer(event), left_by, at)
+        by_phone = event.participant.kind == api.ParticipantInfo.Kind.SIP
+        return RoomEvent(event.event, read_room(event.room), _read_customer(event), left_by, by_phone, at)
     except Exception as error:  # the receiver raises bare exceptions; a time may be out of every calendar
         raise WebhookError(f"webhook refused: {type(error).__name__}") from error
 

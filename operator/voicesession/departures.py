@@ -16,8 +16,11 @@ def seems_to_have_left(reason: str | None) -> bool:
     return reason in _ON_PURPOSE or reason in _FOR_GOOD
 
 
-def seconds_to_return(reason: str | None, limits: EffectiveLimits) -> int:
-    """Returns for how many seconds a call waits for its customer who is gone for this reason."""
-    if reason in _FOR_GOOD:
+def seconds_to_return(reason: str | None, limits: EffectiveLimits, *, by_phone: bool = False) -> int:
+    """Returns for how many seconds a call waits for its customer who is gone for this reason.
+
+    Who has hung up a telephone comes back by another call, to another room.
+    """
+    if reason in _FOR_GOOD or (by_phone and reason in _ON_PURPOSE):
         return 0
     return limits.return_grace_seconds if reason in _ON_PURPOSE else limits.reconnect_grace_seconds

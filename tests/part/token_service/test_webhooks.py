@@ -214,14 +214,17 @@ async def test_a_customer_who_returns_while_the_call_waits_keeps_it(
     await eventually(lambda: wanted_end(cluster, name) == GONE)
 
 
-async def test_who_was_put_out_while_the_call_waits_is_not_waited_for(
-    quiet_door: FrontDoor, cluster: FakeCluster
+@pytest.mark.parametrize(
+    "changes", [{"disconnectReason": "PARTICIPANT_REMOVED"}, {"disconnectReason": "CLIENT_INITIATED", "kind": "SIP"}]
+)
+async def test_who_was_put_out_or_hangs_up_a_telephone_while_the_call_waits_is_not_waited_for(
+    quiet_door: FrontDoor, cluster: FakeCluster, changes: dict[str, str]
 ) -> None:
     asked = {"profile": "default", "room": "room", "roomSid": "RM_one", "participantIdentity": "ada"}
     cluster.put(VOICE_SESSIONS, "vs-one", asked)
     await cluster.until_seen()
     event = room_event("room", "RM_one", "", event="participant_left", identity="ada")
-    event["participant"]["disconnectReason"] = "PARTICIPANT_REMOVED"
+    event["participant"] |= changes
     assert (await quiet_door.webhook(event)).status == 200
     assert wanted_end(cluster, "vs-one") == GONE
 

@@ -82,6 +82,13 @@ def test_who_is_gone_has_as_long_to_return_as_the_reason_says(
     assert decide_end(facts, LIMITS, ends_at) is EndReason.PARTICIPANT_LEFT
 
 
+def test_a_caller_who_hangs_up_is_not_waited_for() -> None:
+    facts = call_with_customer()
+    facts.customer_by_phone = True
+    facts.customer_left(20.0, rtc.DisconnectReason.CLIENT_INITIATED)
+    assert decide_end(facts, LIMITS, 20.0) is EndReason.PARTICIPANT_LEFT
+
+
 def test_a_customer_who_comes_back_in_time() -> None:
     facts = call_with_customer()
     facts.customer_left(20.0, rtc.DisconnectReason.CLIENT_INITIATED)

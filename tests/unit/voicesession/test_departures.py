@@ -22,3 +22,8 @@ LIMITS = EffectiveLimits(reconnect_grace_seconds=15, return_grace_seconds=5)
 def test_how_long_who_is_gone_has_to_return(reason: str | None, seconds: int, has_left: bool) -> None:
     assert seconds_to_return(reason, LIMITS) == seconds
     assert seems_to_have_left(reason) is has_left
+
+
+def test_who_hangs_up_a_telephone_does_not_come_back_but_a_line_may_be_lost() -> None:
+    assert seconds_to_return("CLIENT_INITIATED", LIMITS, by_phone=True) == 0
+    assert seconds_to_return("CONNECTION_TIMEOUT", LIMITS, by_phone=True) == 15
