@@ -29,7 +29,8 @@ class Sweep:
         self._closer = closer
         self._sessions = sessions
         self._after: str | None = None
-        self._missing: set[str] = set()  # conversations without a VoiceSession, at the last look at them
+        self._missing: set[str] = set()  # conversations without a VoiceSession, at the last look at all
+        self._missing_now: set[str] = set()
 
     async def run(self) -> None:
         """Sweeps until cancelled."""
@@ -62,22 +63,21 @@ class Sweep:
                     log.info("an open conversation was found whose call is over, and closed", extra=words)
             self._after = page[-1].session_id if page else None
             if self._after is None:
+                self._missing, self._missing_now = self._missing_now, set()
                 break
         return closed
 
     def _find_end(self, session_id: str, attempt: int) -> End | None:
         session = next(iter(self._sessions.by("uid", session_id)), None)
         if session:
-            self._missing.discard(session_id)
             return find_end(session, attempt)
         if not self._sessions.synced or self._sessions.is_unreadable(session_id):
             return None
         # Seen twice, a minute apart: a cache that is behind is not by then.
-        if session_id not in self._missing:
-            self._missing.add(session_id)
-            return None
-        self._missing.discard(session_id)
-        return End(attempt, EndReason.UNKNOWN, None)
+        if session_id in self._missing:
+            return End(attempt, EndReason.UNKNOWN, None)
+        self._missing_now.add(session_id)
+        return None
 
 
 def find_end(session: VoiceSession, attempt: int) -> End | None:
