@@ -97,8 +97,8 @@ async def test_a_hanging_postgres_delays_no_claim(
 
 
 async def _create_lost(cluster: OperatorCluster, name: str) -> None:
-    """Creates a VoiceSession whose pod is gone: the operator finds it dead, and has its conversation closed."""
-    session = await cluster.create_session(name, room=name)
+    """Creates a VoiceSession whose one pod is gone: the operator finds it dead, and has its conversation closed."""
+    session = await cluster.create_session(name, room=name, limits={"maxAttempts": 1})
     conditions = with_condition([], ConditionType.POD_BOUND, "True", Reason.BOUND, "", clock.now())
     conditions = with_condition(conditions, ConditionType.AGENT_JOINED, "True", Reason.JOINED, "", clock.now())
     status = VoiceSessionStatus(conditions=conditions, phase=Phase.ACTIVE, attempts=1, agent_joined_at=clock.now())
