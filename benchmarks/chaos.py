@@ -40,6 +40,7 @@ CALL_SECONDS = (20.0, 90.0)
 # Said again where nobody has answered: who it was said to may be gone.
 ANSWER_SECONDS = 12.0
 CONNECT_SECONDS = 30.0
+CUT_OFF_SECONDS = 12.0
 AGAIN_SECONDS = 1.0
 
 Fault = Callable[[], Awaitable[object]]
@@ -50,7 +51,7 @@ class Chaos:
     """What is going on, and how far it is."""
 
     stage: CallStage
-    dice: random.Random
+    seed: int
     system_faults: Mapping[str, Fault]
     tell: Callable[[int, str], Awaitable[None]]
     calls: list[Call] = field(default_factory=list)
@@ -63,41 +64,49 @@ class Chaos:
         """Holds conversations for so long while things break; returns when all customers have hung up."""
         ends_at = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
-            for _ in range(lanes):
-                group.create_task(self._hold_calls(ends_at))
+            for lane in range(lanes):
+                group.create_task(self._hold_calls(ends_at, random.Random(f"{self.seed} {lane}")))
             group.create_task(self._break_things(ends_at, every))
 
     async def _break_things(self, ends_at: float, every: float) -> None:
+        # Of its own, so that the same seed has the same things break in the same order.
+        dice = random.Random(self.seed)
         names = [*POD_FAULTS, *self.system_faults]
         due = time.monotonic() + every
         while due < ends_at:
             await asyncio.sleep(due - time.monotonic())
-            due += every
-            await self.break_one(self.dice.choice(names))
+            due = max(due + every, time.monotonic())
+            await self.break_one(dice.choice(names))
 
     async def break_one(self, name: str) -> None:
-        """Has one fault happen; returns when it has passed, as far as it passes."""
-        self.faults.append(name)
+        """Has one fault happen, and tells of it when it has passed, as far as it passes."""
         print(f"  {clock.now():%H:%M:%S} {name}; {self.begun} calls, {self.remarks} remarks", flush=True)
-        await self.tell(len(self.faults), name)
         try:
-            if name in self.system_faults:
-                await self.system_faults[name]()
-            elif self.calls:
-                await self._hurt(self.dice.choice(self.calls), name)
+            await (self.system_faults[name]() if name in self.system_faults else self._hurt(name))
+            self.faults.append(name)
+            await self.tell(len(self.faults), name)
         except (ReleaseError, OSError) as error:
             # The call is over just now, or the fault before has not passed: chaos may miss.
-            print(f"  {name}: {error}", flush=True)
+            print(f"  missed: {error}", flush=True)
 
-    async def _hurt(self, call: Call, name: str) -> None:
-        await self.stage.hurt(call, name)
+    async def _hurt(self, name: str) -> None:
+        """Has the pod of a call suffer: of the oldest that can."""
+        for call in list(self.calls):
+            try:
+                await self.stage.hurt(call, name)
+            except (ReleaseError, OSError) as error:
+                print(f"  not {call.room}: {error}", flush=True)
+                continue
+            break
+        else:
+            raise ReleaseError("no call has a pod that could suffer it")
         if name == "node":
-            await asyncio.sleep(self.dice.uniform(8, 12))
+            await asyncio.sleep(CUT_OFF_SECONDS)
             await self.stage.mend()
 
-    async def _hold_calls(self, ends_at: float) -> None:
+    async def _hold_calls(self, ends_at: float, dice: random.Random) -> None:
         while time.monotonic() < ends_at:
-            seconds = min(self.dice.uniform(*CALL_SECONDS), ends_at - time.monotonic())
+            seconds = min(dice.uniform(*CALL_SECONDS), ends_at - time.monotonic())
             try:
                 await self._hold_call(time.monotonic() + seconds)
             except (CustomerError, FrontDoorError, rtc.ConnectError, PublishTrackError, OSError, RuntimeError) as error:
@@ -161,10 +170,9 @@ async def tell_of_fault(release: Release, number: int, name: str) -> None:
 
 async def run_chaos(release: Release, seconds: float, every: float, lanes: int, seed: int) -> None:
     """Runs it against a release."""
-    dice = random.Random(seed)
-    stage = ReleaseStage(release, spoken=False)
+    stage, dice = ReleaseStage(release, spoken=False), random.Random(seed)
     system_faults = {name: partial(fault, stage, dice) for name, fault in SYSTEM_FAULTS.items()}
-    chaos = Chaos(stage, dice, system_faults, partial(tell_of_fault, release))
+    chaos = Chaos(stage, seed, system_faults, partial(tell_of_fault, release))
     try:
         await chaos.run(seconds, every, lanes)
     finally:

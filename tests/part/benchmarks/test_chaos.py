@@ -1,7 +1,6 @@
 """The benchmark of chaos, short: pods, an operator, database and models fail, and nothing is lost of the calls."""
 
 import asyncio
-import random
 import signal
 
 from livekit import api
@@ -60,7 +59,7 @@ async def test_nothing_is_lost_doubled_or_left_open(agents: AgentCluster) -> Non
     try:
         await agents.create_warm_pool(WARM)
         stage = ProcessStage(agents, WARM)
-        chaos = Chaos(stage, random.Random(SEED), faults, tell)
+        chaos = Chaos(stage, SEED, faults, tell)
         await chaos.run(SECONDS, EVERY, LANES)
         await stage.mend()
 
