@@ -1,6 +1,7 @@
 """Finds the moment in which a call can change hands: nobody speaks, and nothing is on its way to being said."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ from voice_agent.endings import CallFacts
 # sound that was no word nothing does.
 TURN_SECONDS = 4.5
 _PACE_SECONDS = 0.02
+
+log = logging.getLogger(__name__)
 
 
 def is_quiet(facts: CallFacts, now: float) -> bool:
@@ -27,10 +30,18 @@ async def until_quiet(session: AgentSession[Any] | None, facts: CallFacts, patie
     try:
         async with asyncio.timeout(patience):
             while True:
-                # Nothing is queued, thought or waited for, as livekit-agents knows it.
-                await session.wait_for_idle()
-                if is_quiet(facts, time.monotonic()):
+                if await _is_idle(session) and is_quiet(facts, time.monotonic()):
                     return True
                 await asyncio.sleep(_PACE_SECONDS)
     except TimeoutError:
         return False
+
+
+async def _is_idle(session: AgentSession[Any]) -> bool:
+    """Waits until nothing is queued, thought or waited for, as livekit-agents knows it."""
+    try:
+        await session.wait_for_idle()
+    except Exception:  # between two of its agents, or as it closes
+        log.debug("the agent session cannot be waited for just now", exc_info=True)
+        return False
+    return True

@@ -84,8 +84,8 @@ class TakeOver(Model):
     `state`: as its predecessor gave it, in `HandedOver` or `HeardLate`; empty where that could not tell anything.
     """
 
-    room_token: str = ""
-    state: dict[str, Any] = Field(default_factory=dict)
+    room_token: str = Field(default="", repr=False)
+    state: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
 class Accepted(Model):
@@ -129,7 +129,7 @@ class HandedOver(Model):
     type: Literal["handed-over"] = "handed-over"
     at: datetime
     quiet: bool
-    state: dict[str, Any] = Field(default_factory=dict)
+    state: dict[str, Any] = Field(default_factory=dict, repr=False)
 
 
 class HeardLate(Model):
@@ -137,7 +137,7 @@ class HeardLate(Model):
 
     type: Literal["heard-late"] = "heard-late"
     at: datetime
-    state: dict[str, Any]
+    state: dict[str, Any] = Field(repr=False)
 
 
 class Resumed(Model):

@@ -438,7 +438,8 @@ def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: Li
 
 def _decide_joining(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
     if pod.stands_by_for and view.memory.move.told_to != pod.uid:
-        return TakeOver(session, pod, None, {})  # the one that it stood by for is lost
+        serving = view.serving if isinstance(view.serving, Serving) else None
+        return TakeOver(session, pod, serving, {})  # the one that it stood by for is lost
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
         problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
         return _refuse(view, session, problem)

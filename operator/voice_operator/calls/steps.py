@@ -275,8 +275,7 @@ class TakeOver:
     session: VoiceSession
     pod: AgentPod
     serving: Serving | None
-    state: dict[str, Any]
-    silent_since: datetime | None = None
+    state: dict[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

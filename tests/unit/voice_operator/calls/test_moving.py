@@ -221,7 +221,7 @@ def test_an_old_one_that_dies_makes_it_a_recovery_by_the_one_that_stands_ready()
     known: dict[str, Any] = {"session": lost, "lost_attempt": 1, "move": Move(), "trigger": None}
     after = {"pods": [dead, NEW], "claims": 2, "claimed_here": NEW.uid, "attempt": Attempt(NEW.uid), **known}
     assert decide_call(view(**{**after, "link": old_link(state=LinkState.DEAD)})) == Connect(lost, NEW, SERVING)
-    assert decide_call(view(**{**after, "link": new_link(ready=True)})) == TakeOver(lost, NEW, None, {})
+    assert decide_call(view(**{**after, "link": new_link(ready=True)})) == TakeOver(lost, NEW, SERVING, {})
 
 
 def test_who_was_put_out_by_a_standby_is_followed_by_it_whoever_told_it_to() -> None:
