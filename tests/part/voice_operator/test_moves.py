@@ -122,6 +122,19 @@ async def test_a_standby_that_dies_is_replaced(stage: AgentCluster) -> None:
         await ask(customer, "and now?")
 
 
+async def test_an_operator_that_begins_anew_brings_a_move_to_its_end(stage: AgentCluster) -> None:
+    async with talking(stage) as (session, customer, pod):
+        await customer.type(LONG)
+        await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+        await stage.patch(VOICE_SESSIONS, session.metadata.name, {"spec": {"move": "once"}})
+        standby = await eventually(lambda: standing_by(stage))
+        await stage.stop_operators()
+        stage.start_operator()
+        moved = await until_moved(stage, session, pod)
+        assert (moved.status.pod_name, moved.status.attempts, moved.status.lost_agents) == (standby.name, 2, None)
+        await ask(customer, "and now?")
+
+
 async def test_a_changed_pool_takes_its_long_calls_along_if_it_is_to(stage: AgentCluster) -> None:
     async with talking(stage) as (session, customer, pod):
         changed = {"rollout": {"longCalls": "Move"}, "pod": {"annotations": {"changed": "yes"}}}
