@@ -91,7 +91,8 @@ class Call:
             room=self._room,
             facts=self._facts,
             customer_identity=assignment.participant_identity,
-            read_agent_state=self._read_agent_state,
+            # Who takes a call over does not begin anew, in the eyes of clients.
+            read_agent_state=lambda: self._read_agent_state() or ("listening" if self._standby else None),
             start=self._start,
             on_change=self._facts_changed.set,
             on_other_agent=lambda identity: self.events.emit(OtherAgent(at=clock.now(), identity=identity)),

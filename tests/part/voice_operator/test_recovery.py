@@ -75,7 +75,6 @@ async def test_a_pod_that_is_deleted_leaves_its_call_to_another(cluster: Operato
     await cluster.api.delete_pod(stub.name, stub.uid)
     recovered = await _recovered(cluster)
     assert cluster.stub_of(recovered) is not stub
-    assert recovered.status.lost_agents == 1, "it left before another one could take its call over"
 
 
 async def test_an_end_that_is_heard_late_is_the_calls_all_the_same(cluster: OperatorCluster) -> None:
