@@ -85,8 +85,8 @@ EXIT_GRACE = timedelta(seconds=10)
 RETIRE_PATIENCE = timedelta(seconds=60)
 # A third of all pods is not heard at once: it is most likely us who are cut off, and their agents talk.
 CUT_OFF_PATIENCE = timedelta(seconds=30)
-# A pod that this process has not heard yet, and asked twice.
-FIRST_ANSWER_PATIENCE = timedelta(seconds=2)
+# A pod that this process has not heard yet, and asked several times: after a restart it has thousands to ask.
+FIRST_ANSWER_PATIENCE = timedelta(seconds=10)
 # An agent that has left its room may still be writing, while its pod does not tell us (our key is not what it was).
 LEAVE_PATIENCE = timedelta(seconds=30)
 # A pod whose port takes connections, and that answers nothing for so long, hangs.

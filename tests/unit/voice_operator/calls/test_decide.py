@@ -681,8 +681,8 @@ def test_nobody_is_replaced_while_it_may_be_us_who_are_cut_off() -> None:
 
 def test_a_pod_that_this_process_has_not_heard_yet_has_a_little_longer() -> None:
     unheard = silent(answered_at=None)
-    assert decide_call(active(link=unheard, asked_livekit_at=NOW)) == Rest(ago(-2))
-    assert lose(decide_call(active(link=replace(unheard, since=ago(2)), asked_livekit_at=NOW))).node == "node-1"
+    assert decide_call(active(link=replace(unheard, since=ago(9)), asked_livekit_at=NOW)) == Rest(ago(-1))
+    assert lose(decide_call(active(link=replace(unheard, since=ago(10)), asked_livekit_at=NOW))).node == "node-1"
 
 
 def test_an_agent_that_is_heard_again_before_there_is_another_goes_on_itself() -> None:
