@@ -10,6 +10,7 @@ from voicesession.names import (
     API_VERSION,
     ATTEMPT_ANNOTATION,
     EGRESS_LABEL,
+    FREE_ANNOTATIONS,
     LOCAL_EGRESS,
     ON_DRAIN_LABEL,
     POOL_LABEL,
@@ -101,7 +102,8 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
             imagePullSecrets=settings.image_pull_secrets,
         ),
     }
-    return {"metadata": {"labels": labels, "annotations": dict(settings.annotations)}, "spec": spec}
+    annotations = {**FREE_ANNOTATIONS, **settings.annotations}
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
 def grace_seconds(pool: AgentPool) -> int:

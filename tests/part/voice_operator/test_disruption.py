@@ -11,7 +11,7 @@ from testing.controllers import running_controllers
 from testing.operator_cluster import OperatorCluster
 from testing.waiting import eventually
 from voicesession.models import EndReason
-from voicesession.names import KEEP_ANNOTATIONS
+from voicesession.names import FREE_ANNOTATIONS, KEEP_ANNOTATIONS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,8 @@ async def test_a_pool_that_waits_keeps_its_calls_through_a_drain_and_no_idle_pod
     (busy,) = [pod for pod in await cluster.pods() if pod["metadata"]["name"] == stub.name]
     assert busy["spec"]["terminationGracePeriodSeconds"] == 600
     assert KEEP_ANNOTATIONS.items() <= busy["metadata"]["annotations"].items()
-    assert not KEEP_ANNOTATIONS.keys() & idle["metadata"]["annotations"].keys()
+    assert not KEEP_ANNOTATIONS.items() & idle["metadata"]["annotations"].items()
+    assert FREE_ANNOTATIONS.items() <= idle["metadata"]["annotations"].items()
 
     await _apply_budget(cluster)
     with pytest.raises(ThrottledError, match="disruption budget"):

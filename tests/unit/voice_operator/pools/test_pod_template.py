@@ -53,6 +53,12 @@ def test_the_kubelet_expands_nothing_in_a_pools_words() -> None:
     assert "$$(DATABASE_URL)" in value
 
 
+def test_waiting_pods_keep_no_node_unless_their_pool_says_so() -> None:
+    key = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+    assert build(make_pool())["metadata"]["annotations"][key] == "true"
+    assert build(make_pool(pod={"annotations": {key: "false"}}))["metadata"]["annotations"][key] == "false"
+
+
 @pytest.mark.parametrize(
     ("disruption", "seconds"),
     [
