@@ -26,8 +26,9 @@ from voicesession.names import POOL_LABEL, VOICE_SESSIONS
 
 NODE_READY_SECONDS = 60
 GONE_SECONDS = 30
-# The kernel takes whom it finds worst; this has the agent be that one, and not the shell that asks for too much.
-_HOARD = "echo 1000 > /proc/1/oom_score_adj; exec python -c 'hoard = bytearray(1 << 30)'"
+# The kernel takes whom it finds worst: the agent, where those that ask for too much are many and small each.
+_HOARDER = "python -c 'import time; hoard = bytearray(40 << 20); time.sleep(30)'"
+_HOARD = f"echo 1000 > /proc/1/oom_score_adj; for each in $(seq 20); do {_HOARDER} & done; wait"
 
 
 class LiveKitsNodeError(ReleaseError):
