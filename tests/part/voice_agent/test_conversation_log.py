@@ -220,6 +220,26 @@ async def test_what_a_pod_cannot_write_is_handed_over_and_delivered(
     assert session["created_at"] < session["ended_at"]
 
 
+async def test_a_postgres_that_hangs_at_the_end_of_a_call_gets_its_rows_when_it_goes_on(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
+) -> None:
+    room = new_room()
+    async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
+        follower = await pod.assign(with_token(build_assignment(livekit, room), conversations))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await customer.until_said(GREETING)
+            await until_written(follower)
+            with conversations.server.frozen():
+                await converse(customer, "one")
+                await customer.close()
+                assert not (await follower.wait_for(CallEnded)).end_written
+                assert await pod.spool()
+        assert await pod.exit_code() == 0
+        assert pod.termination().end_written
+    assert contents(conversations) == SAID
+    assert session_row(conversations)["end_reason"] == "participant_left"
+
+
 async def test_a_stopped_pod_does_not_wait_long_for_the_database(
     call_without_database: tuple[AgentPod, Follower],
 ) -> None:
