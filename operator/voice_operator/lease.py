@@ -106,6 +106,14 @@ def is_free(holding: Holding, identity: Identity, unchanged_seconds: float) -> b
     return unchanged_seconds >= holding.seconds
 
 
+def find_pause(*, renewed: bool, took: float) -> float:
+    """Returns for how many seconds to wait before the next try, where the last one took so long.
+
+    From one's beginning to the next's: an API server that hangs is asked again at once, and so serves once it goes on.
+    """
+    return max((RENEW_SECONDS if renewed else LOOK_SECONDS) * random.uniform(0.8, 1.0) - took, 0.0)  # noqa: S311
+
+
 def build_lease(identity: Identity, before: Mapping[str, Any] | None, *, give_back: bool = False) -> Raw:
     """Returns the Lease as this identity writes it; `before`: as it was seen, None where there is none."""
     now = clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -196,14 +204,16 @@ class Lease:
         Raises:
             LeaseLostError: another operator leads.
         """
-        paused, renewed = False, True
+        paused, renewed, took = False, True, 0.0
         while True:
-            await asyncio.sleep((RENEW_SECONDS if renewed else LOOK_SECONDS) * random.uniform(0.8, 1.0))  # noqa: S311
+            await asyncio.sleep(find_pause(renewed=renewed, took=took))
+            asked_at = _now()
             try:
                 renewed = await self._renew()
             except (KubernetesError, KubernetesUnavailableError, TimeoutError) as error:
                 renewed = False
                 self._complain(error)
+            took = _now() - asked_at
             if self.leading == paused:
                 paused = not paused
                 log.warning("leading has changed", extra={"leading": not paused, "holder": self._identity.holder})

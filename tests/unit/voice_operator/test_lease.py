@@ -22,6 +22,7 @@ from voice_operator.lease import (
     LeaseLostError,
     Observation,
     build_lease,
+    find_pause,
     is_free,
     read_lease,
 )
@@ -327,3 +328,9 @@ async def test_a_request_that_hangs_is_no_reason_to_lead_on(
         monkeypatch.setattr(leases, "replace_lease", hang)
         await eventually(lambda: me.told == ["leads", "pause"])
         assert not me.lease.leading
+
+
+def test_an_api_server_that_was_waited_for_is_asked_again_at_once() -> None:
+    assert find_pause(renewed=False, took=REQUEST_SECONDS) == 0
+    assert find_pause(renewed=False, took=0.0) > 0
+    assert find_pause(renewed=True, took=0.0) > find_pause(renewed=False, took=0.0)
