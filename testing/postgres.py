@@ -162,35 +162,75 @@ def running_postgres() -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class PgBouncerProcess:
+    """A PgBouncer before a server, which may be started again at the same port."""
+
+    def __init__(
+        self, server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str], port: int | None = None
+    ) -> None:
+        """Starts nothing yet. `port`: of loopback, a free one where none is given. `users`: passwords."""
+        self.port = port or free_port()
+        self.folder = make_folder("vac-pgbouncer-")
+        self.process: subprocess.Popen[bytes] | None = None
+        lines = [
+            "[databases]",
+            f"* = host={LOOPBACK} port={server.port}",
+            "[pgbouncer]",
+            f"listen_addr = {LOOPBACK}",
+            f"listen_port = {self.port}",
+            "unix_socket_dir =",
+            "auth_type = scram-sha-256",
+            f"auth_file = {self.folder}/userlist.txt",
+            *(f"{name} = {value}" for name, value in settings.items()),
+        ]
+        (self.folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+        (self.folder / "userlist.txt").write_text(
+            "".join(f'"{user}" "{password}"\n' for user, password in users.items())
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Tells whether it has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
+    def start(self) -> None:
+        """Starts it; it listens within moments. Call it from the main thread, as with Postgres."""
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        with (self.folder / "log").open("ab") as log:
+            command = run_as_server(program, str(self.folder / "pgbouncer.ini"))
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
+
+    def until_started(self) -> None:
+        """Waits until it listens."""
+        assert self.process is not None
+        until_started(self.process, lambda: listens(self.port), self.folder / "log", READY_SECONDS)
+
+    def stop(self) -> None:
+        """Ends it at once, and removes what it has written."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def restartable_pgbouncer(
+    server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str], port: int | None = None
+) -> Iterator[PgBouncerProcess]:
+    """Starts a PgBouncer before `server`, on `port` or a free one of loopback; ends it afterwards."""
+    bouncer = PgBouncerProcess(server, settings, users, port)
+    try:
+        bouncer.start()
+        bouncer.until_started()
+        yield bouncer
+    finally:
+        bouncer.stop()
+
+
 @contextmanager
 def running_pgbouncer(
     server: PostgresServer, settings: Mapping[str, str], users: Mapping[str, str], port: int | None = None
 ) -> Iterator[int]:
-    """Starts a PgBouncer before `server`; yields its port on loopback, a free one or `port`. `users`: passwords."""
-    folder = make_folder("vac-pgbouncer-")
-    port = port or free_port()
-    lines = [
-        "[databases]",
-        f"* = host={LOOPBACK} port={server.port}",
-        "[pgbouncer]",
-        f"listen_addr = {LOOPBACK}",
-        f"listen_port = {port}",
-        "unix_socket_dir =",
-        "auth_type = scram-sha-256",
-        f"auth_file = {folder}/userlist.txt",
-        *(f"{name} = {value}" for name, value in settings.items()),
-    ]
-    (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
-    (folder / "userlist.txt").write_text("".join(f'"{user}" "{password}"\n' for user, password in users.items()))
-    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            run_as_server(program, str(folder / "pgbouncer.ini")), stdout=log, stderr=log, process_group=0
-        )
-    try:
-        until_started(process, lambda: listens(port), folder / "log", READY_SECONDS)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    """As `restartable_pgbouncer`, for whom the port is enough."""
+    with restartable_pgbouncer(server, settings, users, port) as bouncer:
+        yield bouncer.port
