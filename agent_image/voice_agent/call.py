@@ -36,6 +36,7 @@ from voice_agent.workshop import Workshop
 from voicesession import clock
 from voicesession.assignment import (
     Assignment,
+    CustomerKnown,
     EndRequest,
     Heartbeat,
     Joined,
@@ -96,6 +97,7 @@ class Call:
             start=self._start,
             on_change=self._facts_changed.set,
             on_other_agent=lambda identity: self.events.emit(OtherAgent(at=clock.now(), identity=identity)),
+            on_customer_known=self._on_customer_known,
             on_end=self.end,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -309,6 +311,10 @@ class Call:
         self._facts.joined_at = self._facts.last_activity_at = now
         self.conversation.begin()
         self._room_watch.joined()
+
+    def _on_customer_known(self, identity: str) -> None:
+        self.events.emit(CustomerKnown(at=clock.now(), participant_identity=identity))
+        self.conversation.name_customer(identity)
 
     async def _watch_deadlines(self) -> None:
         """Ends the call when one of its clocks has run out, and when it cannot be joined."""

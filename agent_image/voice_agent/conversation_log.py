@@ -6,7 +6,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, LiteralString, cast
@@ -78,7 +78,7 @@ class ConversationLog:
         self._task: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._started = False
+        self._started: ConversationStart | None = None  # as it was written
         self._spool: Spool | None = None
         self.lost = 0  # items that the database refused, or that there was no room for
 
@@ -101,6 +101,11 @@ class ConversationLog:
         self._begun_at = clock.now()
         self._wanted.set()
         self._task = asyncio.create_task(self._write_until_done(), name="conversation log")
+
+    def name_customer(self, identity: str) -> None:
+        """Says who the customer is, which was not known at the start."""
+        self._start = replace(self._start, participant_id=identity)
+        self._wanted.set()
 
     def append(self, rows: list[Row]) -> None:
         """Takes rows without positions, in their order. Never waits."""
@@ -229,15 +234,15 @@ class ConversationLog:
 
     async def _write_waiting(self) -> None:
         connection = await self._connect()
-        if not self._started:
-            start = self._start
+        start = self._start
+        if self._started != start:
             arguments = (*self._who(), start.room_id, start.participant_id, start.llm_provider)
             await self._call(
                 connection,
                 "SELECT voice.start_conversation(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (*arguments, start.is_local_mode, start.profile, start.tenant),
             )
-            self._started = True
+            self._started = start
         while batch := list(islice(self._waiting, _BATCH)):
             await self._append(connection, batch)
             for _ in batch:

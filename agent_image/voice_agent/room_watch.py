@@ -29,7 +29,8 @@ class RoomWatch:
 
     customer_identity: whom the call is for; None until the first one comes. read_agent_state: as livekit-agents has it.
     start: runs something for as long as the call goes on. on_other_agent: called once, with the identity of somebody
-    else's agent that is in the room too. customer_joined, announced: happened at least once.
+    else's agent that is in the room too. on_customer_known: told the customer's, where it was None. customer_joined,
+    announced: happened at least once.
     """
 
     room: CallRoom
@@ -39,6 +40,7 @@ class RoomWatch:
     start: Callable[[Coroutine[Any, Any, None]], None]
     on_change: Callable[[], None]
     on_other_agent: Callable[[str], None]
+    on_customer_known: Callable[[str], None]
     on_end: Callable[[Ending], None]
     customer_joined: asyncio.Event = field(default_factory=asyncio.Event)
     announced: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,6 +86,8 @@ class RoomWatch:
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
         if self._is_customer(participant):
+            if self.customer_identity is None:
+                self.on_customer_known(participant.identity)
             self.customer_identity = participant.identity
             self.facts.customer_by_phone = participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_SIP
             self.facts.customer_came(time.monotonic())

@@ -21,7 +21,7 @@ from testing.waiting import eventually
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_operator.pods.agent_pod import GRACE_SECONDS
 from voicesession import clock
-from voicesession.assignment import Assignment, CallEnded, Heartbeat, conversation_write_token
+from voicesession.assignment import Assignment, CallEnded, CustomerKnown, Heartbeat, conversation_write_token
 from voicesession.models import EndReason
 from voicesession.spool import Spool, SpooledEnd, spool_key
 
@@ -130,6 +130,20 @@ async def test_an_interrupted_answer_is_written_as_it_was_heard(
     assert cut["interrupted"]
     assert whole.startswith(cut["content"].rstrip())
     assert 10 < len(cut["content"]) < len(whole) / 2
+
+
+async def test_a_customer_whose_name_is_not_known_is_named_when_they_come(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, url: str
+) -> None:
+    room = new_room()
+    assignment = with_token(build_assignment(livekit, room, participant_identity=None), conversations)
+    async with running_pod([build_provider(fake.base_url)], DATABASE_URL=url) as pod:
+        follower = await pod.assign(assignment)
+        async with joined_room(livekit.url, livekit.customer_token(room, "anyone")) as customer:
+            await customer.until_said(GREETING)
+        await follower.wait_for(CallEnded)
+    assert follower.all_of(CustomerKnown)[0].participant_identity == "anyone"
+    assert session_row(conversations)["participant_id"] == "anyone"
 
 
 async def test_an_outage_in_the_middle_of_a_call(
