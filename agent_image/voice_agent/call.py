@@ -5,7 +5,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from typing import Any
 
 from livekit import rtc
@@ -14,11 +14,12 @@ from livekit.agents import AgentSession
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
 from voice_agent.conversation_items import restore_items
 from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_agent.drafts import Drafts, read_spoken
 from voice_agent.endings import CallFacts, Ending, decide_end, next_deadline
 from voice_agent.event_stream import EventStream
 from voice_agent.farewell import JOIN_SECONDS, Farewell
 from voice_agent.hand_over import HandOver
-from voice_agent.handed_state import is_whole, merge_rows, read_state
+from voice_agent.handed_state import HandedState, merge_rows, read_state
 from voice_agent.haste import Haste
 from voice_agent.job_context import (
     CallContext,
@@ -48,6 +49,8 @@ from voicesession.assignment import (
 from voicesession.models import EndReason, Provider
 
 HISTORY_SECONDS = 3.0
+# Again, beside a standby's joining.
+REREAD_SECONDS = 1.0
 # For the rows of an agent that another one follows: whoever comes next reads them.
 HANDED_ON_SECONDS = 1.0
 _LIVEKIT_AWAY = "LiveKit was lost and did not come back in time"
@@ -77,10 +80,12 @@ class Call:
                 Ending(EndReason.SUPERSEDED, "a later attempt has taken the conversation over")
             ),
         )
+        self._drafts = Drafts(self.conversation, lambda: read_spoken(self._watch.session))
         self._watch = SessionWatch(
             provider=provider.name,
             facts=self._facts,
             conversation=self.conversation,
+            drafts=self._drafts,
             events=self.events,
             on_activity=self._touch,
             on_end=self.end,
@@ -173,6 +178,8 @@ class Call:
         if ending.conversation_goes_on:
             # Somebody else is the agent, or will be: no word, no end, no goodbye to LiveKit, at which clients hang up.
             await self._hand_over.tell_late()
+            if ending.reason is EndReason.SHUTDOWN:
+                self._drafts.write()
             await self.conversation.finish(None, HANDED_ON_SECONDS)
             return ending
         return await self._build_farewell(context).take(ending, work, self._tasks)
@@ -270,18 +277,21 @@ class Call:
             self._fail("the agent's entrypoint returned without joining the room")
 
     async def _recall(self) -> Recollection:
-        rows: Sequence[Mapping[str, Any]] | None = await self.conversation.load_history(HISTORY_SECONDS)
+        history = await self.conversation.load_history(HISTORY_SECONDS)
+        told = HandedState()
         if self._standby is not None:
-            # It has read ahead, and is told what has been said since.
-            told = read_state((await self._standby.wait()).state).rows
-            if not is_whole(rows or [], told):
-                rows = await self.conversation.load_history(HISTORY_SECONDS)
-            rows = None if rows is None and not told else merge_rows(rows or [], told)
+            # It has read ahead, and is told what has been said since; what was kept since, the database has.
+            told = read_state((await self._standby.wait()).state)
+            history = await self.conversation.load_history(REREAD_SECONDS) or history
+        if history is None and not told.rows:
+            # An attempt that nobody heard has left nothing.
+            return Recollection(is_lost=self._assignment.recovery is not None or self._assignment.standby)
+        rows = merge_rows(history.rows if history else [], told.rows)
         if rows:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
             self._facts_changed.set()
-        return Recollection(is_lost=True) if rows is None else build_recollection(rows)
+        return build_recollection(rows, history.memory if history else {}, cut_off=told.cut_off)
 
     # ---- standing by
 
@@ -310,6 +320,7 @@ class Call:
         log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
         self._facts.joined_at = self._facts.last_activity_at = now
         self.conversation.begin()
+        self._start(self._drafts.keep_written())
         self._room_watch.joined()
 
     def _on_customer_known(self, identity: str) -> None:

@@ -36,9 +36,15 @@ def build_tool_rows(event: FunctionToolsExecutedEvent) -> list[Row]:
     """Returns the rows, without positions, of tool calls and their results, as they were asked for."""
     rows = []
     for call, output in event.zipped():
-        rows.append(_call_row(call))
+        rows.append(build_call_row(call))
         rows.append(_result_row(call, output))
     return rows
+
+
+def build_call_row(call: FunctionCall) -> Row:
+    """Returns the row, without a position, of a tool's call."""
+    tool = {"name": call.name, "callId": call.call_id, "arguments": _parse_arguments(_storable(call.arguments))}
+    return _row(call.id, "tool_call", call.created_at, role="assistant", tool=tool)
 
 
 def build_latencies(metrics: MetricsReport) -> dict[str, int]:
@@ -90,11 +96,6 @@ def _message_row(message: ChatMessage) -> Row:
         interrupted=message.interrupted,
         latencies=build_latencies(message.metrics) or None,
     )
-
-
-def _call_row(call: FunctionCall) -> Row:
-    tool = {"name": call.name, "callId": call.call_id, "arguments": _parse_arguments(_storable(call.arguments))}
-    return _row(call.id, "tool_call", call.created_at, role="assistant", tool=tool)
 
 
 def _parse_arguments(arguments: str) -> Any:

@@ -29,6 +29,8 @@ _MOST_WAITING = 20_000
 _BATCH = 200
 # What a successor is told by word of mouth: far more than is said while it prepares itself.
 _RECENT = 60
+# What the database will refuse again. A schema of the release before knows neither drafts nor memory.
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
 
 # What our own functions raise; their words are ours.
 _OUR_STATES = "VA"
@@ -54,8 +56,24 @@ class ConversationStart:
     tenant: str | None
 
 
+@dataclass(frozen=True)
+class History:
+    """What earlier attempts have left: the conversation's rows in their order, and what was kept, by its name."""
+
+    rows: list[dict[str, Any]]
+    memory: dict[str, Any]
+
+
 class _GivenUpError(Exception):
     """The database will never take these writes; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A value to be written, and whether it was."""
+
+    value: Any
+    written: asyncio.Future[bool]
 
 
 class ConversationLog:
@@ -68,6 +86,8 @@ class ConversationLog:
         self._on_superseded = on_superseded
         self._waiting: deque[Row] = deque()
         self._recent: deque[Row] = deque(maxlen=_RECENT)
+        self._drafts: dict[str, Row] = {}
+        self._memory: dict[str, _Kept] = {}
         self._position = start.attempt * POSITIONS_PER_ATTEMPT
         self._begun_at: datetime | None = None
         self._end: SpooledEnd | None = None
@@ -76,10 +96,11 @@ class ConversationLog:
         self._hurried = asyncio.Event()
         self._done = False
         self._task: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[list[dict[str, Any]]] | None = None
+        self._reading: asyncio.Task[History] | None = None
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._started: ConversationStart | None = None  # as it was written
         self._spool: Spool | None = None
+        self.taken = 0  # rows, so far
         self.lost = 0  # items that the database refused, or that there was no room for
 
     @property
@@ -108,17 +129,15 @@ class ConversationLog:
         self._wanted.set()
 
     def append(self, rows: list[Row]) -> None:
-        """Takes rows without positions, in their order. Never waits."""
-        numbered = []
-        for row in rows:
-            self._position += 1
-            numbered.append({**clean(row), "position": self._position})
-        self.adopt(numbered)
+        """Takes rows, in their order; one without a position gets the next. Never waits."""
+        self.adopt([{"position": row.get("position") or self.next_position(), **clean(row)} for row in rows])
 
     def adopt(self, rows: list[Row]) -> None:
         """Takes rows with the positions that an earlier attempt has given them: written twice, they are there once."""
         for row in rows:
+            self.taken += 1
             self._recent.append(row)
+            self._drafts.pop(row["itemId"], None)
             if self._url is None:
                 continue
             if len(self._waiting) >= _MOST_WAITING:
@@ -127,17 +146,37 @@ class ConversationLog:
             self._waiting.append(row)
         self._wanted.set()
 
-    @property
-    def position(self) -> int:
-        """The position of the newest row."""
+    def recent(self, since: int = 0) -> list[Row]:
+        """Returns the newest rows that were taken after the first `since`, in order; not all that there are."""
+        return list(self._recent)[-(self.taken - since) :] if self.taken > since else []
+
+    def next_position(self) -> int:
+        """Returns the place of what comes now, for a row that is given later."""
+        self._position += 1
         return self._position
 
-    def recent(self, after: int = 0) -> list[Row]:
-        """Returns the newest rows behind a position, in order; not all that there are."""
-        return [row for row in self._recent if row["position"] > after]
+    def draft(self, row: Row) -> None:
+        """Takes what has been said so far of a message, with its position: written soon, or never. Never waits."""
+        if self._url is not None and not self._finishing:
+            self._drafts[row["itemId"]] = clean(row)
+            self._wanted.set()
 
-    async def load_history(self, timeout: float) -> list[dict[str, Any]] | None:
-        """Returns the rows of earlier attempts, in order; None where there is no database, or no answer in time."""
+    async def save(self, name: str, value: Any, timeout: float) -> bool:
+        """Keeps a JSON value for a later attempt, in place of the one of this name.
+
+        Returns whether the database has it within `timeout` seconds; where it has not, the writing goes on.
+        """
+        if self._url is None or self._finishing:
+            return False
+        before = self._memory.get(name)
+        written = before.written if before else asyncio.get_running_loop().create_future()
+        self._memory[name] = _Kept(clean(value), written)
+        self._wanted.set()
+        await asyncio.wait({written}, timeout=timeout)
+        return written.done() and written.result()
+
+    async def load_history(self, timeout: float) -> History | None:
+        """Returns what earlier attempts have left; None where there is no database, or no answer in time."""
         if self._url is None:
             return None
         # In a task that can be left behind: psycopg holds up whoever cancels a statement, for as long as 10 s.
@@ -195,12 +234,17 @@ class ConversationLog:
             started_at=self._begun_at,
         )
 
-    async def _read_history(self) -> list[dict[str, Any]]:
+    async def _read_history(self) -> History:
         # A connection of its own: the writer may open its own at the same time.
         async with await self._open_connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute("SELECT * FROM voice.load_history(%s, %s, %s)", self._who())
-            return await cursor.fetchall()
+            rows = await cursor.fetchall()
+            try:
+                await cursor.execute("SELECT * FROM voice.load_memory(%s, %s, %s)", self._who())
+            except psycopg.errors.UndefinedFunction:
+                return History(rows, {})
+            return History(rows, {row["name"]: row["value"] for row in await cursor.fetchall()})
 
     async def _write_until_done(self) -> None:
         failures = 0
@@ -247,6 +291,16 @@ class ConversationLog:
             await self._append(connection, batch)
             for _ in batch:
                 self._waiting.popleft()
+        for item_id, row in list(self._drafts.items()):
+            await self._write_side(connection, "SELECT voice.write_draft(%s, %s, %s, %s)", Jsonb(row))
+            if self._drafts.get(item_id) is row:
+                del self._drafts[item_id]
+        for name, kept in list(self._memory.items()):
+            statement: LiteralString = "SELECT voice.save_memory(%s, %s, %s, %s, %s)"
+            is_written = await self._write_side(connection, statement, name, Jsonb(kept.value))
+            if self._memory.get(name) is kept:
+                del self._memory[name]
+                kept.written.set_result(is_written)
         if self._end is not None:
             end = self._end
             await self._call(
@@ -254,7 +308,20 @@ class ConversationLog:
                 "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
                 (*self._who(), end.reason, end.ended_at, Jsonb(end.usage)),
             )
-        self._done = self._finishing
+        # Without an end, what has come during the last write is somebody else's to know.
+        is_empty = self._end is not None or not (self._waiting or self._drafts)
+        self._done = self._finishing and is_empty
+
+    async def _write_side(
+        self, connection: psycopg.AsyncConnection[Any], statement: LiteralString, *arguments: object
+    ) -> bool:
+        """Writes what is no item; returns False where the database refuses it."""
+        try:
+            await self._call(connection, statement, (*self._who(), *arguments))
+        except _REFUSED as error:
+            log.warning("a draft or memory was refused by the database", extra={"reason": _describe(error)})
+            return False
+        return True
 
     async def _append(self, connection: psycopg.AsyncConnection[Any], rows: list[Row]) -> None:
         try:

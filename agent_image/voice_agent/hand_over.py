@@ -45,7 +45,7 @@ class HandOver:
     start: Callable[[Coroutine[Any, Any, None]], None]
     _is_running: bool = False
     _hush: "Hush | None" = None
-    _handed_at: int = field(default=0)  # the position of the last row that was handed over
+    _handed: int = field(default=0)  # how many rows there were when it handed over
 
     def begin(self, patience: float) -> None:
         """Hands the call over at the next quiet moment, after `patience` seconds in any; again changes nothing."""
@@ -59,7 +59,7 @@ class HandOver:
             quiet = await until_quiet(session, self.facts, patience)
             self._hush = Hush(session)
             cut_off = await self._hush.begin()
-            self._handed_at = self.conversation.position
+            self._handed = self.conversation.taken
             state = build_state(self.conversation.recent(), cut_off=cut_off)
             self.events.emit(HandedOver(at=clock.now(), quiet=quiet, state=state.to_wire()))
             log.info("the call is handed over", extra={"quiet": quiet})
@@ -79,7 +79,7 @@ class HandOver:
         step = self._hush.gather(spoke=self._has_spoken())
         await within(asyncio.timeout(TRANSCRIPT_SECONDS + 1), step, "hearing the customer out")
         self.conversation.append(self._hush.build_rows())
-        if rows := self.conversation.recent(after=self._handed_at):
+        if rows := self.conversation.recent(since=self._handed):
             self.events.emit(HeardLate(at=clock.now(), state=build_state(rows).to_wire()))
 
     def _has_spoken(self) -> bool:

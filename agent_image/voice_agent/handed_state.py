@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
+from voice_agent.conversation_items import Row
 from voicesession.models import Model
 
 # A line of events, with all that is around it, has to fit into the operator's buffer of 128 KiB.
@@ -56,12 +56,6 @@ def merge_rows(stored: Iterable[Mapping[str, Any]], told: Iterable[Row]) -> list
     return sorted(by_item.values(), key=lambda row: row["position"])
 
 
-def is_whole(stored: Sequence[Mapping[str, Any]], told: Sequence[Row]) -> bool:
-    """Tells whether what was told begins where the stored rows end, or before: then nothing is missing between them."""
-    last = stored[-1]["position"] if stored else POSITIONS_PER_ATTEMPT
-    return bool(told) and told[0]["position"] <= last + 1
-
-
 def _as_stored(row: Row) -> Mapping[str, Any]:
     return {
         "item_id": row["itemId"],
@@ -70,6 +64,7 @@ def _as_stored(row: Row) -> Mapping[str, Any]:
         "role": row.get("role"),
         "content": row.get("content"),
         "interrupted": bool(row.get("interrupted")),
+        "provisional": False,
         "created_at": datetime.fromisoformat(row["createdAt"]),
         "tool": row.get("tool"),
     }

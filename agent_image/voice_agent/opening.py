@@ -26,6 +26,10 @@ ASK_AGAIN = (
     "You were in the middle of a conversation with this customer and were cut off; what was said cannot be read now. "
     "Say so in one short sentence, in the customer's language, and ask where the two of you were. Do not begin anew."
 )
+GO_ON = (
+    "You were cut off in the middle of your last message: the customer has heard no more of it than stands there. "
+    "Say the rest of it now, in the same language, without what was heard already. Do not begin anew."
+)
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +89,8 @@ class Resumption:
         with self._aloud():
             if self._opening is Opening.ASK:
                 session.generate_reply(instructions=ASK_AGAIN)
+            elif self._opening is Opening.GO_ON:
+                session.generate_reply(instructions=GO_ON)
             elif self._opening is Opening.ANSWER:
                 session.generate_reply()
         await asyncio.sleep(GREETING_SECONDS)

@@ -1,7 +1,7 @@
 """What an agent that goes on with a conversation knows of it, and how it begins. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
@@ -19,6 +19,7 @@ class Opening(Enum):
     GREET = auto()  # nobody has said anything yet
     WAIT = auto()  # the customer has the word
     ANSWER = auto()  # the customer waits for an answer
+    GO_ON = auto()  # the last sentence was cut off
     ENTER = auto()  # an agent had just taken over from another, and says its first words
     ASK = auto()  # what was said cannot be had
 
@@ -27,25 +28,36 @@ class Opening(Enum):
 class Recollection:
     """What earlier attempts have left of a conversation.
 
-    items: in their order, a call without a result with one that says so. agent_id: which agent of several had it; None:
-    the first. handed_off: its last event was the handoff to that one. is_lost: there was something, and it cannot be
-    read.
+    items: in their order, a call without a result with one that says so. cut_off: the last one is a sentence that was
+    never ended. agent_id: which agent of several had it; None: the first. handed_off: its last event was the handoff to
+    that one. userdata: of the agent session, where it was kept; saved: by the agent's code. is_lost: there was
+    something, and it cannot be read.
     """
 
     items: tuple[ChatItem, ...] = ()
+    cut_off: bool = False
     agent_id: str | None = None
     handed_off: bool = False
+    userdata: Any = None
+    saved: Mapping[str, Any] = field(default_factory=dict)
     is_lost: bool = False
 
 
-def build_recollection(rows: Iterable[Mapping[str, Any]]) -> Recollection:
-    """Returns what is in a conversation's rows, which are in their order."""
-    rows = list(rows)
+def build_recollection(
+    rows: Sequence[Mapping[str, Any]], memory: Mapping[str, Any], *, cut_off: bool = False
+) -> Recollection:
+    """Returns what is in a conversation's rows, which are in their order, and in what was kept beside them.
+
+    `cut_off`: the agent's last sentence is, though its row may not tell.
+    """
     handoffs = [row["tool"]["to"] for row in rows if row["kind"] == "handoff"]
     return Recollection(
         items=tuple(_with_results(restore_items(rows))),
         agent_id=handoffs[-1] if handoffs else None,
+        cut_off=cut_off or (bool(rows) and rows[-1]["provisional"]),
         handed_off=bool(rows) and rows[-1]["kind"] == "handoff",
+        userdata=memory.get("userdata"),
+        saved=memory.get("saved", {}),
     )
 
 
@@ -58,7 +70,9 @@ def decide_opening(known: Recollection) -> Opening:
     if known.handed_off:
         return Opening.ENTER
     last = known.items[-1]
-    return Opening.WAIT if isinstance(last, ChatMessage) and last.role == "assistant" else Opening.ANSWER
+    if not isinstance(last, ChatMessage) or last.role != "assistant":
+        return Opening.ANSWER
+    return Opening.GO_ON if known.cut_off else Opening.WAIT
 
 
 def _with_results(items: list[ChatItem]) -> list[ChatItem]:

@@ -14,13 +14,16 @@ from livekit.agents import (
     ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
+    ToolCallStarted,
+    ToolExecutionUpdatedEvent,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
 )
 from livekit.agents.voice.events import CloseReason
 
-from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, count_usage
+from voice_agent.conversation_items import build_call_row, build_latencies, build_rows, build_tool_rows, count_usage
 from voice_agent.conversation_log import ConversationLog
+from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voicesession import clock
@@ -46,6 +49,7 @@ class SessionWatch:
     provider: str
     facts: CallFacts
     conversation: ConversationLog
+    drafts: Drafts
     events: EventStream
     on_activity: Callable[[], None]
     on_end: Callable[[Ending], None]
@@ -53,11 +57,13 @@ class SessionWatch:
     trouble: str = ""
     _question_latencies: dict[str, int] = field(default_factory=dict)
     _usage_counted: dict[str, int] = field(default_factory=dict)
+    _calls_written: set[str] = field(default_factory=set)
 
     def attach(self, session: AgentSession[Any]) -> None:
         """Listens from now on; to be called before the session does anything."""
         self.session = session
         session.on("conversation_item_added", self._on_item)
+        session.on("tool_execution_updated", self._on_tool)
         session.on("function_tools_executed", self._on_tools)
         session.on("agent_state_changed", self._on_agent_state)
         session.on("user_state_changed", self._on_customer_state)
@@ -70,15 +76,23 @@ class SessionWatch:
         rows = build_rows(event.item)
         if isinstance(event.item, ChatMessage):
             usage = self._usage_since_last(event.item)
-            rows = [{**row, "usage": usage} if usage else row for row in rows]
+            rows = [self.drafts.complete({**row, "usage": usage} if usage else row) for row in rows]
             self._report_turn(event.item)
             if event.item.role == "user":
                 self.facts.turn_open_since = None
         self.conversation.append(rows)
 
+    def _on_tool(self, event: ToolExecutionUpdatedEvent) -> None:
+        if isinstance(event.update, ToolCallStarted):
+            # At once: should the agent die, whoever comes next has to know that it may have been done.
+            row = build_call_row(event.update.function_call)
+            self._calls_written.add(row["itemId"])
+            self.conversation.append([row])
+
     def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
         self.on_activity()
-        self.conversation.append(build_tool_rows(event))
+        rows = build_tool_rows(event)
+        self.conversation.append([row for row in rows if row["itemId"] not in self._calls_written])
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self.facts.agent_busy = event.new_state in {"thinking", "speaking"}
@@ -96,6 +110,7 @@ class SessionWatch:
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
         if event.transcript.strip():
             self.on_activity()
+            self.drafts.hear(event.transcript, is_final=event.is_final)
 
     def _on_error(self, event: ErrorEvent) -> None:
         is_hopeless = find_status(event) in _HOPELESS

@@ -245,3 +245,59 @@ def test_items_come_as_jsonb_too(conversations: ConversationsDatabase) -> None:
     items = psycopg.types.json.Jsonb([message(1, "as jsonb")])
     assert agent.call("append_items", items) == [{"append_items": 1}]
     assert agent.call("append_items", json.dumps([message(1, "as jsonb")])) == [{"append_items": 0}]
+
+
+def write_draft(agent: AgentsConversation, content: str, item_id: str = "draft-1", position: int = 2) -> None:
+    item = {"itemId": item_id, "position": position, "role": "assistant", "content": content}
+    agent.call("write_draft", json.dumps(item))
+
+
+def test_a_sentence_is_written_while_it_is_said_and_then_whole(conversations: ConversationsDatabase) -> None:
+    agent = conversations.new_conversation()
+    agent.start()
+    agent.append(message(1, "Is it open?"))
+    write_draft(agent, "We are")
+    write_draft(agent, "We are open until")
+    draft = agent.history()[1]
+    assert (draft["content"], draft["interrupted"], draft["provisional"]) == ("We are open until", True, True)
+    whole = message(2, "We are open until ten.", role="assistant", itemId="draft-1")
+    assert agent.append(whole, whole) == 1, "an item that comes twice is one"
+    assert [(row["content"], row["interrupted"], row["provisional"]) for row in agent.history()] == [
+        ("Is it open?", False, False),
+        ("We are open until ten.", False, False),
+    ]
+    write_draft(agent, "We are open", position=3)
+    assert agent.history()[1]["content"] == "We are open until ten.", "a late draft changes nothing"
+
+
+def test_what_a_later_attempt_may_do_with_a_sentence_of_an_earlier_one(conversations: ConversationsDatabase) -> None:
+    first = conversations.new_conversation()
+    first.start()
+    write_draft(first, "We are")
+    second = replace(first, attempt=2)
+    write_draft(second, "They were")
+    (draft,) = second.history()
+    assert (draft["content"], draft["attempt"]) == ("We are", 1)
+    second.append(message(2, "We are open.", role="assistant", itemId="draft-1"))
+    (whole,) = second.history()
+    assert (whole["content"], whole["provisional"]) == ("We are open.", False)
+    with pytest.raises(psycopg.Error) as raised:
+        write_draft(first, "We are open")
+    assert error_code(raised) == "VA002"
+
+
+def test_what_an_agent_keeps_is_there_for_a_later_attempt(conversations: ConversationsDatabase) -> None:
+    agent = conversations.new_conversation()
+    agent.start()
+    for value in ({"pizzas": ["funghi"]}, {"pizzas": ["funghi", "salami"]}):
+        agent.call("save_memory", "saved", json.dumps(value))
+    later = replace(agent, attempt=2)
+    assert later.call("load_memory") == [{"name": "saved", "value": {"pizzas": ["funghi", "salami"]}}]
+    later.call("save_memory", "userdata", json.dumps({"name": "Ada"}))
+    with pytest.raises(psycopg.Error) as raised:
+        agent.call("save_memory", "saved", "{}")
+    assert error_code(raised) == "VA002"
+    for name, text in (("else", ""), ("saved", "x" * 200_000)):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            later.call("save_memory", name, json.dumps({"text": text}))
+    assert len(later.call("load_memory")) == 2

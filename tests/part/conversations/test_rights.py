@@ -10,7 +10,7 @@ from testing.conversations import PASSWORDS, ConversationsDatabase, connect_as, 
 from voicesession.assignment import conversation_write_token
 
 ROLES = sorted(PASSWORDS)
-TABLES = ["conversation_sessions", "conversation_messages", "write_key", "migrations"]
+TABLES = ["conversation_sessions", "conversation_messages", "conversation_memory", "write_key", "migrations"]
 DENIED = psycopg.errors.InsufficientPrivilege
 UUID = "'6f1c8d0e-2f9a-4d53-9d0b-0d4c3c0c5b11'"
 CALLS = {
@@ -18,17 +18,24 @@ CALLS = {
     "append_items": f"({UUID}, 1, 't', '[]')",
     "load_history": f"({UUID}, 1, 't')",
     "end_conversation": f"({UUID}, 1, 't', 'idle', now(), '{{}}')",
+    "write_draft": f"({UUID}, 1, 't', '{{}}')",
+    "save_memory": f"({UUID}, 1, 't', 'saved', '{{}}')",
+    "load_memory": f"({UUID}, 1, 't')",
     "close_conversation": f"({UUID}, 1, 'error', NULL)",
     "deliver_conversation": f"({UUID}, 1, 't', '{{}}', '[]', '{{}}')",
     "open_conversations": "(NULL)",
     "read_transcript": f"({UUID})",
     "require_token": f"({UUID}, 1, 't')",
     "lock_conversation": f"({UUID}, 1, 't')",
+    "lock_open_conversation": f"({UUID}, 1, 't')",
     "take_over": "(NULL, 1)",
     "insert_items": f"({UUID}, 1, '[]')",
 }
 GRANTED = {
-    "voice_agent": {"start_conversation", "append_items", "load_history", "end_conversation"},
+    "voice_agent": {
+        *("start_conversation", "append_items", "write_draft", "end_conversation"),
+        *("load_history", "save_memory", "load_memory"),
+    },
     "voice_reader": {"read_transcript"},
     "voice_closer": {"close_conversation", "deliver_conversation", "open_conversations"},
 }
@@ -147,6 +154,9 @@ def test_an_agent_reaches_no_other_conversation(conversations: ConversationsData
         "append_items": ("[]",),
         "load_history": (),
         "end_conversation": ("idle", None, None),
+        "write_draft": ("{}",),
+        "save_memory": ("saved", "{}"),
+        "load_memory": (),
     }
     with connect_as(conversations, "voice_agent") as connection:
         for function, arguments in calls.items():

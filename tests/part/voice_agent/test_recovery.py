@@ -16,6 +16,8 @@ from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
 from testing.waiting import eventually
+from voice_agent.opening import GO_ON
+from voice_agent.recollection import OUTCOME_UNKNOWN
 from voicesession.assignment import Assignment, Heartbeat, conversation_write_token
 
 EXAMPLES = REPOSITORY / "examples" / "agents"
@@ -108,6 +110,73 @@ async def test_nobody_is_greeted_twice_by_own_code(
     told = [message["content"] for message in fake.chats[-1]["messages"] if message["role"] != "system"]
     assert told == [WELCOME, "what is your name?", "You said: what is your name?.", "still there?"]
     assert [row["content"] for row in play.rows()].count(WELCOME) == 1
+
+
+async def test_a_sentence_that_was_cut_off_is_taken_up_again(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    story = "and then there was another thing that happened to us on our way " * 6
+    async with stage(livekit, fake, conversations) as play:
+        await play.next_agent()
+        await play.customer.until_said("Hello there.")
+        await play.customer.type(story)
+        await eventually(lambda: len(play.rows()) == 3)
+        await play.kill()
+        (*_, cut) = play.rows()
+        await play.next_agent()
+        await eventually(lambda: len(fake.chats) == 2)
+    assert (cut["role"], cut["interrupted"], cut["provisional"]) == ("assistant", True, True)
+    assert f"You said: {story}.".startswith(cut["content"])
+    assert 0 < len(cut["content"]) < len(story)
+    question, answer, instruction = fake.chats[1]["messages"][-3:]
+    assert (question["content"], answer["content"]) == (story, cut["content"])
+    assert instruction == {"role": "system", "content": GO_ON}
+
+
+async def test_a_stopped_pod_leaves_its_sentence_as_far_as_it_was_heard(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    async with stage(livekit, fake, conversations) as play:
+        follower = await play.next_agent()
+        await play.customer.until_said("Hello there.")
+        await play.customer.type("one two three four five six seven eight nine ten eleven twelve " * 3)
+        seen = len(follower.all_of(Heartbeat))
+        await follower.until(
+            lambda: any(beat.agent_state == "speaking" for beat in follower.all_of(Heartbeat)[seen:]), 10, "an answer"
+        )
+        play.pods[0].signal(signal.SIGTERM)
+        assert await play.pods[0].exit_code() == 0
+    (*_, cut) = play.rows()
+    assert cut["provisional"]
+    assert cut["content"].startswith("You said: one")
+
+
+HESITATES = """
+import asyncio
+from livekit.agents import Agent, function_tool
+
+class Clerk(Agent):
+    def __init__(self):
+        super().__init__(instructions="x")
+    @function_tool
+    async def pay_bill(self) -> str:
+        "Pay the bill"
+        await asyncio.sleep(600)
+"""
+
+
+async def test_a_tool_that_had_no_result_has_an_unknown_outcome(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, tmp_path: Path
+) -> None:
+    (tmp_path / "clerk.py").write_text(HESITATES)
+    async with stage(livekit, fake, conversations, AGENT_CODE="clerk:Clerk", WORKING_FOLDER=str(tmp_path)) as play:
+        await play.next_agent()
+        await play.customer.until_said("Hello there.")
+        await play.customer.type("please use pay_bill with {}")
+        await eventually(lambda: len(play.rows("tool_call")) == 1)
+        await play.kill()
+        await play.next_agent()
+        await play.customer.until_said(f"The tool says: {OUTCOME_UNKNOWN}")
 
 
 GREETS_AFTER_ITS_START = """

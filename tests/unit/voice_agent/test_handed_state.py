@@ -4,10 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT
-from voice_agent.handed_state import LARGEST_ROWS, HandedState, build_state, is_whole, merge_rows, newest, read_state
+from voice_agent.handed_state import LARGEST_ROWS, HandedState, build_state, merge_rows, newest, read_state
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = POSITIONS_PER_ATTEMPT + 1
@@ -33,6 +31,7 @@ def stored(position: int, content: str = "so") -> dict[str, Any]:
         "role": "user",
         "content": content,
         "interrupted": False,
+        "provisional": False,
         "created_at": BEGAN + timedelta(seconds=position - FIRST),
         "tool": None,
     }
@@ -41,23 +40,6 @@ def stored(position: int, content: str = "so") -> dict[str, Any]:
 def test_what_the_database_may_not_have_yet_comes_on_top() -> None:
     rows = merge_rows([stored(FIRST), stored(FIRST + 1, "half")], [told(FIRST + 1, "whole"), told(FIRST + 2)])
     assert rows == [stored(FIRST), stored(FIRST + 1, "whole"), stored(FIRST + 2)]
-
-
-@pytest.mark.parametrize(
-    ("have", "told_rows", "whole"),
-    [
-        ([stored(FIRST)], [told(FIRST + 1)], True),
-        ([stored(FIRST)], [told(FIRST), told(FIRST + 1)], True),
-        ([stored(FIRST)], [told(FIRST + 2)], False),
-        ([], [told(FIRST)], True),
-        ([], [told(FIRST + 1)], False),
-        ([stored(FIRST)], [], False),
-    ],
-)
-def test_a_hole_between_what_was_read_and_what_was_told_shows(
-    have: list[dict[str, Any]], told_rows: list[dict[str, Any]], whole: bool
-) -> None:
-    assert is_whole(have, told_rows) is whole
 
 
 def test_the_newest_rows_are_told_as_far_as_a_line_holds_them() -> None:

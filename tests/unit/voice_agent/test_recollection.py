@@ -14,7 +14,14 @@ Row = dict[str, Any]
 def row(kind: str, role: str | None = None, content: str | None = None, tool: Row | None = None) -> Row:
     """Returns a row as the database gives it back."""
     at = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-    fields = {"role": role, "content": content, "tool": tool, "interrupted": False, "created_at": at}
+    fields = {
+        "role": role,
+        "content": content,
+        "tool": tool,
+        "interrupted": False,
+        "created_at": at,
+        "provisional": False,
+    }
     return {"item_id": f"{kind}-{content}", "kind": kind, **fields}
 
 
@@ -43,6 +50,8 @@ GREETED, ASKED = said("assistant", "Hello."), said("user", "Is it open?")
         ([], Opening.GREET),
         ([GREETED], Opening.WAIT),
         ([GREETED, ASKED], Opening.ANSWER),
+        ([GREETED, ASKED, {**GREETED, "provisional": True}], Opening.GO_ON),
+        ([GREETED, {**ASKED, "provisional": True}], Opening.ANSWER),
         ([GREETED, ASKED, called("1")], Opening.ANSWER),
         ([GREETED, ASKED, called("1"), returned("1")], Opening.ANSWER),
         ([GREETED, ASKED, called("1"), returned("1"), handed_to("dispatcher")], Opening.ENTER),
@@ -50,7 +59,7 @@ GREETED, ASKED = said("assistant", "Hello."), said("user", "Is it open?")
     ],
 )
 def test_who_speaks_first(rows: list[Row], opening: Opening) -> None:
-    assert decide_opening(build_recollection(rows)) is opening
+    assert decide_opening(build_recollection(rows, {})) is opening
 
 
 def test_what_cannot_be_read_is_asked_for() -> None:
@@ -58,13 +67,13 @@ def test_what_cannot_be_read_is_asked_for() -> None:
 
 
 def test_the_agent_that_had_it_last() -> None:
-    assert build_recollection([GREETED]).agent_id is None
-    known = build_recollection([handed_to("dispatcher"), handed_to("cook"), GREETED])
+    assert build_recollection([GREETED], {}).agent_id is None
+    known = build_recollection([handed_to("dispatcher"), handed_to("cook"), GREETED], {})
     assert (known.agent_id, known.handed_off) == ("cook", False)
 
 
 def test_a_call_without_a_result_has_an_unknown_outcome() -> None:
-    first, result, second, unknown = build_recollection([called("1"), returned("1"), called("2")]).items
+    first, result, second, unknown = build_recollection([called("1"), returned("1"), called("2")], {}).items
     assert isinstance(result, FunctionCallOutput)
     assert not result.is_error
     assert isinstance(first, FunctionCall)

@@ -18,6 +18,7 @@ from livekit.agents.voice.events import (
 )
 
 from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch, describe_trouble
@@ -43,6 +44,7 @@ class Watched:
             provider="acme",
             facts=self.facts,
             conversation=self.conversation,
+            drafts=Drafts(self.conversation, read_spoken=lambda: ""),
             events=self.events,
             on_activity=self._count,
             on_end=self.endings.append,
