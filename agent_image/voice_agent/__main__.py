@@ -8,12 +8,11 @@ import os
 import signal
 
 from voice_agent.process import lean_imports
-from voice_agent.process.termination import CODE_IMPORT_FAILED, leave, write_termination_message
+from voice_agent.process.termination import CODE_IMPORT_FAILED, HANG, leave, write_termination_message
 from voice_agent.settings import AgentSettings, read_settings
 from voice_telemetry.logs import hide, set_process_fields
 from voice_telemetry.start import start
 from voicesession.assignment import Assignment
-from voicesession.models import EndReason
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
 os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
@@ -52,8 +51,8 @@ def note_assignment(assignment: Assignment) -> None:
 def end_standstill(settings: AgentSettings, at: list[str]) -> None:
     """Ends a process whose event loop stands still; `at` is where."""
     log.error("the agent's code holds the event loop up", extra={"at": at})
-    message = "the agent's code held its event loop up for a minute; the pod's log says where"
-    write_termination_message(settings.termination_log, EndReason.ERROR.value, message)
+    message = f"the agent's code held its event loop up for {settings.agent_hang_seconds} s; the pod's log says where"
+    write_termination_message(settings.termination_log, HANG, message)
     leave(1)
 
 
@@ -90,7 +89,8 @@ async def run(settings: AgentSettings) -> None:
     gc.collect()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)
-    watchdog.watch_event_loop(lambda at: end_standstill(settings, at))
+    if settings.agent_hang_seconds:
+        watchdog.watch_event_loop(settings.agent_hang_seconds, lambda at: end_standstill(settings, at))
     await web.TCPSite(runner, settings.agent_address, settings.agent_port).start()
     await asyncio.Event().wait()
 

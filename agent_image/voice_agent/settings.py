@@ -29,6 +29,9 @@ class AgentSettings(BaseModel):
     )
     agent_code: str = Field(default="", description="The pool's `code`: `module:Name`, or empty for the profile alone.")
     agent_vad: Literal["native", "silero"] = Field(default="native", description="What detects speech.")
+    agent_hang_seconds: int = Field(
+        default=15, ge=0, description="The pool's `hangSeconds`: a pod whose event loop stands still for so long ends."
+    )
     agent_providers: Json[list[Provider]] = Field(description="The pool's providers, as a JSON list.")
     agent_log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
     database_url: SecretStr | None = Field(

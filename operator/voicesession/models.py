@@ -286,6 +286,7 @@ class AgentPoolSpec(Model):
     image: str
     code: str = ""
     vad: Literal["native", "silero"] = "native"
+    hang_seconds: int = Field(default=15, ge=0)
     resources: Resources = Field(default_factory=Resources)
     pod: PodSettings = Field(default_factory=PodSettings)
     providers: list[Provider] = Field(default_factory=list)

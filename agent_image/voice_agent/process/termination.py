@@ -11,6 +11,8 @@ from voice_telemetry.logs import hide_secrets
 from voicesession.assignment import TerminationMessage
 
 CODE_IMPORT_FAILED = "CodeImportFailed"
+# No end of a call: another agent carries it on.
+HANG = "hang"
 # What Kubernetes keeps of the file.
 _LARGEST_BYTES = 4096
 _LONGEST_MESSAGE = 1000

@@ -13,23 +13,24 @@ from collections.abc import Callable
 
 from voice_telemetry.logs import describe_place
 
-# A minute, as LiveKit's worker has for a job's process. Many short waits: a process that was frozen misses but one.
-PERIOD_SECONDS = 5.0
+# So many waits make the time that a pool allows. Many short ones: a process that was frozen misses but one.
 MOST_MISSED = 12
 _MOST_FRAMES = 12
 
 
-def watch_event_loop(on_standstill: Callable[[list[str]], None]) -> None:
+def watch_event_loop(seconds: float, on_standstill: Callable[[list[str]], None]) -> None:
     """Watches the running loop from a thread of its own, until the loop is closed.
 
-    `on_standstill` is called in that thread when the loop has done nothing for a minute; it is told where the loop's
+    `on_standstill` is called in that thread when the loop has done nothing for `seconds`; it is told where the loop's
     thread stands: file, line and function of its last frames, the innermost last.
     """
-    work = (asyncio.get_running_loop(), threading.get_ident(), on_standstill)
+    work = (asyncio.get_running_loop(), threading.get_ident(), seconds / MOST_MISSED, on_standstill)
     threading.Thread(target=_watch, args=work, name="watchdog", daemon=True).start()
 
 
-def _watch(loop: asyncio.AbstractEventLoop, thread: int, on_standstill: Callable[[list[str]], None]) -> None:
+def _watch(
+    loop: asyncio.AbstractEventLoop, thread: int, period: float, on_standstill: Callable[[list[str]], None]
+) -> None:
     missed = 0
     while missed < MOST_MISSED:
         answered = threading.Event()
@@ -37,9 +38,9 @@ def _watch(loop: asyncio.AbstractEventLoop, thread: int, on_standstill: Callable
             loop.call_soon_threadsafe(answered.set)
         except RuntimeError:
             return  # closed
-        missed = 0 if answered.wait(PERIOD_SECONDS) else missed + 1
+        missed = 0 if answered.wait(period) else missed + 1
         if not missed:
-            time.sleep(PERIOD_SECONDS)
+            time.sleep(period)
     on_standstill(_frames(thread))
 
 

@@ -110,11 +110,12 @@ def write_agent(folder: Path, body: str) -> None:
     )
 
 
-def run_agent(folder: Path, fake: FakeOpenAI, body: str) -> AbstractAsyncContextManager[AgentPod]:
+def run_agent(
+    folder: Path, fake: FakeOpenAI, body: str, **environment: Any
+) -> AbstractAsyncContextManager[AgentPod]:
     write_agent(folder, body)
-    return running_pod(
-        [build_provider(fake.base_url)], {"fake": RIGHT_KEY}, AGENT_CODE="acme:entrypoint", WORKING_FOLDER=str(folder)
-    )
+    variables = {"AGENT_CODE": "acme:entrypoint", "WORKING_FOLDER": str(folder), **environment}
+    return running_pod([build_provider(fake.base_url)], {"fake": RIGHT_KEY}, **variables)
 
 
 async def test_what_an_entrypoint_can_use(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
@@ -311,16 +312,13 @@ import time
 time.sleep(600)
 """
     room = new_room()
-    pod_context = run_agent(tmp_path, fake, body)
-    with (tmp_path / "acme.py").open("a") as file:
-        # A minute is long for a test.
-        file.write("from voice_agent.process import watchdog\nwatchdog.PERIOD_SECONDS = 0.1\n")
-    async with pod_context as pod:
+    async with run_agent(tmp_path, fake, body, AGENT_HANG_SECONDS="1") as pod:
         await pod.assign(build_assignment(livekit, room))
-        async with joined_room(livekit.url, livekit.customer_token(room)):
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
             assert await pod.exit_code() == 1
-        assert pod.termination().reason == EndReason.ERROR.value
-        assert "held its event loop up" in pod.termination().message
+            assert "agent" in customer.room.remote_participants, "it left the room: clients hang up at that"
+        assert pod.termination().reason == "hang"
+        assert "held its event loop up for 1 s" in pod.termination().message
         assert "/acme.py:" in pod.log
 
 

@@ -3,15 +3,8 @@
 import asyncio
 import threading
 
-import pytest
-
 from testing.waiting import stays
 from voice_agent.process import watchdog
-
-
-@pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "PERIOD_SECONDS", 0.02)
 
 
 def stand_still(until: threading.Event) -> None:
@@ -26,7 +19,7 @@ async def test_a_standstill_is_told_with_its_place() -> None:
         told.append(at)
         noticed.set()
 
-    watchdog.watch_event_loop(note)
+    watchdog.watch_event_loop(0.24, note)
     stand_still(noticed)
     assert noticed.is_set()
     (at,) = told
@@ -34,16 +27,15 @@ async def test_a_standstill_is_told_with_its_place() -> None:
     assert at[-1].endswith(" wait"), "the innermost frame comes last"
 
 
-async def test_a_loop_that_answers_is_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "PERIOD_SECONDS", 0.05)
+async def test_a_loop_that_answers_is_let_alone() -> None:
     told: list[list[str]] = []
-    watchdog.watch_event_loop(told.append)
+    watchdog.watch_event_loop(0.6, told.append)
     await stays(lambda: not told, 1.5, "a standstill was told of a loop that works")
 
 
 def test_it_ends_with_its_loop() -> None:
     async def watched() -> None:
-        watchdog.watch_event_loop(lambda _: None)
+        watchdog.watch_event_loop(0.24, lambda _: None)
 
     asyncio.run(watched())
     for thread in threading.enumerate():
