@@ -11,9 +11,10 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import AgentSession
 
+from voice_agent import memory
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
 from voice_agent.conversation_items import restore_items
-from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_agent.conversation_log import ConversationLog, ConversationStart, History
 from voice_agent.drafts import Drafts, read_spoken
 from voice_agent.endings import CallFacts, Ending, decide_end, next_deadline
 from voice_agent.event_stream import EventStream
@@ -33,6 +34,7 @@ from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.standby import STANDBY_SECONDS, Standby
+from voice_agent.userdata import Userdata
 from voice_agent.workshop import Workshop
 from voicesession import clock
 from voicesession.assignment import (
@@ -51,6 +53,8 @@ from voicesession.models import EndReason, Provider
 HISTORY_SECONDS = 3.0
 # Again, beside a standby's joining.
 REREAD_SECONDS = 1.0
+# For code that waits until what it saves is kept.
+SAVE_SECONDS = 2.0
 # For the rows of an agent that another one follows: whoever comes next reads them.
 HANDED_ON_SECONDS = 1.0
 _LIVEKIT_AWAY = "LiveKit was lost and did not come back in time"
@@ -92,6 +96,7 @@ class Call:
         )
         self._standby = Standby(self._on_ready) if assignment.standby else None
         self._resumption: Resumption | None = None
+        self._has_read = asyncio.Event()
         self._room = CallRoom(assignment.room, self._on_joined, self._until_wanted if self._standby else None)
         self._room_watch = RoomWatch(
             room=self._room,
@@ -165,6 +170,7 @@ class Call:
         context.enter()
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
+        memory.begin(self._assignment.attempt, lambda value: self.conversation.save("saved", value, SAVE_SECONDS))
         resumption = self._resume() if self._assignment.attempt > 1 else None
         work = asyncio.create_task(self._run_agent(context, code, resumption), name="the agent's code")
         clocks = asyncio.create_task(self._watch_deadlines(), name="deadlines")
@@ -272,17 +278,25 @@ class Call:
         )
 
     async def _run_entrypoint(self, context: CallContext, code: EntrypointCode) -> None:
+        if self._assignment.attempt > 1:
+            await self._has_read.wait()
         await code.entrypoint(context)
         if not self._room.isconnected() and not self._ending.done():
             self._fail("the agent's entrypoint returned without joining the room")
 
     async def _recall(self) -> Recollection:
-        history = await self.conversation.load_history(HISTORY_SECONDS)
-        told = HandedState()
+        try:
+            history = await self.conversation.load_history(HISTORY_SECONDS)
+            known = self._remember(history, HandedState())
+        finally:
+            self._has_read.set()
         if self._standby is not None:
             # It has read ahead, and is told what has been said since; what was kept since, the database has.
             told = read_state((await self._standby.wait()).state)
-            history = await self.conversation.load_history(REREAD_SECONDS) or history
+            known = self._remember(await self.conversation.load_history(REREAD_SECONDS) or history, told)
+        return known
+
+    def _remember(self, history: History | None, told: HandedState) -> Recollection:
         if history is None and not told.rows:
             # An attempt that nobody heard has left nothing.
             return Recollection(is_lost=self._assignment.recovery is not None or self._assignment.standby)
@@ -291,7 +305,9 @@ class Call:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()
             self._facts.started_at = time.monotonic() - max(0.0, age)
             self._facts_changed.set()
-        return build_recollection(rows, history.memory if history else {}, cut_off=told.cut_off)
+        known = build_recollection(rows, history.memory if history else {}, cut_off=told.cut_off)
+        memory.recall(known.items, known.saved)
+        return known
 
     # ---- standing by
 
@@ -366,6 +382,10 @@ class Call:
         if not isinstance(self._workshop.code, EntrypointCode):
             # An entrypoint may want them for its session report.
             session.on("agent_state_changed", lambda _: forget_recorded_events(session))
+        if isinstance(self._workshop.code, AgentCode):
+            userdata = Userdata(self.conversation, session)
+            session.on("function_tools_executed", lambda _: userdata.keep())
+            session.on("conversation_item_added", lambda _: userdata.keep())
 
     def _touch(self) -> None:
         self._facts.last_activity_at = time.monotonic()

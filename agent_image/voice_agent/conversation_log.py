@@ -166,14 +166,20 @@ class ConversationLog:
 
         Returns whether the database has it within `timeout` seconds; where it has not, the writing goes on.
         """
-        if self._url is None or self._finishing:
-            return False
-        before = self._memory.get(name)
-        written = before.written if before else asyncio.get_running_loop().create_future()
-        self._memory[name] = _Kept(clean(value), written)
-        self._wanted.set()
+        written = self.keep(name, value)
         await asyncio.wait({written}, timeout=timeout)
         return written.done() and written.result()
+
+    def keep(self, name: str, value: Any) -> asyncio.Future[bool]:
+        """As `save`, without waiting; returns what tells whether it was written."""
+        before = self._memory.get(name)
+        written = before.written if before else asyncio.get_running_loop().create_future()
+        if self._url is not None and not self._finishing:
+            self._memory[name] = _Kept(clean(value), written)
+            self._wanted.set()
+        elif not written.done():
+            written.set_result(False)
+        return written
 
     async def load_history(self, timeout: float) -> History | None:
         """Returns what earlier attempts have left; None where there is no database, or no answer in time."""

@@ -17,6 +17,7 @@ from livekit.agents.llm import ChatItem
 from livekit.agents.utils.misc import camel_to_snake_case
 from livekit.agents.voice import SpeechHandle
 
+from voice_agent import memory
 from voice_agent.recollection import Opening, Recollection, decide_opening
 
 # How long what code says by itself counts as a greeting, unless the customer speaks before.
@@ -86,6 +87,8 @@ class Resumption:
     async def speak(self, session: AgentSession[Any]) -> None:
         """Says the first words, if any are due, when the customer is there; then leaves the word to the code."""
         await self._customer_joined.wait()
+        if memory.speaks_first:
+            return
         with self._aloud():
             if self._opening is Opening.ASK:
                 session.generate_reply(instructions=ASK_AGAIN)
@@ -122,6 +125,8 @@ class Resumption:
         self._is_mute = self._opening not in {Opening.GREET, Opening.ENTER}
         session.on("user_input_transcribed", lambda _: self._unmute())
         await give_history(session, agent, self._known)
+        if self._known.userdata is not None:
+            session.userdata = self._known.userdata
         log.info("the conversation goes on", extra={"opening": self._opening.name, "items": len(self._known.items)})
         return agent
 
@@ -134,7 +139,7 @@ class Resumption:
         self._is_mute = False
 
     def _mutes(self, session: AgentSession[Any]) -> bool:
-        return self._is_mute and session is self._session
+        return self._is_mute and session is self._session and not memory.speaks_first
 
     @contextlib.contextmanager
     def _aloud(self) -> Iterator[None]:

@@ -6,13 +6,15 @@ The same file, unchanged, runs
     in a pool, as it is (rung 2)       code: pizza:entrypoint   (or just: pizza)
     in a pool, its class alone (1)     code: pizza:OrderTaker   (models, greeting and limits are then the profile's)
 
+Should its pod die in the middle of an order, the next one goes on with the same pizzas: each is saved as it is added.
+
 In a pool, OPENAI_BASE_URL and OPENAI_API_KEY are the ones of the call's provider.
 """
 
 import json
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from livekit.agents import (
     Agent,
@@ -28,6 +30,8 @@ from livekit.agents import (
 from livekit.agents.inference import VAD
 from livekit.plugins import openai
 
+from voice_agent import memory
+
 logger = logging.getLogger("pizza")
 
 MENU = {"margherita": 8, "funghi": 9, "salami": 10, "quattro formaggi": 11}
@@ -39,6 +43,10 @@ class Order:
 
     pizzas: list[str] = field(default_factory=list)
     address: str = ""
+
+    async def save(self) -> None:
+        """Keeps it for whoever goes on with this conversation, should this pod die."""
+        await memory.save(asdict(self))
 
 
 def menu() -> dict[str, int]:
@@ -61,7 +69,8 @@ class OrderTaker(Agent):
         self.order = Order()
 
     async def on_enter(self) -> None:
-        """Greets."""
+        """Greets; nobody hears that who was greeted before, by an agent whose pod has died."""
+        self.order = Order(**memory.saved)
         self.session.say("Pizza line, good evening. What may I bring you?")
 
     @function_tool
@@ -79,30 +88,32 @@ class OrderTaker(Agent):
         if pizza.lower() not in menu():
             return f"There is no {pizza}. There are {', '.join(menu())}."
         self.order.pizzas.append(pizza.lower())
+        await self.order.save()
         return f"One {pizza}. That makes {len(self.order.pizzas)} so far."
 
     @function_tool
     async def finish_order(self, context: RunContext[None]) -> tuple[Agent, str]:
         """Finish the order and ask where to bring it."""
         total = sum(menu()[pizza] for pizza in self.order.pizzas)
-        return Dispatcher(self.order), f"That is {total} euros. A colleague takes the address."
+        return Dispatcher(), f"That is {total} euros. A colleague takes the address."
 
 
 class Dispatcher(Agent):
     """Takes the address, and ends the call."""
 
-    def __init__(self, order: Order) -> None:
-        """Continues with `order`."""
+    def __init__(self) -> None:
+        """Needs nothing to be made, so that it can be made again."""
         super().__init__(
             instructions=(
                 "You note the address for a pizza order. Answer in one short sentence. "
                 "Use set_address with what the customer says, and hang_up when they say goodbye."
             )
         )
-        self.order = order
+        self.order = Order()
 
     async def on_enter(self) -> None:
         """Asks for the address."""
+        self.order = Order(**memory.saved)
         self.session.say("Where may I send it?")
 
     @function_tool
@@ -113,6 +124,7 @@ class Dispatcher(Agent):
             address: Street and number.
         """
         self.order.address = address
+        await self.order.save()
         return f"It will be at {address} in half an hour."
 
     @function_tool

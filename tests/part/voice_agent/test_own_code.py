@@ -110,9 +110,7 @@ def write_agent(folder: Path, body: str) -> None:
     )
 
 
-def run_agent(
-    folder: Path, fake: FakeOpenAI, body: str, **environment: Any
-) -> AbstractAsyncContextManager[AgentPod]:
+def run_agent(folder: Path, fake: FakeOpenAI, body: str, **environment: Any) -> AbstractAsyncContextManager[AgentPod]:
     write_agent(folder, body)
     variables = {"AGENT_CODE": "acme:entrypoint", "WORKING_FOLDER": str(folder), **environment}
     return running_pod([build_provider(fake.base_url)], {"fake": RIGHT_KEY}, **variables)

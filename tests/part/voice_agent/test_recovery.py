@@ -158,6 +158,14 @@ from livekit.agents import Agent, function_tool
 class Clerk(Agent):
     def __init__(self):
         super().__init__(instructions="x")
+    async def on_enter(self):
+        print("userdata", self.session.userdata, flush=True)
+        self.session.say("Hello there.")
+    @function_tool
+    async def note(self, text: str) -> str:
+        "Note a text"
+        self.session.userdata["note"] = text
+        return "It is noted."
     @function_tool
     async def pay_bill(self) -> str:
         "Pay the bill"
@@ -165,18 +173,59 @@ class Clerk(Agent):
 """
 
 
-async def test_a_tool_that_had_no_result_has_an_unknown_outcome(
+async def test_userdata_comes_along_and_a_tool_without_a_result_has_an_unknown_outcome(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, tmp_path: Path
 ) -> None:
     (tmp_path / "clerk.py").write_text(HESITATES)
     async with stage(livekit, fake, conversations, AGENT_CODE="clerk:Clerk", WORKING_FOLDER=str(tmp_path)) as play:
         await play.next_agent()
         await play.customer.until_said("Hello there.")
+        await play.customer.type('please use note with {"text": "blue"}')
+        await play.customer.until_said("The tool says: It is noted.")
         await play.customer.type("please use pay_bill with {}")
-        await eventually(lambda: len(play.rows("tool_call")) == 1)
+        await eventually(lambda: len(play.rows("tool_call")) == 2)
         await play.kill()
         await play.next_agent()
         await play.customer.until_said(f"The tool says: {OUTCOME_UNKNOWN}")
+        assert "userdata {'note': 'blue'}" in play.pods[1].log
+
+
+async def test_an_order_goes_on_with_the_same_pizzas(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    async with stage(livekit, fake, conversations, AGENT_CODE="pizza", WORKING_FOLDER=str(EXAMPLES)) as play:
+        await play.next_agent()
+        await play.customer.until_said(WELCOME)
+        await play.customer.type('please use add_pizza with {"pizza": "funghi"}')
+        await play.customer.until_said("The tool says: One funghi. That makes 1 so far.")
+        await play.kill()
+        await play.next_agent()
+        await play.until_listening()
+        await play.customer.type('please use add_pizza with {"pizza": "salami"}')
+        await play.customer.until_said("The tool says: One salami. That makes 2 so far.")
+        await play.customer.type("please use finish_order with {}")
+        await play.customer.until_said("Where may I send it?")
+    results = [row["content"] for row in play.rows("tool_result")]
+    assert results[-1] == "That is 19 euros. A colleague takes the address."
+
+
+async def test_the_agent_that_had_the_conversation_goes_on(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    async with stage(livekit, fake, conversations, AGENT_CODE="pizza:OrderTaker", WORKING_FOLDER=str(EXAMPLES)) as play:
+        await play.next_agent()
+        await play.customer.until_said(WELCOME)
+        await play.customer.type('please use add_pizza with {"pizza": "funghi"}')
+        await play.customer.until_said("The tool says: One funghi. That makes 1 so far.")
+        await play.customer.type("please use finish_order with {}")
+        await play.customer.until_said("Where may I send it?")
+        await play.kill()
+        await play.next_agent()
+        await play.until_listening()
+        await play.customer.type('please use set_address with {"address": "Main Street 1"}')
+        await play.customer.until_said("The tool says: It will be at Main Street 1 in half an hour.")
+    kept = conversations.query("SELECT name, value, attempt FROM voice.conversation_memory")
+    assert kept == [{"name": "saved", "value": {"pizzas": ["funghi"], "address": "Main Street 1"}, "attempt": 2}]
 
 
 GREETS_AFTER_ITS_START = """
