@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from livekit import rtc
-from livekit.agents import AgentSession
+from livekit.agents import NOT_GIVEN, AgentSession
 
 from voice_agent import memory
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
@@ -29,10 +29,11 @@ from voice_agent.job_context import (
     forget_recorded_events,
 )
 from voice_agent.opening import Resumption
-from voice_agent.profile_agent import ProfileCall, run_profile_agent
+from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agent
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
+from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
 from voice_agent.userdata import Userdata
 from voice_agent.workshop import Workshop
@@ -240,10 +241,23 @@ class Call:
             load=lambda: self._until_recalled(recalling),
             customer_joined=self._room_watch.customer_joined,
             on_started=lambda session: self._start(resumption.speak(session)),
+            read_gap=self._read_gap,
+            apologize=self._apologize,
         )
         resumption.attach()
         self._resumption = resumption
         return resumption
+
+    def _read_gap(self) -> float:
+        recovery = self._assignment.recovery
+        return recovery.gap_seconds + time.monotonic() - self._assigned_at if recovery else 0.0
+
+    def _apologize(self, session: AgentSession[Any]) -> None:
+        text = self._assignment.profile.recovery.apology.strip()
+        if text and session.tts is not None:
+            spoken = find_spoken(text, self._workshop.spoken, self._provider, self._assignment.profile)
+            # Of no use to the model: what was left open before it still is.
+            session.say(text, audio=build_frames(spoken) if spoken else NOT_GIVEN, add_to_chat_ctx=False)
 
     async def _until_recalled(self, recalling: asyncio.Task[Recollection]) -> Recollection:
         if self._standby is not None:

@@ -22,6 +22,8 @@ from voice_agent.recollection import Opening, Recollection, decide_opening
 
 # How long what code says by itself counts as a greeting, unless the customer speaks before.
 GREETING_SECONDS = 3.0
+# A gap that a customer notices.
+GAP_SECONDS = 2.0
 # To the model. A partner that goes by words may take "greet" or "hello" for an order: they are not in it.
 ASK_AGAIN = (
     "You were in the middle of a conversation with this customer and were cut off; what was said cannot be read now. "
@@ -43,11 +45,18 @@ class Resumption:
         load: Callable[[], Awaitable[Recollection]],
         customer_joined: asyncio.Event,
         on_started: Callable[[AgentSession[Any]], None],
+        read_gap: Callable[[], float],
+        apologize: Callable[[AgentSession[Any]], None],
     ) -> None:
-        """`load` returns what is known as soon as it is; `on_started` is called when the session runs."""
+        """`load` returns what is known as soon as it is; `on_started` is called when the session runs.
+
+        read_gap: for how many seconds the customer has heard no agent. apologize: says that in the profile's words.
+        """
         self._load = load
         self._customer_joined = customer_joined
         self._on_started = on_started
+        self._read_gap = read_gap
+        self._apologize = apologize
         self._known = Recollection()
         self._opening = Opening.GREET
         self._session: AgentSession[Any] | None = None
@@ -90,6 +99,8 @@ class Resumption:
         if memory.speaks_first:
             return
         with self._aloud():
+            if self._opening not in {Opening.GREET, Opening.ASK} and self._read_gap() > GAP_SECONDS:
+                self._apologize(session)
             if self._opening is Opening.ASK:
                 session.generate_reply(instructions=ASK_AGAIN)
             elif self._opening is Opening.GO_ON:

@@ -345,6 +345,12 @@ class ModelChoices(Model):
     voice: str | None = None
 
 
+class RecoveryWords(Model):
+    """What is said by an agent that goes on for one that died, after a gap that the customer has heard."""
+
+    apology: str = "I am sorry, I was gone for a moment."
+
+
 class AgentProfileSpec(Model):
     """Who answers. Reaches the pod with the assignment, so changing it needs no new pod."""
 
@@ -357,6 +363,7 @@ class AgentProfileSpec(Model):
     instructions: str = "You are a helpful voice assistant. Answer briefly and speak plainly."
     greeting: str = "Hello, how can I help you?"
     goodbye: str = "Goodbye."
+    recovery: RecoveryWords = Field(default_factory=RecoveryWords)
     language: str = "en"
     turn_taking: TurnTaking = Field(default_factory=TurnTaking)
     mcp_servers: list[McpServer] = Field(default_factory=list)

@@ -62,19 +62,26 @@ class Preparer:
 
 
 def build_preparation(pool: AgentPool, profiles: list[AgentProfile]) -> Preparation:
-    """Returns the greetings of the profiles that this pool serves; without personal ones, which depend on the call."""
-    greetings = [
-        _build_greeting(pool, profile, local_mode)
+    """Returns the greetings and the apologies of the profiles that this pool serves, all greetings first.
+
+    Without personal ones, which depend on the call.
+    """
+    served = [
+        (profile, local_mode)
         for profile in sorted(profiles, key=lambda profile: profile.metadata.name)
         for local_mode in (False, True)
         if pool_for(profile, local_mode) == pool.metadata.name
+    ]
+    greetings = [
+        *(_build_greeting(pool, profile, local_mode, profile.spec.greeting) for profile, local_mode in served),
+        *(_build_greeting(pool, profile, local_mode, profile.spec.recovery.apology) for profile, local_mode in served),
     ]
     known = dict.fromkeys(greeting for greeting in greetings if greeting)
     return Preparation(greetings=list(known)[:_MAX_GREETINGS])
 
 
-def _build_greeting(pool: AgentPool, profile: AgentProfile, local_mode: bool) -> Greeting | None:
+def _build_greeting(pool: AgentPool, profile: AgentProfile, local_mode: bool, text: str) -> Greeting | None:
     provider = choose_provider(pool, profile, None, local_mode=local_mode)
-    if isinstance(provider, Problem) or not provider or not profile.spec.greeting or "{" in profile.spec.greeting:
+    if isinstance(provider, Problem) or not provider or not text or "{" in text:
         return None
-    return Greeting(provider=provider, voice=profile.spec.models.voice, text=profile.spec.greeting)
+    return Greeting(provider=provider, voice=profile.spec.models.voice, text=text)

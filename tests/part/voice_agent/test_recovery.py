@@ -16,9 +16,10 @@ from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
 from testing.waiting import eventually
-from voice_agent.opening import GO_ON
+from voice_agent.opening import ASK_AGAIN, GO_ON
 from voice_agent.recollection import OUTCOME_UNKNOWN
-from voicesession.assignment import Assignment, Heartbeat, conversation_write_token
+from voicesession.assignment import Assignment, Heartbeat, Recovery, conversation_write_token
+from voicesession.models import AgentProfileSpec
 
 EXAMPLES = REPOSITORY / "examples" / "agents"
 WELCOME = "Pizza line, good evening. What may I bring you?"
@@ -149,6 +150,42 @@ async def test_a_stopped_pod_leaves_its_sentence_as_far_as_it_was_heard(
     (*_, cut) = play.rows()
     assert cut["provisional"]
     assert cut["content"].startswith("You said: one")
+
+
+LOST = Recovery(reason="AgentCrashed", gap_seconds=5)
+
+
+async def test_a_gap_that_the_customer_has_heard_is_apologized_for(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    async with stage(livekit, fake, conversations) as play:
+        follower = await play.next_agent()
+        await play.customer.until_said("Hello there.")
+        await play.until_written(follower)
+        await play.kill()
+        await play.next_agent(recovery=LOST)
+        await play.customer.until_said(AgentProfileSpec().recovery.apology)
+        await play.customer.type("still there?")
+        await play.customer.until_said("You said: still there?.")
+    told = [message["content"] for message in fake.chats[-1]["messages"] if message["role"] != "system"]
+    assert told == ["Hello there.", "still there?"]
+    assert fake.spoken.count("Hello there.") == 1
+
+
+async def test_without_its_rows_it_asks_where_they_were(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
+) -> None:
+    async with stage(livekit, fake, conversations) as play:
+        await play.next_agent()
+        await play.customer.until_said("Hello there.")
+        conversations.server.stop()
+        try:
+            await play.kill()
+            await play.next_agent(recovery=LOST)
+            await play.customer.until_said(f"You said: {ASK_AGAIN}.")
+        finally:
+            conversations.server.start()
+    assert fake.spoken.count("Hello there.") == 1
 
 
 HESITATES = """

@@ -8,7 +8,7 @@ from testing.operator_cluster import OperatorCluster, is_warm_and_ready
 from testing.stub_pod import Exit
 from testing.waiting import eventually, stays
 from voicesession import clock
-from voicesession.models import EndReason
+from voicesession.models import AgentProfileSpec, EndReason
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, TEMPLATE_LABEL
 
 
@@ -200,15 +200,16 @@ async def test_deleting_a_pool_and_profile_leaves_their_calls_alone(cluster: Ope
 async def test_idle_pods_are_told_the_greetings_of_their_profiles(cluster: OperatorCluster) -> None:
     await cluster.create_pool()
     await cluster.create_profile(greeting="Good morning.")
-    await cluster.create_profile("personal", greeting="Good morning, {name}.")
+    await cluster.create_profile("personal", greeting="Good morning, {name}.", recovery={"apology": "Sorry, {name}."})
     cluster.start_operator()
     (pod,) = await cluster.wait_for_warm()
     stub = cluster.kubelet.stubs[pod["metadata"]["name"]]
+    apology = AgentProfileSpec().recovery.apology
 
     async def prepared(texts: list[str]) -> bool:
         return bool(stub.prepared) and [greeting.text for greeting in stub.prepared[-1].greetings] == texts
 
-    await eventually(lambda: prepared(["Good morning."]))
+    await eventually(lambda: prepared(["Good morning.", apology]))
     await cluster.patch(AGENT_PROFILES, "default", {"spec": {"greeting": "Good evening."}})
-    await eventually(lambda: prepared(["Good evening."]))
+    await eventually(lambda: prepared(["Good evening.", apology]))
     assert len(stub.prepared) == 2

@@ -15,7 +15,7 @@ from token_service.schemas import TokenRequest
 from token_service.wanted_call import decide_call, list_choices
 from voice_operator.pools.preparation import build_preparation
 from voicesession.conditions import Reason
-from voicesession.models import AgentPool, AgentProfile, VoiceSessionSpec
+from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec, VoiceSessionSpec
 from voicesession.serving import Problem, Serving, find_serving, resolve_serving
 
 TWO = [CLOUD, {"name": "second", **MODELS}]
@@ -194,6 +194,9 @@ def test_the_examples_work_as_they_say() -> None:
 # Greetings
 
 
+APOLOGY = AgentProfileSpec().recovery.apology
+
+
 def texts(pool: AgentPool, *profiles: AgentProfile) -> list[tuple[str, str | None, str]]:
     return [(each.provider, each.voice, each.text) for each in build_preparation(pool, list(profiles)).greetings]
 
@@ -204,14 +207,20 @@ def test_a_pool_prepares_the_greetings_of_its_profiles_once_each() -> None:
     second = make_profile("c", greeting="Hello.", provider="second")
     elsewhere = make_profile("d", greeting="Not here.", pool="other")
     pool = make_pool(providers=TWO)
-    assert texts(pool, alloy, same, second, elsewhere) == [("cloud", "alloy", "Hello."), ("second", None, "Hello.")]
+    assert texts(pool, alloy, same, second, elsewhere) == [
+        ("cloud", "alloy", "Hello."),
+        ("second", None, "Hello."),
+        ("cloud", "alloy", APOLOGY),
+        ("second", None, APOLOGY),
+    ]
 
 
 def test_a_local_pool_prepares_the_greetings_of_profiles_that_go_there_in_local_mode() -> None:
-    profile = make_profile(greeting="Hello.", pool="other", localPool="near")
+    profile = make_profile(greeting="Hello.", pool="other", localPool="near", recovery={"apology": ""})
     assert texts(make_pool("near", providers=[LOCAL]), profile) == [("local", None, "Hello.")]
 
 
 @pytest.mark.parametrize("greeting", ["", "Hello {name}."])
 def test_no_greeting_and_a_personal_one_are_not_prepared(greeting: str) -> None:
-    assert texts(make_pool(), make_profile(greeting=greeting)) == []
+    profile = make_profile(greeting=greeting, recovery={"apology": greeting})
+    assert texts(make_pool(), profile) == []
