@@ -54,6 +54,8 @@ from voicesession.models import EndReason, Provider
 HISTORY_SECONDS = 3.0
 # Again, beside a standby's joining.
 REREAD_SECONDS = 1.0
+# Between two tries to read what could not be read.
+LATE_SECONDS = 3.0
 # For code that waits until what it saves is kept.
 SAVE_SECONDS = 2.0
 # For the rows of an agent that another one follows: whoever comes next reads them.
@@ -308,12 +310,26 @@ class Call:
             # It has read ahead, and is told what has been said since; what was kept since, the database has.
             told = read_state((await self._standby.wait()).state)
             known = self._remember(await self.conversation.load_history(REREAD_SECONDS) or history, told)
+        if known.is_lost and self._workshop.settings.database_url:
+            self._start(self._recall_late())
         return known
+
+    async def _recall_late(self) -> None:
+        """Goes on asking for what could not be read: an outage ends, and then the agent knows it again."""
+        history = None
+        while history is None:
+            await asyncio.sleep(LATE_SECONDS)
+            history = await self.conversation.load_history(HISTORY_SECONDS)
+        known = self._remember(history, HandedState())
+        log.info("the conversation so far could be read at last", extra={"items": len(known.items)})
+        if self._resumption is not None:
+            await self._resumption.know_late(known.items)
 
     def _remember(self, history: History | None, told: HandedState) -> Recollection:
         if history is None and not told.rows:
             # An attempt that nobody heard has left nothing.
-            return Recollection(is_lost=self._assignment.recovery is not None or self._assignment.standby)
+            is_lost = self._assignment.recovery is not None or self._assignment.standby
+            return Recollection(is_lost=is_lost)
         rows = merge_rows(history.rows if history else [], told.rows)
         if rows:
             age = (clock.now() - rows[0]["created_at"]).total_seconds()

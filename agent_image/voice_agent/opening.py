@@ -112,20 +112,27 @@ class Resumption:
 
     async def hear_late(self, items: Sequence[ChatItem]) -> None:
         """Puts what the customer said to the predecessor's ears before what they say now, and answers it."""
-        await self._started.wait()
+        await self.know_late(items)
         session = self._session
         if session is None:
             return
         agent = session.current_agent
-        context = agent.chat_ctx.copy()
-        context.merge(ChatContext([*items]))
-        await agent.update_chat_ctx(context)
-        session.history.merge(ChatContext([*items]))
         await session.wait_for_idle()
         messages = [item for item in agent.chat_ctx.items if isinstance(item, ChatMessage)]
         if messages and messages[-1].role == "user":
             with self._aloud():
                 session.generate_reply()
+
+    async def know_late(self, items: Sequence[ChatItem]) -> None:
+        """Puts earlier items, which are known only now, before what has been said since."""
+        await self._started.wait()
+        if self._session is None:
+            return
+        agent = self._session.current_agent
+        context = agent.chat_ctx.copy()
+        context.merge(ChatContext([*items]))
+        await agent.update_chat_ctx(context, exclude_invalid_function_calls=False)
+        self._session.history.merge(ChatContext([*items]))
 
     async def _prepare(self, session: AgentSession[Any], agent: Agent) -> Agent:
         self._known = await self._load()

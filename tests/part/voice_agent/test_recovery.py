@@ -172,7 +172,7 @@ async def test_a_gap_that_the_customer_has_heard_is_apologized_for(
     assert fake.spoken.count("Hello there.") == 1
 
 
-async def test_without_its_rows_it_asks_where_they_were(
+async def test_without_its_rows_it_asks_where_they_were_and_knows_once_it_can(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
 ) -> None:
     async with stage(livekit, fake, conversations) as play:
@@ -185,6 +185,13 @@ async def test_without_its_rows_it_asks_where_they_were(
             await play.customer.until_said(f"You said: {ASK_AGAIN}.")
         finally:
             conversations.server.start()
+        for number in range(20):
+            await play.customer.type(f"and now {number}")
+            await play.customer.until_said(f"You said: and now {number}.")
+            if "Hello there." in str(fake.chats[-1]):
+                break
+    said = [message["content"] for message in fake.chats[-1]["messages"] if message["role"] == "assistant"]
+    assert said[:2] == ["Hello there.", f"You said: {ASK_AGAIN}."]
     assert fake.spoken.count("Hello there.") == 1
 
 
