@@ -66,8 +66,9 @@ def observe(
     pods = [pod for pod in cache.pods.by("session", uid) if pod.live or pod.uid not in memory.lost_pods]
     links = [each for each in (link, beside) if each]
     memory = learn(memory, choose_pod(find_carriers(pods, session, memory.move, links), link), link)
-    # Also those of pods that stand by, whoever has claimed them.
-    memory = replace(memory, claims=max([memory.claims, *(pod.attempt for pod in pods)]))
+    highest = max((pod.attempt for pod in pods), default=0)
+    if highest > memory.claims:
+        memory = replace(memory, claims=highest)  # of a pod that stands by, whoever has claimed it
     agent_absent = _is_absent(world, uid, link)
     if agent_absent != (memory.attempt.absent_at is not None):
         attempt = replace(memory.attempt, absent_at=now if agent_absent else None)
