@@ -133,25 +133,29 @@ def compare(rows: Sequence[Row], heard: Sequence[Transcribed]) -> tuple[int, int
     begins as if it were the first.
     """
     messages = [row for row in rows if is_message(row)]
+    agents = [row for row in messages if row["role"] == "assistant"]
+    customers = [row for row in messages if row["role"] == "user"]
     said = Counter(tuple(words(one.text)) for one in heard if words(one.text))
-    lost = sum(1 for text in said if not any(_has(row, text) for row in messages))
-    stories = [place for place, row in enumerate(messages) if words(row["content"]) == words(STORY)]
-    if stories:
-        asked = messages[stories[-1]]
-        told = [row for row in messages[stories[-1] + 1 :] if row["attempt"] == asked["attempt"]]
-        lost += 0 if any(row["role"] == "assistant" and words(row["content"]) for row in told) else 1
-    written = Counter(tuple(words(row["content"])) for row in messages)
-    customers = Counter(tuple(words(row["content"])) for row in messages if is_message(row, ["user"]))
-    doubled = sum((customers - said).values())
+    by_agent = {tuple(words(one.text)) for one in heard if one.identity == AGENT_IDENTITY}
+    lost = sum(1 for text in said if not _is_written(agents if text in by_agent else customers, text))
+    story = next((row for row in reversed(customers) if "story" in words(row["content"])), None)
+    if story:
+        told = [row for row in agents if row["attempt"] == story["attempt"] and row["position"] > story["position"]]
+        lost += 0 if any(words(row["content"]) for row in told) else 1
+    sentences = Counter(tuple(words(row["content"])) for row in customers)
+    doubled = sum(max(0, count - max(1, said[text])) for text, count in sentences.items())
     greeting = next((tuple(words(one.text)) for one in heard if one.identity == AGENT_IDENTITY), ())
-    return lost, doubled + max(0, written[greeting] - 1)
+    greeted = sum(1 for row in agents if tuple(words(row["content"])) == greeting)
+    return lost, doubled + max(0, greeted - 1)
 
 
-def _has(row: Row, text: tuple[str, ...]) -> bool:
-    written = tuple(words(row["content"]))
-    if not row["interrupted"]:
-        return written == text
-    return bool(written) and text[: len(written) - 1] == written[:-1]
+def _is_written(rows: Sequence[Row], text: tuple[str, ...]) -> bool:
+    """Tells whether the text is in rows of one side: in one, in several, or as far as it was heard."""
+    everything = f" {' '.join(word for row in rows for word in words(row['content']))} "
+    if f" {' '.join(text)} " in everything:
+        return True
+    interrupted = (tuple(words(row["content"]))[:-1] for row in rows if row["interrupted"])
+    return any(written and text[: len(written)] == written for written in interrupted)
 
 
 async def _suffer_away_from_livekit(stage: CallStage, fault: str, dice: random.Random) -> Outcome:

@@ -14,16 +14,17 @@ HEARD = [
 ]
 
 
-def row(role: str, content: str, attempt: int = 1, interrupted: bool = False) -> Row:
-    return {"kind": "message", "role": role, "content": content, "attempt": attempt, "interrupted": interrupted}
+def row(position: int, role: str, content: str, attempt: int = 1, interrupted: bool = False) -> Row:
+    fields = {"kind": "message", "attempt": attempt, "position": position, "interrupted": interrupted}
+    return {"role": role, "content": content, **fields}
 
 
 ROWS = [
-    row("assistant", "Hello, how can I help you?"),
-    row("user", STORY),
-    row("assistant", "Once upon a time", interrupted=True),
-    row("user", "What is my name?", attempt=2),
-    row("assistant", "Your name is Ada.", attempt=2),
+    row(1, "assistant", "Hello, how can I help you?"),
+    row(2, "user", STORY),
+    row(3, "assistant", "Once upon a time", interrupted=True),
+    row(4, "user", "What is my name?", attempt=2),
+    row(5, "assistant", "Your name is Ada.", attempt=2),
 ]
 
 
@@ -44,10 +45,15 @@ def test_a_customers_sentence_written_twice_or_a_second_greeting_is_doubled(plac
 
 def test_what_the_customer_interrupted_is_written_as_far_as_it_was_heard() -> None:
     heard = [*HEARD, Transcribed("agent", "A second story that nobody", 6)]
-    assert compare([*ROWS, row("assistant", "A second story th", attempt=2, interrupted=True)], heard) == (0, 0)
-    assert compare([*ROWS, row("assistant", "A third story", attempt=2, interrupted=True)], heard) == (1, 0)
+    assert compare([*ROWS, row(6, "assistant", "A second story th", attempt=2, interrupted=True)], heard) == (0, 0)
+    assert compare([*ROWS, row(6, "assistant", "A third story", attempt=2, interrupted=True)], heard) == (1, 0)
+
+
+def test_a_sentence_that_was_understood_in_two_parts_is_one_row() -> None:
+    heard = [*HEARD, Transcribed("ada", "Hello,", 3), Transcribed("ada", "my name is Ada.", 3)]
+    assert compare([*ROWS, row(6, "user", "Hello, my name is Ada.")], heard) == (0, 0)
 
 
 def test_the_next_agents_story_does_not_stand_for_that_in_which_the_first_one_died() -> None:
-    again = row("assistant", "Once upon a time", attempt=2, interrupted=True)
+    again = row(3, "assistant", "Once upon a time", attempt=2, interrupted=True)
     assert compare([*ROWS[:2], again, *ROWS[3:]], HEARD) == (1, 0)
