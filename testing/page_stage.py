@@ -175,11 +175,13 @@ class Stage:
         async with self._livekit.client() as livekit:
             await livekit.room.delete_room(api.DeleteRoomRequest(room=room))
 
-    async def until_customer(self) -> None:
-        """Waits until the customer of the newest room is in it."""
+    async def until_customer(self) -> tuple[str, str]:
+        """Waits until the customer of the newest room is in it; returns the room and who they are."""
         await eventually(lambda: self.rooms)
+        room, customer = self.rooms[-1], self._customers[-1]
         async with self._livekit.client() as livekit:
-            await self._until_in(livekit, self.rooms[-1], self._customers[-1])
+            await self._until_in(livekit, room, customer)
+        return room, customer
 
     async def tell_room(self, room: str, identity: str, notice: dict[str, Any]) -> None:
         """Sends the customer a data message as the token service does; waits until the customer is there."""
