@@ -241,7 +241,8 @@ class StubPod:
             await _never()
         wanted = EndRequest.model_validate_json(body)
         self.end_requests.append(wanted)
-        self._tasks.start(self.finish(wanted.reason, wanted.message))
+        if not any(isinstance(event, CallEnded) for event in self._events):
+            self._tasks.start(self.finish(wanted.reason, wanted.message))
         return web.Response(status=202)
 
     async def _hand_over(self, request: web.Request) -> web.Response:

@@ -99,7 +99,7 @@ async def test_what_a_stopped_agent_could_not_write_is_taken_over_while_its_call
 ) -> None:
     active = await begin(away, "call")
     stub = away.stub_of(active)
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(stub.finish(EndReason.SHUTDOWN, spool=spool_of(active, conversations.key, "so far")))
         await away.api.delete_pod(stub.name, stub.uid)
 
