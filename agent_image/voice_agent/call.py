@@ -138,8 +138,11 @@ class Call:
 
     def take_over(self, request: TakeOver) -> None:
         """Lets a standby join; one that has is told what its predecessor heard late."""
-        rows = read_state(request.state).rows
+        state = read_state(request.state)
+        rows = state.rows
         self.conversation.adopt(rows)
+        for name, value in state.memory.items():
+            self.conversation.keep(name, value)
         if self._standby is not None and not self._standby.is_over:
             self._assigned_at = time.monotonic()
             self._standby.take_over(request)
@@ -331,11 +334,8 @@ class Call:
             is_lost = self._assignment.recovery is not None or self._assignment.standby
             return Recollection(is_lost=is_lost)
         rows = merge_rows(history.rows if history else [], told.rows)
-        if rows:
-            age = (clock.now() - rows[0]["created_at"]).total_seconds()
-            self._facts.started_at = time.monotonic() - max(0.0, age)
-            self._facts_changed.set()
-        known = build_recollection(rows, history.memory if history else {}, cut_off=told.cut_off)
+        kept = {**(history.memory if history else {}), **told.memory}
+        known = build_recollection(rows, kept, cut_off=told.cut_off)
         memory.recall(known.items, known.saved)
         return known
 

@@ -88,6 +88,7 @@ class ConversationLog:
         self._recent: deque[Row] = deque(maxlen=_RECENT)
         self._drafts: dict[str, Row] = {}
         self._memory: dict[str, _Kept] = {}
+        self.kept: dict[str, Any] = {}  # what was kept last, by its name, whether the database has it or not
         self._position = start.attempt * POSITIONS_PER_ATTEMPT
         self._begun_at: datetime | None = None
         self._end: SpooledEnd | None = None
@@ -172,10 +173,11 @@ class ConversationLog:
 
     def keep(self, name: str, value: Any) -> asyncio.Future[bool]:
         """As `save`, without waiting; returns what tells whether it was written."""
+        self.kept[name] = clean(value)
         before = self._memory.get(name)
         written = before.written if before else asyncio.get_running_loop().create_future()
         if self._url is not None and not self._finishing:
-            self._memory[name] = _Kept(clean(value), written)
+            self._memory[name] = _Kept(self.kept[name], written)
             self._wanted.set()
         elif not written.done():
             written.set_result(False)

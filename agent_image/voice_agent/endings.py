@@ -44,7 +44,6 @@ class CallFacts:
     """What is known of a call while it runs. None: it has not happened."""
 
     joined_at: float | None = None
-    started_at: float | None = None  # of the whole conversation, earlier attempts included
     customer_present: bool = False
     customer_seen: bool = False
     customer_left_at: float | None = None
@@ -118,8 +117,8 @@ def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, E
         found.append((facts.customer_left_at + grace, EndReason.PARTICIPANT_LEFT))
     if not facts.customer_seen:
         found.append((facts.joined_at + limits.join_timeout_seconds, EndReason.NEVER_JOINED))
-    started_at = facts.joined_at if facts.started_at is None else facts.started_at
-    found.append((started_at + limits.max_duration_seconds, EndReason.MAX_DURATION))
+    # A later attempt is given what the earlier ones have left of it.
+    found.append((facts.joined_at + limits.max_duration_seconds, EndReason.MAX_DURATION))
     if facts.customer_present and not facts.customer_speaks and not facts.agent_busy:
         found.append((facts.last_activity_at + limits.idle_timeout_seconds, EndReason.IDLE))
     return found

@@ -60,7 +60,7 @@ class HandOver:
             self._hush = Hush(session)
             cut_off = await self._hush.begin()
             self._handed = self.conversation.taken
-            state = build_state(self.conversation.recent(), cut_off=cut_off)
+            state = build_state(self.conversation.recent(), self.conversation.kept, cut_off=cut_off)
             self.events.emit(HandedOver(at=clock.now(), quiet=quiet, state=state.to_wire()))
             log.info("the call is handed over", extra={"quiet": quiet})
             # Until its successor joins: LiveKit puts this agent out then, and the call ends here.

@@ -13,20 +13,26 @@ from voicesession.models import Model
 
 # A line of events, with all that is around it, has to fit into the operator's buffer of 128 KiB.
 LARGEST_ROWS = 64 * 1024
+LARGEST_MEMORY = 32 * 1024
 
 log = logging.getLogger(__name__)
 
 
 class HandedState(Model):
-    """Where the conversation stands. `rows`: the newest, with positions; `cut_off`: the agent's last sentence is."""
+    """Where the conversation stands.
+
+    rows: the newest, with positions. memory: what was kept beside them, by its name. cut_off: the last sentence is.
+    """
 
     rows: list[Row] = Field(default_factory=list)
+    memory: dict[str, Any] = Field(default_factory=dict)
     cut_off: bool = False
 
 
-def build_state(rows: Iterable[Row], *, cut_off: bool = False) -> HandedState:
-    """Returns the state with as many of the newest rows as a line may hold."""
-    return HandedState(rows=newest(list(rows)), cut_off=cut_off)
+def build_state(rows: Iterable[Row], memory: Mapping[str, Any] | None = None, *, cut_off: bool = False) -> HandedState:
+    """Returns the state with as many of the newest rows as a line may hold, and what was kept as far as it may."""
+    fitting = {name: value for name, value in (memory or {}).items() if len(json.dumps(value)) <= LARGEST_MEMORY // 2}
+    return HandedState(rows=newest(list(rows)), memory=fitting, cut_off=cut_off)
 
 
 def read_state(told: Mapping[str, Any]) -> HandedState:

@@ -54,12 +54,6 @@ def test_the_longest_call() -> None:
     assert decide_end(facts, LIMITS, 100.0) is EndReason.MAX_DURATION
 
 
-def test_the_longest_call_counts_from_the_first_attempt() -> None:
-    facts = call_with_customer()
-    facts.started_at = -80.0
-    assert decide_end(facts, LIMITS, 20.0) is EndReason.MAX_DURATION
-
-
 @pytest.mark.parametrize(
     ("reason", "ends_at"),
     [

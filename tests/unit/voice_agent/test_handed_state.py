@@ -5,7 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT
-from voice_agent.handed_state import LARGEST_ROWS, HandedState, build_state, merge_rows, newest, read_state
+from voice_agent.handed_state import (
+    LARGEST_MEMORY,
+    LARGEST_ROWS,
+    HandedState,
+    build_state,
+    merge_rows,
+    newest,
+    read_state,
+)
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST = POSITIONS_PER_ATTEMPT + 1
@@ -50,8 +58,13 @@ def test_the_newest_rows_are_told_as_far_as_a_line_holds_them() -> None:
     assert newest([told(FIRST, "x" * LARGEST_ROWS)]) == []
 
 
+def test_what_was_kept_is_told_where_it_is_small_enough() -> None:
+    kept = {"userdata": {"note": "blue"}, "saved": {"text": "x" * LARGEST_MEMORY}}
+    assert build_state([], kept).memory == {"userdata": {"note": "blue"}}
+
+
 def test_it_comes_back_as_it_was_told() -> None:
-    state = build_state([told(FIRST)], cut_off=True)
+    state = build_state([told(FIRST)], {"userdata": {"note": "blue"}}, cut_off=True)
     assert read_state(json.loads(json.dumps(state.to_wire()))) == state
 
 
