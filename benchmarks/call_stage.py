@@ -54,9 +54,6 @@ class CallStage(Protocol):
     async def move(self, call: Call) -> float:
         """Asks for the call to go on in another pod (`spec.move`); returns when (monotonic)."""
 
-    async def attempts_of(self, call: Call) -> int:
-        """Returns how many pods have been claimed for the call."""
-
     async def rows_at_end(self, call: Call) -> list[Row]:
         """Returns the conversation's rows in order, once the call is over."""
 

@@ -86,11 +86,6 @@ class ProcessStage:
         await self.cluster.patch(VOICE_SESSIONS, name, {"spec": {"move": str(time.time_ns())}})
         return began
 
-    async def attempts_of(self, call: Call) -> int:
-        """Returns how many pods have been claimed for the call."""
-        session = await self.cluster.session(self._sessions[call.room].metadata.name)
-        return (session.status.attempts or 0) if session else 0
-
     async def rows_at_end(self, call: Call) -> list[Row]:
         """Returns the conversation's rows in order, once the call is over."""
         session = self._sessions[call.room]

@@ -77,10 +77,6 @@ class ReleaseStage:
             raise ReleaseError(f"the call in {call.room} has no pod: {status.get('phase')}")
         return str(status["podName"])
 
-    async def attempts_of(self, call: Call) -> int:
-        """Returns how many pods have been claimed for the call."""
-        return int((await self._session_of(call))["status"].get("attempts") or 0)
-
     async def hurt(self, call: Call, fault: str) -> float:
         """Has a fault happen to the pod that has the call; returns when it happened (monotonic)."""
         pod = await asyncio.to_thread(self.release.get, "pod", await self.pod_of(call))

@@ -202,6 +202,22 @@ class Customer:
         await self.until(lambda: self.heard.agent_joins.keys() - known, timeout, "another agent")
         return min(at for sid, at in self.heard.agent_joins.items() if sid not in known)
 
+    async def until_answered(self, words: str, tries: int = 5) -> None:
+        """Types words until the agent repeats them aloud: what is typed while one of the two is out, nobody hears.
+
+        Raises:
+            CustomerError: it does not, within some seconds for each try.
+        """
+        await self.until(lambda: self.agent_state is not None, 20, "an agent that says how it is")
+        for number in range(tries):
+            said, began = f"{words} {number}", time.monotonic()
+            await self.type(said)
+            with contextlib.suppress(CustomerError):
+                await self.until_said(f"You said: {said}.", 5)
+                await self.until_audible(began, 5, "the answer")
+                return
+        raise CustomerError(f"the agent did not answer {tries} times")
+
     async def until_audible(self, after: float, timeout: float, what: str) -> float:
         """Waits for the agent's first sound after a moment; returns when it came."""
         await self.until(lambda: self.heard.audible_after(after) is not None, timeout, what)

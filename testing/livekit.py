@@ -61,6 +61,18 @@ class LiveKitServer:
         async with self.client() as client:
             return not (await client.room.list_participants(api.ListParticipantsRequest(room=room))).participants
 
+    async def present(self, room: str) -> set[str]:
+        """Returns the identities of those who are in the room, and whose connection is complete."""
+        async with self.client() as client:
+            answer = await client.room.list_participants(api.ListParticipantsRequest(room=room))
+        return {each.identity for each in answer.participants if each.state == api.ParticipantInfo.State.ACTIVE}
+
+    async def sid_of(self, room: str) -> str | None:
+        """Returns the sid that the room has now; None where there is none."""
+        async with self.client() as client:
+            rooms = (await client.room.list_rooms(api.ListRoomsRequest(names=[room]))).rooms
+        return next((each.sid for each in rooms), None)
+
     async def delete_rooms(self) -> None:
         """Deletes all rooms."""
         async with self.client() as client:

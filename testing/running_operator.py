@@ -67,14 +67,19 @@ def _raise(why: str) -> NoReturn:
 
 def start_operator_process(settings: OperatorSettings, kubeconfig: Path) -> subprocess.Popen[bytes]:
     """Starts an operator as a process of its own, which may be killed."""
+    environment = build_operator_environment(settings, kubeconfig)
+    return subprocess.Popen(
+        [sys.executable, "-m", "voice_operator"], env={**os.environ, **environment, "LOG_LEVEL": "DEBUG"}
+    )
+
+
+def build_operator_environment(settings: OperatorSettings, kubeconfig: Path) -> dict[str, str]:
+    """Returns the environment from which an operator's process reads these settings."""
     environment = {
         name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
         for name, value in settings.model_dump(exclude_none=True).items()
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "voice_operator"],
-        env={**os.environ, **environment, "KUBECONFIG": str(kubeconfig), "LOG_LEVEL": "DEBUG"},
-    )
+    return {**environment, "KUBECONFIG": str(kubeconfig)}
 
 
 def write_signing_key(path: Path) -> None:
