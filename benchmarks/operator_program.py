@@ -32,6 +32,11 @@ class OperatorProgram:
         self._environment = environment
         self._stack = contextlib.ExitStack()
 
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus asks."""
+        return f"{self.url}/metrics"
+
     def __enter__(self) -> Self:
         self._begin()
         return self

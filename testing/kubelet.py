@@ -57,6 +57,7 @@ class AnyKubelet(Generic[P]):
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self.script = KubeletScript()
+        self.pace = PACE_SECONDS
         self.processes: dict[str, P] = {}  # by pod name
         self.lost: set[str] = set()  # names of pods whose node is gone: nothing is told of them any more
         self._api = api
@@ -72,7 +73,7 @@ class AnyKubelet(Generic[P]):
                 with contextlib.suppress(NotFoundError, ConflictError):
                     for raw in (await self._api.list_pods())[0]:
                         self._look_at(raw)
-                await asyncio.sleep(PACE_SECONDS)  # noqa: TID251 - it looks again and again
+                await asyncio.sleep(self.pace)  # noqa: TID251 - it looks again and again
         finally:
             await self._tasks.cancel()
             for process in self.processes.values():
