@@ -32,6 +32,7 @@ from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 from voicesession.spool import Spool
 
 HEARTBEAT_SECONDS = 1.0
+HOLD_SECONDS = 9.0
 
 
 @dataclass
@@ -174,11 +175,14 @@ class StubPod:
             await self.on_exit(exit)
 
     async def terminate(self) -> None:
-        """SIGTERM: an unassigned pod exits at once, an assigned one says goodbye first."""
+        """SIGTERM: it exits at once without a call, else ends that; rows that it holds it keeps for a while."""
         if self.assignment is None:
             await self.exit(Exit(0))
         elif not self.exited and self.spool is None:
             await self.finish(EndReason.SHUTDOWN)
+        elif not self.exited:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.spool_kept.wait(), HOLD_SECONDS)
 
     async def ask_for_room_deletion(self) -> None:
         """As the agent's code does."""
