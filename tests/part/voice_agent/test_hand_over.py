@@ -3,6 +3,8 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,6 +180,44 @@ async def test_what_is_said_while_a_call_changes_hands_is_answered_by_the_next(s
     await tell_late(call)
     await call.customer.until_said("You said: a table for two.")
     await call.until_superseded()
+
+
+NOTES = """
+from livekit.agents import Agent, function_tool
+
+class Clerk(Agent):
+    def __init__(self):
+        super().__init__(instructions="x")
+    @function_tool
+    async def note(self, text: str) -> str:
+        "Note a text"
+        noted = self.session.userdata.setdefault("notes", "")
+        self.session.userdata["notes"] = noted + text
+        return "Noted: " + self.session.userdata["notes"]
+"""
+
+
+async def test_userdata_comes_along_by_word_of_mouth(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    (tmp_path / "clerk.py").write_text(NOTES)
+    environment: dict[str, Any] = {"AGENT_CODE": "clerk:Clerk", "WORKING_FOLDER": str(tmp_path)}
+    room = new_room()
+    async with (
+        running_pod([build_provider(fake.base_url)], **environment) as old,
+        running_pod([build_provider(fake.base_url)], **environment) as new,
+        joined_room(livekit.url, livekit.customer_token(room)) as customer,
+    ):
+        first = build_assignment(livekit, room)
+        old_story = await old.assign(first)
+        await customer.until_said(GREETING)
+        new_story = await new.assign(as_standby(first))
+        await new_story.wait_for(Ready)
+        await customer.type('please use note with {"text": "a"}')
+        await customer.until_said("The tool says: Noted: a")
+        assert await old.hand_over() == 202
+        await Handed(livekit, fake, old, new, customer, old_story, new_story, room).take_over()
+        await customer.until(lambda: customer.agent_state == "listening", 10, "a listening agent")
+        await customer.type('please use note with {"text": "b"}')
+        await customer.until_said("The tool says: Noted: ab")
 
 
 async def test_with_the_database_away_the_next_one_is_told_and_writes_what_the_old_one_could_not(
