@@ -104,23 +104,23 @@ class LiveKitProcess:
 
     def __init__(self, folder: Path, webhook_urls: Sequence[str]) -> None:
         """Starts nothing yet. `folder`: for its configuration and its log."""
-        port = free_port()
-        self.server = LiveKitServer(port, folder / "log")
+        self.server = LiveKitServer(free_port(), folder / "log")
         self._config = folder / "livekit.yaml"
-        webhook = f"webhook: {{api_key: {KEY}, urls: {json.dumps(webhook_urls)}}}\n" if webhook_urls else ""
-        self._config.write_text(
-            f"port: {port}\n"
-            f'bind_addresses: ["{LOOPBACK}"]\n'
-            f"rtc: {{tcp_port: {free_port()}, udp_port: {free_port(socket.SOCK_DGRAM)}, use_external_ip: false,"
-            f" node_ip: {LOOPBACK}, enable_loopback_candidate: true}}\n"
-            f"keys: {{{KEY}: {SECRET}}}\n"
-            f"{webhook}"
-            f"logging: {{level: warn}}\n"
-        )
+        self._webhook = f"webhook: {{api_key: {KEY}, urls: {json.dumps(webhook_urls)}}}\n" if webhook_urls else ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it; returns when it answers, after about 1 s."""
+        # Media gets new ports each time: while it was down, somebody may have taken one.
+        self._config.write_text(
+            f"port: {self.server.port}\n"
+            f'bind_addresses: ["{LOOPBACK}"]\n'
+            f"rtc: {{tcp_port: {free_port()}, udp_port: {free_port(socket.SOCK_DGRAM)}, use_external_ip: false,"
+            f" node_ip: {LOOPBACK}, enable_loopback_candidate: true}}\n"
+            f"keys: {{{KEY}: {SECRET}}}\n"
+            f"{self._webhook}"
+            f"logging: {{level: warn}}\n"
+        )
         command = ["setpriv", "--pdeathsig", "KILL", "--", str(find_program()), "--config", str(self._config)]
         with self.server.log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
