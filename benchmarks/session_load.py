@@ -81,6 +81,9 @@ async def create_at_rate(plane: ControlPlane, load: Load, count: int | None = No
         try:
             async with asyncio.timeout(load.patience):
                 await plane.sessions.create(name, f"room-{name}" if load.in_rooms else None, load.profile)
+        except asyncio.CancelledError:
+            del load.due[name]  # in the middle of its creation, which nobody waits for any more
+            raise
         except (aiohttp.ClientError, RuntimeError, TimeoutError) as error:
             load.refusals[name] = f"{type(error).__name__}: {error}"
 
