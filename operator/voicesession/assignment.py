@@ -43,8 +43,9 @@ class Assignment(Model):
     variables: dict[str, str] = Field(default_factory=dict)
     tenant: str | None = None
     write_token: str
+    # Unset for an ordinary call: a pod of the release before knows neither, and refuses what it does not know.
     recovery: Recovery | None = None
-    standby: bool = False  # all but the joining, which is `POST /take-over`'s
+    standby: Literal[True] | None = None  # all but the joining, which is `POST /take-over`'s
 
     def key(self) -> tuple[str, int]:
         """Returns what makes two assignments the same one: session and attempt."""

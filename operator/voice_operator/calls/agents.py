@@ -156,7 +156,7 @@ class Agents:
             access.conversation_key,
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
         )
-        assignment = assignment.model_copy(update={"standby": standby})
+        assignment = assignment.model_copy(update={"standby": standby or None})
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
