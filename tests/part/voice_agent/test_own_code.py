@@ -18,6 +18,7 @@ from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
+from testing.waiting import eventually
 from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, Joined, RoomDeletionRequested, conversation_write_token
 from voicesession.models import EffectiveLimits, EndReason
@@ -310,13 +311,14 @@ import time
 time.sleep(600)
 """
     room = new_room()
-    async with run_agent(tmp_path, fake, body, AGENT_HANG_SECONDS="1") as pod:
-        await pod.assign(build_assignment(livekit, room))
+    async with run_agent(tmp_path, fake, body, AGENT_HANG_SECONDS="3") as pod:
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            await pod.assign(build_assignment(livekit, room))
+            await eventually(lambda: "agent" in customer.room.remote_participants)
             assert await pod.exit_code() == 1
             assert "agent" in customer.room.remote_participants, "it left the room: clients hang up at that"
         assert pod.termination().reason == "hang"
-        assert "held its event loop up for 1 s" in pod.termination().message
+        assert "held its event loop up for 3 s" in pod.termination().message
         assert "/acme.py:" in pod.log
 
 
