@@ -331,7 +331,7 @@ class Call:
     def _remember(self, history: History | None, told: HandedState) -> Recollection:
         if history is None and not told.rows:
             # An attempt that nobody heard has left nothing.
-            is_lost = self._assignment.recovery is not None or self._assignment.standby
+            is_lost = bool(self._assignment.recovery or self._assignment.standby)
             return Recollection(is_lost=is_lost)
         rows = merge_rows(history.rows if history else [], told.rows)
         kept = {**(history.memory if history else {}), **told.memory}

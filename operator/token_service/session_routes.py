@@ -43,11 +43,16 @@ def build_session_router(service: Service) -> APIRouter:
 
     @router.delete("", status_code=204, summary="End a call")
     async def end_call(room: str, request: Request) -> Response:
-        """Ends the call: the agent says goodbye, then the room is closed. Ending it twice changes nothing."""
-        session = await _Owner(service, request, room).require_session()
+        """Ends the call, then the room is closed. Ending it twice changes nothing.
+
+        By the customer's own token it is hung up; by a tenant's key the agent says goodbye first.
+        """
+        owner = _Owner(service, request, room)
+        session = await owner.require_session()
         if not is_finished(session) and not session.spec.end:
+            reason = EndReason.PARTICIPANT_LEFT if owner.customer else EndReason.ENDED_BY_REQUEST
             try:
-                await service.end_session(session, EndReason.ENDED_BY_REQUEST)
+                await service.end_session(session, reason)
             except NotFoundError:
                 log.info("the VoiceSession to end is gone already")
             except (KubernetesError, KubernetesUnavailableError) as error:

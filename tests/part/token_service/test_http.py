@@ -36,7 +36,7 @@ from testing.token_service_app import (
 from testing.waiting import eventually
 from testing.written_log import WrittenLog, written_log
 from voicesession import clock
-from voicesession.names import AGENT_PROFILES, VOICE_SESSIONS
+from voicesession.names import AGENT_PROFILES, END_REASON_ANNOTATION, VOICE_SESSIONS
 
 RANDOM_KEY = "L3wPTn86xVucPi2PbxybEA"
 
@@ -494,6 +494,7 @@ async def test_a_participant_sees_its_call_and_ends_it(call_door: FrontDoor, clu
         assert (await call_door.call("DELETE", f"/api/sessions/{room}", bearer=token)).status == 204
     (session,) = cluster.sessions.values()
     assert session["spec"]["end"] is True
+    assert session["metadata"]["annotations"][END_REASON_ANNOTATION] == "participant_left"
     assert cluster.requests["patch"] == 1
 
 
@@ -616,6 +617,7 @@ async def test_a_tenant_ends_its_own_call(keyed_door: FrontDoor, cluster: FakeCl
     for bearer, ended in (("beta-key", None), ("acme-key", True)):
         await keyed_door.call("DELETE", "/api/sessions/acme:lobby", bearer=bearer)
         assert cluster.sessions["vs-1"]["spec"].get("end") is ended
+    assert cluster.sessions["vs-1"]["metadata"]["annotations"][END_REASON_ANNOTATION] == "ended_by_request"
 
 
 # What runs beside it
