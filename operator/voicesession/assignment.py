@@ -45,7 +45,7 @@ class Assignment(Model):
     write_token: str
     # Unset for an ordinary call: a pod of the release before knows neither, and refuses what it does not know.
     recovery: Recovery | None = None
-    standby: Literal[True] | None = None  # all but the joining, which is `POST /take-over`'s
+    standby: bool | None = None  # all but the joining, which is `POST /take-over`'s
 
     def key(self) -> tuple[str, int]:
         """Returns what makes two assignments the same one: session and attempt."""
