@@ -1,13 +1,15 @@
 """What goes wrong, in a real browser: the page says what happened and what to do, and works again afterwards."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import expect
 
 from testing.browser import TalkPage, chromium, open_page, write_wav
-from testing.livekit import restartable_livekit
+from testing.livekit import LiveKitProcess, restartable_livekit
 from testing.page_stage import Refusal, Stage, opened_stage
 from testing.ports import free_port
 from testing.sound import build_murmur
@@ -178,7 +180,9 @@ async def test_an_agent_that_hangs_up(stage: Stage, page: TalkPage) -> None:
     await expect(page.notice).to_be_hidden()
 
 
-async def test_a_network_that_carries_nothing_is_not_the_agents_fault(tmp_path: Path) -> None:
+@asynccontextmanager
+async def talking_over_own_livekit(tmp_path: Path) -> AsyncIterator[tuple[LiveKitProcess, TalkPage]]:
+    """A page in a call, on a LiveKit that the test may freeze and kill."""
     recording = write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 3.0])
     with restartable_livekit() as livekit:
         async with (
@@ -188,12 +192,17 @@ async def test_a_network_that_carries_nothing_is_not_the_agents_fault(tmp_path: 
         ):
             await page.start()
             await stage.until_talking(page)
-            await page.record_looks()
-            with livekit.frozen():
-                # LiveKit's library notices after 15 s.
-                await page.until_look("reconnecting")
-            await page.until_look("listening", "hearing")
-            assert "lost" not in await page.recorded_looks()
+            yield livekit, page
+
+
+async def test_a_network_that_carries_nothing_is_not_the_agents_fault(tmp_path: Path) -> None:
+    async with talking_over_own_livekit(tmp_path) as (livekit, page):
+        await page.record_looks()
+        with livekit.frozen():
+            # LiveKit's library notices after 15 s.
+            await page.until_look("reconnecting")
+        await page.until_look("listening", "hearing")
+        assert "lost" not in await page.recorded_looks()
 
 
 async def test_a_browser_that_is_offline_says_so_at_once(stage: Stage, page: TalkPage) -> None:
@@ -208,16 +217,8 @@ async def test_a_browser_that_is_offline_says_so_at_once(stage: Stage, page: Tal
 
 
 async def test_a_lost_connection_of_the_customer(tmp_path: Path) -> None:
-    recording = write_wav(tmp_path / "microphone.wav", [build_murmur(1.0), 3.0])
-    with restartable_livekit() as doomed:
-        async with (
-            opened_stage(doomed.server) as stage,
-            chromium(recording) as browser,
-            open_page(browser, stage.base_url) as page,
-        ):
-            await page.start()
-            await stage.until_talking(page)
-            await asyncio.to_thread(doomed.kill)
-            await page.until_look("reconnecting")
-            await page.picture("reconnecting")
-            await page.until_problem("connection-lost", 120_000)
+    async with talking_over_own_livekit(tmp_path) as (livekit, page):
+        await asyncio.to_thread(livekit.kill)
+        await page.until_look("reconnecting")
+        await page.picture("reconnecting")
+        await page.until_problem("connection-lost", 120_000)

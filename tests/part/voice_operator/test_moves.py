@@ -64,6 +64,12 @@ async def events_of(stage: AgentCluster, session: VoiceSession, reason: str) -> 
     return [each["message"] for each in found]
 
 
+async def have_a_long_answer(customer: Customer) -> None:
+    """Returns while the agent says it."""
+    await customer.type(LONG)
+    await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+
+
 async def test_a_call_moves_when_somebody_asks_and_its_agent_knows_it_all(
     stage: AgentCluster,
 ) -> None:
@@ -86,8 +92,7 @@ async def test_a_call_moves_when_somebody_asks_and_its_agent_knows_it_all(
 
 async def test_a_pod_that_is_deleted_talks_until_another_has_its_call(stage: AgentCluster) -> None:
     async with talking(stage) as (session, customer, pod):
-        await customer.type(LONG)
-        await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+        await have_a_long_answer(customer)
         await stage.api.delete_pod(pod.name, pod.uid)
         moved = await until_moved(stage, session, pod)
         assert moved.status.node_name != stage.kubelet.node_of(pod.name)
@@ -99,8 +104,7 @@ async def test_a_pod_that_is_deleted_talks_until_another_has_its_call(stage: Age
 
 async def test_an_old_pod_that_dies_meanwhile_leaves_its_call_to_the_one_that_stands_by(stage: AgentCluster) -> None:
     async with talking(stage) as (session, customer, pod):
-        await customer.type(LONG)
-        await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+        await have_a_long_answer(customer)
         await stage.patch(VOICE_SESSIONS, session.metadata.name, {"spec": {"move": "once"}})
         standby = await eventually(lambda: standing_by(stage))
         pod.kill()
@@ -111,8 +115,7 @@ async def test_an_old_pod_that_dies_meanwhile_leaves_its_call_to_the_one_that_st
 
 async def test_a_standby_that_dies_is_replaced(stage: AgentCluster) -> None:
     async with talking(stage) as (session, customer, pod):
-        await customer.type(LONG)
-        await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+        await have_a_long_answer(customer)
         await stage.patch(VOICE_SESSIONS, session.metadata.name, {"spec": {"move": "once"}})
         standby = await eventually(lambda: standing_by(stage))
         standby.kill()
@@ -124,8 +127,7 @@ async def test_a_standby_that_dies_is_replaced(stage: AgentCluster) -> None:
 
 async def test_an_operator_that_begins_anew_brings_a_move_to_its_end(stage: AgentCluster) -> None:
     async with talking(stage) as (session, customer, pod):
-        await customer.type(LONG)
-        await customer.until(lambda: customer.agent_state == "speaking", 20, "a speaking agent")
+        await have_a_long_answer(customer)
         await stage.patch(VOICE_SESSIONS, session.metadata.name, {"spec": {"move": "once"}})
         standby = await eventually(lambda: standing_by(stage))
         await stage.stop_operators()
