@@ -163,7 +163,7 @@ class Call:
             self._ending.set_result(ending)
 
     def end_as_asked(self, request: EndRequest) -> None:
-        """Ends the call. Of a customer who has left already that is the reason: their page may have asked as well."""
+        """Ends the call. Of a customer who has left already that is the reason, whoever asks within their grace."""
         has_left = self._facts.customer_left_at is not None and request.reason is EndReason.ENDED_BY_REQUEST
         self.end(Ending(EndReason.PARTICIPANT_LEFT) if has_left else Ending(request.reason, request.message))
 

@@ -155,8 +155,8 @@ class Agents:
             access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
             access.conversation_key,
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
+            standby=standby,
         )
-        assignment = assignment.model_copy(update={"standby": standby or None})
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:

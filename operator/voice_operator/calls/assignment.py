@@ -56,6 +56,8 @@ def build_assignment(
     room_token: str,
     conversation_key: bytes,
     so_far: SoFar | None = None,
+    *,
+    standby: bool = False,
 ) -> Assignment:
     """Returns what the session's pod is given. `so_far`: where it is not the first that has the call."""
     uid, so_far = session.metadata.uid, so_far or SoFar()
@@ -79,4 +81,5 @@ def build_assignment(
         tenant=session.spec.tenant,
         write_token=conversation_write_token(conversation_key, uid, attempt),
         recovery=so_far.recovery,
+        standby=standby or None,
     )
