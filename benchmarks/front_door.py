@@ -160,7 +160,8 @@ async def next_agent(moments: asyncio.Queue[float]) -> float:
         testing.release.ReleaseError: the log tells of none.
     """
     try:
-        return await asyncio.wait_for(moments.get(), LOG_SECONDS)
+        async with asyncio.timeout(LOG_SECONDS):
+            return await moments.get()
     except TimeoutError:
         raise ReleaseError("LiveKit's log tells of no agent that joined; it has to log as JSON at info") from None
 

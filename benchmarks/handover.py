@@ -116,7 +116,8 @@ async def hand_over_once(rooms: Rooms, sessions: Sessions, measured: Measured, p
         began_at, began = clock.now(), time.monotonic()
         await sessions.create(name, name, profile)
         created = time.monotonic()
-        await asyncio.wait_for(arrived.wait(), 20)
+        async with asyncio.timeout(20):
+            await arrived.wait()
         measured.seen.append((time.monotonic() - began) * 1000)
         measured.create_call.append((created - began) * 1000)
         joined_at = await read_joined_at(sessions, name)

@@ -153,7 +153,8 @@ class StubPods:
     async def _talk(self, call: Call) -> bool:
         """Returns when the call is over: whether its conversation is written, of which there is none here."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(call.end.wait(), self._call_seconds)
+            async with asyncio.timeout(self._call_seconds):
+                await call.end.wait()
         return True
 
     async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:

@@ -89,7 +89,8 @@ class TalkingPods(StubPods):
             log.append([{"itemId": item_id, "createdAt": clock.now().isoformat(), **words}])
             self._said[call.assignment.session_id].append(item_id)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(call.end.wait(), self._call_seconds / ITEMS)
+                async with asyncio.timeout(self._call_seconds / ITEMS):
+                    await call.end.wait()
                 return
 
     async def _tell_spool(self, request: web.Request) -> web.Response:

@@ -114,7 +114,8 @@ async def call_once(side: Side) -> None:
     try:
         await room.connect(url, token)
         if not room.remote_participants:
-            await asyncio.wait_for(arrived.wait(), ARRIVAL_SECONDS)
+            async with asyncio.timeout(ARRIVAL_SECONDS):
+                await arrived.wait()
         seen = time.monotonic()
         joined_at = await until_told(side.joined_at, name)
         side.joined.append((joined_at - began_at) * 1000)
@@ -214,7 +215,8 @@ async def end_group(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, way_out)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 20)
+            async with asyncio.timeout(20):
+                await process.wait()
 
 
 async def is_idle(pid: int, idle: int) -> bool:

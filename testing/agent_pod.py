@@ -166,7 +166,8 @@ class AgentPod:
 
     async def exit_code(self, timeout: float = 30.0) -> int:
         """Waits until it has exited."""
-        return await asyncio.wait_for(self.process.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            return await self.process.wait()
 
     async def aclose(self) -> None:
         """Kills it if it still runs."""

@@ -141,7 +141,8 @@ class Customer:
         self._spoken.clear()
         for start in range(0, len(pcm), FRAME_BYTES):
             self._speech.append(pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0"))
-        await asyncio.wait_for(self._spoken.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await self._spoken.wait()
         return self._spoken_at - silence_after(pcm)
 
     async def ask(self, pcm: bytes, timeout: float = 30.0) -> float:
@@ -191,7 +192,8 @@ class Customer:
                 raise CustomerError(f"waited {timeout:.0f} s for {what} ({state})")
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
+                async with asyncio.timeout(min(left, 0.1)):
+                    await self._changed.wait()
 
     async def until_said(self, text: str, timeout: float = 20.0) -> None:
         """Waits until the agent has said exactly this."""

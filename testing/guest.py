@@ -29,7 +29,8 @@ class Guest:
 
     async def until_gone(self) -> None:
         """Waits until the room has closed."""
-        await asyncio.wait_for(self.gone.wait(), 20)
+        async with asyncio.timeout(20):
+            await self.gone.wait()
 
     def _hear(self, packet: rtc.DataPacket) -> None:
         if packet.topic == DATA_TOPIC:

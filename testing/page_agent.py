@@ -69,7 +69,8 @@ class ScriptedAgent:
         """Does what one line of the standard input asks."""
         what = command["do"]
         if what in {"say", "mumble", "hear"}:
-            await asyncio.wait_for(self._customer_ready.wait(), CUSTOMER_SECONDS)
+            async with asyncio.timeout(CUSTOMER_SECONDS):
+                await self._customer_ready.wait()
         if what == "state":
             await self._room.local_participant.set_attributes({STATE_ATTRIBUTE: command["value"]})
         elif what == "say":

@@ -81,7 +81,8 @@ class ProcessPod:
         self.signal(signal.SIGTERM)
         if self.process:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), self.grace)
+                async with asyncio.timeout(self.grace):
+                    await self.process.wait()
 
     async def stop(self) -> None:
         """Ends it without a word to anybody; the kubelet is not told."""

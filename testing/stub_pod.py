@@ -182,7 +182,8 @@ class StubPod:
             await self.finish(EndReason.SHUTDOWN)
         elif not self.exited:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.spool_kept.wait(), HOLD_SECONDS)
+                async with asyncio.timeout(HOLD_SECONDS):
+                    await self.spool_kept.wait()
 
     async def ask_for_room_deletion(self) -> None:
         """As the agent's code does."""

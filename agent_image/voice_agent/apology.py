@@ -45,7 +45,8 @@ async def speak(room: rtc.Room, pcm: bytes) -> None:
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         publication = await room.local_participant.publish_track(track, options)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(publication.wait_for_subscription(), _SUBSCRIBE_SECONDS)
+            async with asyncio.timeout(_SUBSCRIBE_SECONDS):
+                await publication.wait_for_subscription()
         async for frame in build_frames(pcm):
             await source.capture_frame(frame)
         await source.wait_for_playout()

@@ -394,7 +394,8 @@ class Call:
                     self._fail(f"the agent did not join the room within {JOIN_SECONDS:.0f} s")
                     return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._facts_changed.wait(), None if deadline is None else deadline - now)
+                async with asyncio.timeout(None if deadline is None else deadline - now):
+                    await self._facts_changed.wait()
 
     def _on_clocks_done(self, clocks: asyncio.Task[None]) -> None:
         # Without its clocks a call would go on for ever.

@@ -276,7 +276,8 @@ class ConversationLog:
                 await self._disconnect()
                 # The end does not wait, once: it has little time.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurried.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._hurried.wait()
                 self._hurried.clear()
                 self._wanted.set()
             except Exception:

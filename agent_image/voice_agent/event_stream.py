@@ -47,7 +47,8 @@ class EventStream:
     async def wait_until_read(self, timeout: float) -> None:
         """Waits until no reader is left, at most `timeout` seconds."""
         try:
-            await asyncio.wait_for(self._all_read.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._all_read.wait()
         except TimeoutError:
             return
 
@@ -61,7 +62,8 @@ class EventStream:
             if self.closed and position == len(self._lines):
                 return
             try:
-                await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await news.wait()
             except TimeoutError:
                 yield _to_line(self._build_heartbeat())
 

@@ -56,7 +56,8 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
         await context.connect()
         # Nor must it delay the news of it.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(call.announced.wait(), NEWS_SECONDS)
+            async with asyncio.timeout(NEWS_SECONDS):
+                await call.announced.wait()
         session, agent = _prepare(call)
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN

@@ -47,7 +47,8 @@ class Delivery:
             except Exception:
                 log.exception("delivering failed")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), LOOK_AGAIN_SECONDS)
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    await self._news.wait()
 
     async def deliver_all(self) -> None:
         """Delivers what is kept; what cannot be opened, or is refused, stays.

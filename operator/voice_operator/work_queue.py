@@ -108,7 +108,8 @@ class WorkQueue(Generic[K]):
         """Pauses, and returns when nothing is being handled any more, or after `seconds`."""
         self.pause()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     async def stop(self) -> None:
         """Ends the workers, in the middle of what they do."""

@@ -89,7 +89,9 @@ async def test_customers_at_once_never_cross(release: Release, front_door: str, 
     sessions = [wait_for_end(release, connection.room) for connection in connections]
     assert len({connection.room for connection in connections}) == count
     assert len({session["status"]["podName"] for session in sessions}) == count
-    for log in await asyncio.wait_for(asyncio.gather(*logs), 60):
+    async with asyncio.timeout(60):
+        told = await asyncio.gather(*logs)
+    for log in told:
         assert not [word for name, _, key in customers for word in (name.lower(), key) if word in log]
     for mine, (connection, conversation) in enumerate(zip(connections, conversations, strict=True)):
         assert conversation.others_in_the_room == {AGENT_IDENTITY}
@@ -107,7 +109,8 @@ async def test_no_words_in_logs(release: Release, front_door: str, speak: Speak)
     connection = ask_for_connection(front_door)
     sentence = "The secret word of this call is elephant."
     task = asyncio.create_task(hold(connection, {sentence: speak(sentence)}))
-    log = await asyncio.wait_for(follow_log(release, connection.room), 240)
+    async with asyncio.timeout(240):
+        log = await follow_log(release, connection.room)
     await task
     stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
     assert "elephant" in stored

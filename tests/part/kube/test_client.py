@@ -128,4 +128,5 @@ async def test_a_watch_tells_what_happened_since_its_list(api: KubernetesApi) ->
 
 async def test_a_watch_from_a_forgotten_version_has_expired(api: KubernetesApi) -> None:
     with pytest.raises(WatchExpiredError, match="too old"):
-        await asyncio.wait_for(anext(api.watch_objects(VOICE_SESSIONS, 1)), 20)
+        async with asyncio.timeout(20):
+            await anext(api.watch_objects(VOICE_SESSIONS, 1))

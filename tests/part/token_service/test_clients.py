@@ -54,7 +54,8 @@ async def fetch_by_javascript(door: FrontDoor, *requests: dict[str, Any]) -> dic
         *(node, str(SCRIPT)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     wish = json.dumps({"url": f"{door.url}/api/token", "requests": requests}).encode()
-    output, errors = await asyncio.wait_for(process.communicate(wish), 60)
+    async with asyncio.timeout(60):
+        output, errors = await process.communicate(wish)
     assert process.returncode == 0, errors.decode()
     answer: dict[str, Any] = json.loads(output)
     return answer

@@ -41,7 +41,8 @@ class Process:
 
     async def end(self) -> tuple[int, str]:
         """Waits for its end; returns exit code and log."""
-        _, errors = await asyncio.wait_for(self.process.communicate(), 60)
+        async with asyncio.timeout(60):
+            _, errors = await self.process.communicate()
         return self.process.returncode or 0, errors.decode()
 
 

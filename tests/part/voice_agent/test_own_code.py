@@ -328,6 +328,7 @@ async def test_the_example_starts_on_a_laptop() -> None:
         env={**os.environ, "OPENAI_API_KEY": "none"},
         stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
     assert process.returncode == 0
     assert b"console" in output.lower()

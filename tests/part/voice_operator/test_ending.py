@@ -42,9 +42,11 @@ async def end(what: str, number: signal.Signals) -> tuple[int | None, list[str]]
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 60) == b"runs\n"
+    async with asyncio.timeout(60):
+        assert await process.stdout.readline() == b"runs\n"
     process.send_signal(number)
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
     return process.returncode, [json.loads(line)["message"] for line in errors.decode().splitlines()]
 
 

@@ -136,11 +136,13 @@ async def started(part: Part, folder: Path, **changes: str) -> AsyncIterator[asy
 
 async def read_line(process: asyncio.subprocess.Process) -> str:
     assert process.stderr is not None
-    return (await asyncio.wait_for(process.stderr.readline(), 60)).decode()
+    async with asyncio.timeout(60):
+        return (await process.stderr.readline()).decode()
 
 
 async def read_end(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    async with asyncio.timeout(60):
+        _, errors = await process.communicate()
     return process.returncode, errors.decode()
 
 

@@ -249,7 +249,8 @@ async def test_a_leader_that_was_replaced_says_so(leases: FakeLeases) -> None:
         leases.raw = {**build_lease(STANDBY, leases.raw)}
         leases.raw["metadata"]["resourceVersion"] = "900"
         with pytest.raises(LeaseLostError, match="operator-b_2222"):
-            await asyncio.wait_for(me.task, 20)
+            async with asyncio.timeout(20):
+                await me.task
 
 
 async def test_answers_that_are_lost_cost_nobody_the_lease(leases: FakeLeases) -> None:

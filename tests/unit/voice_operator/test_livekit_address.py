@@ -59,5 +59,6 @@ async def test_the_last_answer_holds_until_the_next(monkeypatch: pytest.MonkeyPa
 
 async def test_a_name_that_has_to_stay_is_never_looked_up() -> None:
     address = LiveKitAddress("wss://acme.livekit.cloud")
-    await asyncio.wait_for(address.keep_fresh(), 1.0)
+    async with asyncio.timeout(1.0):
+        await address.keep_fresh()
     assert address.url == "wss://acme.livekit.cloud"

@@ -222,6 +222,7 @@ async def test_an_unforeseen_error_does_not_end_the_poll() -> None:
     rooms = Rooms()
     rooms.errors = [ValueError("a strange answer"), LiveKitUnavailableError("away")]
     task = asyncio.create_task(make_poll(rooms).run())
-    await asyncio.wait_for(rooms.looked.wait(), 10)
+    async with asyncio.timeout(10):
+        await rooms.looked.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

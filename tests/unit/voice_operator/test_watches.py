@@ -131,7 +131,8 @@ async def test_what_does_not_end_is_told() -> None:
     runs = Runs(ignore_cancels)
     watches = Watches(["pods"], 0.1, runs.start, list_all)
     with pytest.raises(WatchesStuckError, match="root"):
-        await asyncio.wait_for(watches.run(), 20)
+        async with asyncio.timeout(20):
+            await watches.run()
 
 
 async def test_a_list_waits_for_the_api_server() -> None:
