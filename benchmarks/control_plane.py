@@ -1,13 +1,14 @@
 """The control plane alone on this machine: API server, scheduler, LiveKit, simulated nodes and pods, and the operator.
 
 kwok plays the kubelets: a pod that the scheduler has bound is Running and Ready after the time that a real one needs,
-and gone once it is deleted. Its address is one of loopback, where stub_pods.py answers for all pods. The operator is
+and gone once it is deleted. Its address is one of its node's, where stub_pods.py answers for all pods. The operator is
 what runs in a cluster: a process of its own, signed in by its service account's token, with the chart's rights.
 The Go programs collect garbage a quarter as often as by default: what little machine there is shall serve calls.
 """
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
 from testing.chart import NAMESPACE, find, render
 from testing.crds import apply_crds
 from testing.livekit import LiveKitServer, running_livekit
+from testing.loopback import own_loopback
 from testing.operator_cluster import PROVIDER, create_namespace
 from testing.ports import LOOPBACK, free_port
 from testing.proxy import port_of_api_server, write_proxied_kubeconfig
@@ -44,6 +46,8 @@ from voicesession.pod_tokens import load_private_key, public_key_pem
 STUB = "benchmarks.stub_pods"
 TALKING = "benchmarks.talking_pods"
 NODES = 3
+# Of each node: so many pods less two may be on it at once.
+ADDRESSES_OF_NODE = 2048
 # From create to Ready, as measured for real pods.
 POD_START_SECONDS = 3.0
 # Ends so soon that a stage sees whole lives of calls.
@@ -228,7 +232,8 @@ async def running_control_plane(
         api = await KubernetesApi.connect(NAMESPACE, kubeconfig)
         stack.push_async_callback(api.close)
         await create_namespace(api, NAMESPACE)
-        await _create_nodes(api)
+        networks = build_networks(stack.enter_context(own_loopback()))
+        await _create_nodes(api, networks)
         await create_pool_and_profile(api)
         write_keys(folder)
         stub_port = free_port()
@@ -239,7 +244,7 @@ async def running_control_plane(
             ("kwok", build_kwok_command(folder, kubeconfig), GO_SETTINGS),
             (
                 pods,
-                build_pods_command(pods, folder, stub_port, call_seconds),
+                build_pods_command(pods, folder, stub_port, call_seconds, networks),
                 _database_environment(peers.agent_database),
             ),
         ]
@@ -284,14 +289,21 @@ def write_keys(folder: Path) -> None:
 # Objects
 
 
-async def _create_nodes(api: KubernetesApi) -> None:
+def build_networks(loopback: str) -> list[str]:
+    """Returns the addresses of each node's pods, out of a part of loopback."""
+    first = ipaddress.IPv4Address(f"{loopback}.0.0")
+    bits = first.max_prefixlen - (ADDRESSES_OF_NODE - 1).bit_length()
+    return [f"{first + number * ADDRESSES_OF_NODE}/{bits}" for number in range(NODES)]
+
+
+async def _create_nodes(api: KubernetesApi, networks: Sequence[str]) -> None:
     room = {"cpu": "100k", "memory": "100Ti", "pods": "100k"}
-    for number in range(1, NODES + 1):
+    for number, network in enumerate(networks, 1):
         name = f"simulated-{number}"
         node = {
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
             # kwok gives the addresses of a node's pods out of this.
-            "spec": {"podCIDR": f"127.{90 + number}.0.0/16"},
+            "spec": {"podCIDR": network},
             "status": {"capacity": room, "allocatable": room},
         }
         await api.request("POST", "/api/v1/nodes", node)
@@ -411,6 +423,7 @@ def _build_stage(kind: str, name: str, *expressions: Raw) -> Raw:
     }
 
 
-def build_pods_command(module: str, folder: Path, port: int, call_seconds: float) -> list[str]:
+def build_pods_command(module: str, folder: Path, port: int, call_seconds: float, networks: Sequence[str]) -> list[str]:
     """Returns the command line of what answers for all pods."""
-    return [sys.executable, "-m", module, str(folder / "operator-public.pem"), str(port), str(call_seconds)]
+    key = folder / "operator-public.pem"
+    return [sys.executable, "-m", module, str(key), str(port), str(call_seconds), *networks]

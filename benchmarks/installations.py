@@ -33,7 +33,6 @@ from testing.crds import apply_crds
 from testing.guest import Guest
 from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.operator_cluster import OperatorCluster, operator_cluster
-from testing.pod_port import pod_port
 from testing.ports import free_port
 from testing.running_operator import build_operator_environment, write_signing_key
 from testing.tickets import write_installation_key
@@ -304,7 +303,6 @@ async def measure(count: int) -> int:
     """Starts everything, and runs both."""
     with tempfile.TemporaryDirectory(prefix="bench-installations-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        stack.enter_context(pod_port(everywhere=False))
         kubeconfig = stack.enter_context(running_apiserver())
         apply_crds(kubeconfig)
         async with aiohttp.ClientSession() as http:

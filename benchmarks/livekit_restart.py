@@ -33,7 +33,6 @@ from testing.crds import apply_crds
 from testing.customer import Customer, CustomerError
 from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitProcess, restartable_livekit
-from testing.pod_port import pod_port
 from testing.ports import free_port
 from testing.postgres import running_postgres
 from testing.running_operator import build_operator_environment
@@ -191,7 +190,6 @@ async def running_stage(
     terms = {"max_ticket_age_seconds": TICKET_SECONDS, "max_starts_per_call": 1}
     own = {"room_poll_seconds": 5, "http_port": free_port(), **terms}
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(pod_port(everywhere=False))
         livekit = stack.enter_context(restartable_livekit(door.webhook_url))
         models = await stack.enter_async_context(running_fake_openai())
         http = await stack.enter_async_context(aiohttp.ClientSession())

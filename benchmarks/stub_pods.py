@@ -1,16 +1,17 @@
-"""Answers for all simulated agent pods: one server behind every address of loopback, a process of its own.
+"""Answers for all simulated agent pods: one server behind every address of theirs, a process of its own.
 
 A call is accepted and joined as in a pod, tells heartbeats as in a pod, and ends by itself or on request. Who accepted
-which call, and when, is asked for at a port of its own: `python -m benchmarks.stub_pods KEY-FILE PORT CALL-SECONDS`.
+which call, and when, is asked for at a port of its own:
+`python -m benchmarks.stub_pods KEY-FILE PORT CALL-SECONDS NETWORK...`.
 """
 
 import asyncio
 import contextlib
-import socket
+import ipaddress
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import jwt
 import uvloop
 from aiohttp import web
 
+from testing.ports import LOOPBACK
 from voice_agent.event_stream import EventStream
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined
@@ -171,31 +173,23 @@ async def _ok(_request: web.Request) -> web.Response:
     return web.Response(text="ok")
 
 
-def open_loopback(port: int) -> socket.socket:
-    """Returns a socket that listens on this port of every address of loopback, and on no other interface."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
-    listening.bind(("0.0.0.0", port))  # noqa: S104 - the line before keeps it to loopback
-    listening.listen(1024)
-    return listening
-
-
-async def serve(pods: StubPods, port: int) -> None:
-    """Serves the pods, and the results at `port`, until it is ended."""
-    sockets = [(pods.build_pods_app(), AGENT_PORT), (pods.build_results_app(), port)]
-    for app, each in sockets:
+async def serve(pods: StubPods, networks: Sequence[str], port: int) -> None:
+    """Serves the pods at all addresses of these networks, and the results at `port`, until it is ended."""
+    addresses = [str(address) for network in networks for address in ipaddress.IPv4Network(network).hosts()]
+    places = [(pods.build_pods_app(), addresses, AGENT_PORT), (pods.build_results_app(), [LOOPBACK], port)]
+    for app, hosts, each in places:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.SockSite(runner, open_loopback(each)).start()
+        for host in hosts:
+            await web.TCPSite(runner, host, each, reuse_address=True).start()
     await asyncio.Event().wait()
 
 
 def main(make: Callable[[str, float], StubPods]) -> None:
     """Runs what `make` makes of the operator's public key and of how long a call lasts, by the command line."""
-    key_file, port, call_seconds = sys.argv[1:]
+    key_file, port, call_seconds, *networks = sys.argv[1:]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(make(Path(key_file).read_text(), float(call_seconds)), int(port)))
+        runner.run(serve(make(Path(key_file).read_text(), float(call_seconds)), networks, int(port)))
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundError, Raw
+from testing.loopback import loopback_of_process
 from testing.stub_pod import Exit, Script, StubPod
 from testing.tasks import Tasks
 from voicesession import clock
 
 PACE_SECONDS = 0.03
-_ADDRESSES = itertools.count(int.from_bytes(os.urandom(2)) % 60_000 + 256)
+_ADDRESSES = itertools.count(256)
 
 
 @dataclass
@@ -114,7 +114,7 @@ class AnyKubelet(Generic[P]):
             await self._tell_exit(name, script.exits)
             return
         number = next(_ADDRESSES)
-        process = await self._make_process(f"127.77.{number >> 8 & 255}.{number & 255}", raw)
+        process = await self._make_process(f"{loopback_of_process()}.{number >> 8 & 255}.{number & 255}", raw)
         process.on_exit = lambda exit: self._tell_exit(name, exit)  # noqa: A006
         self.processes[name] = process
         await process.start()

@@ -11,7 +11,6 @@ from testing.conversations import ConversationsDatabase
 from testing.crds import apply_crds
 from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitServer, running_livekit
-from testing.pod_port import pod_port
 from testing.postgres import PostgresServer, running_postgres
 
 
@@ -50,9 +49,8 @@ async def agents(
     api_server: Path, livekit: LiveKitServer, conversations: ConversationsDatabase, tmp_path: Path
 ) -> AsyncIterator[AgentCluster]:
     """Two nodes whose pods are agent processes, and no operator yet."""
-    with pod_port(everywhere=False):
-        async with (
-            running_fake_openai() as models,
-            agent_cluster(api_server, livekit, conversations, models, tmp_path) as made,
-        ):
-            yield made
+    async with (
+        running_fake_openai() as models,
+        agent_cluster(api_server, livekit, conversations, models, tmp_path) as made,
+    ):
+        yield made

@@ -1,6 +1,6 @@
 """The benchmark of installations that share a LiveKit, or a namespace, short."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -8,15 +8,8 @@ import pytest
 
 from benchmarks.installations import run_calls, run_releases, running_installations
 from testing.livekit import LiveKitServer
-from testing.pod_port import pod_port
 
 CALLS = 2
-
-
-@pytest.fixture(autouse=True)
-def _pods_of_one_address_each() -> Iterator[None]:
-    with pod_port(everywhere=False):
-        yield
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.control_plane import running_control_plane
 from benchmarks.leader import run_rounds
 from benchmarks.writes import audit_arguments
@@ -12,7 +10,6 @@ FROZEN_SECONDS = 12
 POOL_SIZE = 80
 
 
-@pytest.mark.usefixtures("all_pods")
 async def test_no_call_is_lost_or_doubled_and_a_deposed_leader_writes_nothing(tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     async with running_control_plane(tmp_path, audit_arguments(tmp_path, log), operators=2) as plane:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.outage import API_SERVER, IMAGE, LIVEKIT, PGBOUNCER, POSTGRES, Outage, run_outages, running_site
 
 CALL_SECONDS = 3.0
@@ -18,7 +16,6 @@ OUTAGES = (
 )
 
 
-@pytest.mark.usefixtures("all_pods")
 async def test_calls_are_served_and_end_and_no_row_is_lost(tmp_path: Path) -> None:
     async with running_site(tmp_path, CALL_SECONDS) as site:
         await site.plane.fill_pool(POOL_SIZE)

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks.control_plane import running_control_plane
 from benchmarks.restart import CALL_SECONDS, NEW_CALLS, run_stage
 
 COUNTS = (3, 40)
 
 
-@pytest.mark.usefixtures("all_pods")
 async def test_calls_in_progress_are_followed_again_and_new_ones_are_served(tmp_path: Path) -> None:
     names: list[str] = []
     async with running_control_plane(tmp_path, call_seconds=CALL_SECONDS) as plane:

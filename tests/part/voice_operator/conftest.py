@@ -1,19 +1,12 @@
 """Fixtures of the tests that run an operator against a real API server and a real LiveKit."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from testing.livekit import LiveKitServer
 from testing.operator_cluster import OperatorCluster, operator_cluster
-from testing.pod_port import pod_port
-
-
-@pytest.fixture(autouse=True)
-def _pods_of_one_address_each() -> Iterator[None]:
-    with pod_port(everywhere=False):
-        yield
 
 
 @pytest.fixture
