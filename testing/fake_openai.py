@@ -32,6 +32,7 @@ class FakeOpenAI:
     speech_pause: float = 0.0
     required_key: str | None = None
     # Asked.
+    headers: list[dict[str, str]] = field(default_factory=list)
     spoken: list[str] = field(default_factory=list)
     chats: list[dict[str, Any]] = field(default_factory=list)
     realtime_events: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +54,7 @@ class FakeOpenAI:
         return app
 
     def _refusal(self, request: web.Request, part: str) -> web.Response | None:
+        self.headers.append(dict(request.headers))
         status = self.statuses.get(part, 200)
         if self.required_key and request.headers.get("Authorization") != f"Bearer {self.required_key}":
             status = 401

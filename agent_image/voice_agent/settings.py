@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_valida
 from voice_telemetry.start import LogLevel
 from voicesession.models import Provider
 from voicesession.names import AGENT_PORT
+from voicesession.provider_keys import KEYS_FOLDER
 
 
 class AgentSettings(BaseModel):
@@ -47,8 +48,9 @@ class AgentSettings(BaseModel):
     )
     agent_port: int = Field(default=AGENT_PORT, description="Port to listen at; another only in tests and on a laptop.")
     provider_keys_folder: Path = Field(
-        default=Path("/etc/voice-agent/providers"),
-        description="Folder of the files `<provider>/api-key`; another only in tests and on a laptop.",
+        default=Path(KEYS_FOLDER),
+        description="Folder of the files `<provider>/api-key`, `<provider>.<part>/api-key` and "
+        "`<provider>.<part>.<header>/api-key`; another only in tests and on a laptop.",
     )
     termination_log: Path = Field(
         default=Path("/dev/termination-log"),

@@ -178,26 +178,44 @@ class SecretRef(Model):
     key: str = "api-key"
 
 
-class SttModel(Model):
+class Header(Model):
+    """A header of each request to a model's server: with this value, or with a Secret's."""
+
+    name: str
+    value: str | None = None
+    secret_ref: SecretRef | None = None
+
+
+class Timeouts(Model):
+    """How long a model's server is waited for, in seconds: to connect, and for its next byte. None: by the case."""
+
+    connect_seconds: float = Field(default=3.0, ge=0.1)
+    read_seconds: float | None = Field(default=None, ge=0.1)
+
+
+class ModelServer(Model):
+    """Where one model of a provider is, and how it is asked. `secret_ref`: its key, in place of the provider's."""
+
+    base_url: str | None = None
+    secret_ref: SecretRef | None = None
+    headers: list[Header] | None = None
+    timeouts: Timeouts | None = None
+    model: str
+
+
+class SttModel(ModelServer):
     """A speech-to-text model behind OpenAI's `POST /audio/transcriptions`."""
 
-    base_url: str | None = None
-    model: str
 
-
-class LlmModel(Model):
+class LlmModel(ModelServer):
     """A chat model behind OpenAI's `POST /chat/completions`."""
 
-    base_url: str | None = None
-    model: str
     temperature: float | None = None
 
 
-class TtsModel(Model):
+class TtsModel(ModelServer):
     """A text-to-speech model behind OpenAI's `POST /audio/speech`."""
 
-    base_url: str | None = None
-    model: str
     voice: str = "alloy"
     speed: float | None = None
 
@@ -211,7 +229,10 @@ class RealtimeModel(Model):
 
 
 class Provider(Model):
-    """A set of models that serve a call: either stt, llm and tts, or realtime."""
+    """A set of models that serve a call: either stt, llm and tts, or realtime.
+
+    `secret_ref`: the key of those that have none of their own, as far as it is for their host: see `provider_keys`.
+    """
 
     name: str
     local: bool = False

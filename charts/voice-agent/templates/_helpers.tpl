@@ -218,9 +218,9 @@ log_disconnections = 0
 {{- $url := printf "http://%s:8000/v1" (include "voice-agent.name" (list . "local-models")) -}}
 name: local
 local: true
-stt: {baseUrl: {{ $url | quote }}, model: whisper-tiny.en}
+stt: {baseUrl: {{ $url | quote }}, model: whisper-tiny.en, timeouts: {readSeconds: 30}}
 llm: {baseUrl: {{ $url | quote }}, model: rule-based-partner}
-tts: {baseUrl: {{ $url | quote }}, model: hibari}
+tts: {baseUrl: {{ $url | quote }}, model: hibari, timeouts: {readSeconds: 30}}
 {{- end -}}
 
 {{- define "voice-agent.openaiProvider" -}}

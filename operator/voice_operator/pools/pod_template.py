@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from voice_operator.pods.agent_pod import GRACE_SECONDS
-from voicesession.models import AgentPool, OnDrain, Provider
+from voicesession.models import AgentPool, OnDrain
 from voicesession.names import (
     AGENT_PORT,
     API_VERSION,
@@ -19,6 +19,7 @@ from voicesession.names import (
     WARM,
     short_hash,
 )
+from voicesession.provider_keys import KEY_FILE, KEYS_FOLDER, ProviderKey, list_keys
 from voicesession.serving import is_local
 
 Raw = dict[str, Any]
@@ -30,7 +31,6 @@ WAIT_SECONDS = 3600
 STANDBY_SECONDS = 15
 # How long a pod stays bound to a node that is gone.
 NODE_LOSS_SECONDS = 10
-PROVIDERS_FOLDER = "/etc/voice-agent/providers"
 
 
 def build_agent_pod(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
@@ -92,7 +92,7 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         },
         "tolerations": [*build_node_loss_tolerations(), *settings.tolerations],
         "containers": [_build_container(pool, public_key, database_secret, log_level)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, *_build_key_volumes(pool.spec.providers)],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *map(_build_key_volume, list_pool_keys(pool))],
         **_optional(
             nodeSelector=settings.node_selector,
             affinity=settings.affinity,
@@ -104,6 +104,11 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
     }
     annotations = {**FREE_ANNOTATIONS, **settings.annotations}
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
+
+
+def list_pool_keys(pool: AgentPool) -> list[ProviderKey]:
+    """Returns the providers' keys that this pool's pods are given."""
+    return [key for provider in pool.spec.providers for key in list_keys(provider)]
 
 
 def grace_seconds(pool: AgentPool) -> int:
@@ -186,9 +191,8 @@ def _build_container(pool: AgentPool, public_key: str, database_secret: str, log
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own, empty
             *(
-                {"name": _volume_name(provider), "mountPath": f"{PROVIDERS_FOLDER}/{provider.name}", "readOnly": True}
-                for provider in pool.spec.providers
-                if provider.secret_ref
+                {"name": key.volume, "mountPath": f"{KEYS_FOLDER}/{key.folder}", "readOnly": True}
+                for key in list_pool_keys(pool)
             ),
         ],
     }
@@ -218,23 +222,15 @@ def _escape(value: str) -> str:
     return value.replace("$(", "$$(")
 
 
-def _build_key_volumes(providers: list[Provider]) -> list[Raw]:
-    return [
-        {
-            "name": _volume_name(provider),
-            "secret": {
-                "secretName": provider.secret_ref.name,
-                "items": [{"key": provider.secret_ref.key, "path": "api-key"}],
-                "defaultMode": 0o440,
-            },
-        }
-        for provider in providers
-        if provider.secret_ref
-    ]
-
-
-def _volume_name(provider: Provider) -> str:
-    return f"key-{provider.name}"
+def _build_key_volume(key: ProviderKey) -> Raw:
+    return {
+        "name": key.volume,
+        "secret": {
+            "secretName": key.secret_ref.name,
+            "items": [{"key": key.secret_ref.key, "path": KEY_FILE}],
+            "defaultMode": 0o440,
+        },
+    }
 
 
 def _optional(**fields: Any) -> Raw:

@@ -93,6 +93,20 @@ def with_provider(**fields: Any) -> dict[str, Any]:
     return pool(providers=[{"name": "p", **fields}])
 
 
+def with_part(name: str, **fields: Any) -> dict[str, Any]:
+    """Returns a pool whose provider's one part has these fields too."""
+    return with_provider(**{**STT_LLM_TTS, name: {**STT_LLM_TTS[name], **fields}})
+
+
+def at_hosts(*urls: str | None, **parts: dict[str, Any]) -> dict[str, Any]:
+    """Returns a pool whose provider has one key; stt, llm and tts are at these URLs. `parts`: further fields."""
+    servers = {
+        name: {**part, **({"baseUrl": url} if url else {}), **parts.get(name, {})}
+        for (name, part), url in zip(STT_LLM_TTS.items(), urls, strict=True)
+    }
+    return with_provider(**servers, secretRef={"name": "shared"})
+
+
 REFUSED = [
     # kind, spec, what the message must say
     ("VoiceSession", ..., "spec: Required value"),
@@ -155,6 +169,16 @@ REFUSED = [
     ("AgentPool", with_provider(**{**STT_LLM_TTS, "llm": {"model": "a", "temperature": 3}}), "equal to 2"),
     ("AgentPool", with_provider(**{**STT_LLM_TTS, "tts": {"model": "a", "speed": 9}}), "equal to 4"),
     ("AgentPool", with_provider(**STT_LLM_TTS, secretRef={}), "secretRef.name: Required value"),
+    ("AgentPool", with_part("llm", secretRef={}), "llm.secretRef.name: Required value"),
+    ("AgentPool", with_part("llm", headers=[{"name": "X-A"}]), "either a `value`, or a `secretRef`"),
+    ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a", "secretRef": {"name": "s"}}]), "either a"),
+    ("AgentPool", with_part("llm", headers=[{"name": "X A", "value": "a"}]), "a header's name has letters"),
+    ("AgentPool", with_part("llm", headers=[{"name": "Host", "value": "a"}]), "the HTTP client's own"),
+    ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a\nb"}]), "printable ASCII"),
+    ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a"}] * 2), "Duplicate value"),
+    ("AgentPool", with_part("llm", timeouts={"readSeconds": 0}), "greater than or equal to 0.1"),
+    ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1"), "a key is for one host"),
+    ("AgentPool", at_hosts("http://a:1/v1", "http://a:2/v1", "http://a:2/v1"), "a key is for one host"),
     ("AgentPool", pool(providers=[{"name": "Open AI", **STT_LLM_TTS}]), "a provider's name has lower-case letters"),
     ("AgentPool", pool(providers=[{"name": "p", **STT_LLM_TTS}] * 2), "Duplicate value"),
     ("AgentPool", pool(warm={"min": 5, "max": 3}), "raise `warm.max` or lower `warm.min`"),
@@ -195,6 +219,10 @@ ACCEPTED = [
     ("AgentPool", pool(code="acme.main", warm={"min": 0, "buffer": 3})),
     ("AgentPool", pool(warm={"min": 3, "max": 3, "buffer": "20%"})),
     ("AgentPool", with_provider(realtime={"model": "r", "baseUrl": "https://example.com/v1"})),
+    ("AgentPool", at_hosts("http://a/v1", "http://A/v2", "http://a/v1")),
+    ("AgentPool", at_hosts("http://a/v1", None, "http://b/v1")),
+    ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1", stt={"secretRef": {"name": "a"}})),
+    ("AgentPool", with_part("tts", headers=[{"name": "X-A", "value": "a b"}], timeouts={"connectSeconds": 0.5})),
     ("AgentPool", with_provider(local=True, realtime={"model": "r", "baseUrl": "http://local:8000"})),
     ("AgentPool", pool(pod={"affinity": {"podAntiAffinity": {}}, "tolerations": [{"operator": "Exists"}]})),
     ("AgentPool", pool(resources={"cpuRequest": "1", "memoryRequest": "512Mi", "memoryLimit": "0.5Gi"})),

@@ -21,23 +21,23 @@ def test_a_pools_labels_cannot_replace_the_operators() -> None:
     assert pod["metadata"]["labels"]["voiceagents.dev/pool"] == "default"
 
 
-def test_a_providers_key_is_a_file_and_never_in_the_environment() -> None:
-    provider = {**CLOUD, "secretRef": {"name": "openai", "key": "token"}}
+def test_each_key_is_a_file_of_its_own_mount_and_never_in_the_environment() -> None:
+    keyed = {**CLOUD, "secretRef": {"name": "openai", "key": "token"}}
+    provider = {**keyed, "stt": {"model": "stt", "secretRef": {"name": "ears"}}}
     pod = build(make_pool(providers=[provider, LOCAL]))
-    assert pod["spec"]["volumes"][1:] == [
-        {
-            "name": "key-cloud",
-            "secret": {
-                "secretName": "openai",
-                "items": [{"key": "token", "path": "api-key"}],
-                "defaultMode": 0o440,
-            },
-        }
+    assert [(volume["name"], volume["secret"]) for volume in pod["spec"]["volumes"][1:]] == [
+        ("key-cloud", build_secret("openai", "token")),
+        ("key--stt-cloud", build_secret("ears", "api-key")),
     ]
     (container,) = pod["spec"]["containers"]
     assert container["volumeMounts"][1:] == [
-        {"name": "key-cloud", "mountPath": "/etc/voice-agent/providers/cloud", "readOnly": True}
+        {"name": "key-cloud", "mountPath": "/etc/voice-agent/providers/cloud", "readOnly": True},
+        {"name": "key--stt-cloud", "mountPath": "/etc/voice-agent/providers/cloud.stt", "readOnly": True},
     ]
+
+
+def build_secret(name: str, key: str) -> dict[str, Any]:
+    return {"secretName": name, "items": [{"key": key, "path": "api-key"}], "defaultMode": 0o440}
 
 
 @pytest.mark.parametrize(("providers", "local"), [([LOCAL], True), ([LOCAL, CLOUD], False), ([], False)])
