@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import random
 import sys
@@ -28,6 +29,7 @@ from benchmarks.capacity import require_room
 from benchmarks.release import is_waiting, run_against, until_refilled
 from benchmarks.release_stage import ReleaseStage, drain_agents, require_nodes
 from benchmarks.report import Progress, percentile, print_result, print_table
+from local_cluster.handout import IMAGES_JSON
 from testing.customer import Customer, CustomerError
 from testing.progress import Step
 from testing.release import Release, ReleaseError
@@ -240,7 +242,7 @@ async def count_lost_calls(calls: Sequence[Call]) -> int:
 
 
 async def roll(release: Release, count: int) -> Ended:
-    """Gives a pool with `count` calls that do not end a new image; until no pod has the old one."""
+    """Gives a pool with `count` calls that do not end a new image, the examples'; until no pod has the old one."""
     image = release.get("agentpool", "default")["spec"]["image"]
     await asyncio.to_thread(release.apply, *_build_rolled_pool(release, image, count))
     try:
@@ -249,10 +251,8 @@ async def roll(release: Release, count: int) -> Ended:
         async with talking(stage, count) as calls:
             pods = release.get("pods", "-l", f"{POOL_LABEL}=rolled")["items"]
             old = {pod["metadata"]["labels"][TEMPLATE_LABEL] for pod in pods}
-            # The same content by another name: what is rolled is any image that differs from the old one's text.
-            digest = pods[0]["status"]["containerStatuses"][0]["imageID"].rpartition("@")[2]
             began = time.monotonic()
-            patch = f'{{"spec": {{"image": "{image.partition("@")[0]}@{digest}"}}}}'
+            patch = json.dumps({"spec": {"image": json.loads(IMAGES_JSON.read_text())["example-agents"]}})
             await asyncio.to_thread(release.kubectl, "patch", "agentpool", "rolled", "--type=merge", "-p", patch)
             await asyncio.to_thread(_until_rolled, release, old)
             return Ended(time.monotonic() - began, await count_lost_calls(calls))
