@@ -158,7 +158,8 @@ class Stage:
             return True
         same = (now.status.phase, now.status.pod_name) == (Phase.ACTIVE, call.session.status.pod_name)
         findings.went_on += answered and same
-        findings.moved += await self._has_moved(call)
+        moved = await self._has_moved(call)
+        findings.moved += moved
         return False
 
     async def _are_in_the_room(self, room: str, wanted: set[str]) -> bool:
