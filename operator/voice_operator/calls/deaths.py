@@ -13,8 +13,8 @@ from voicesession.models import EndReason
 # tells no end, and its call goes on.
 RECOVERED = frozenset({EndReason.SHUTDOWN})
 
-# Its node is lost, or is being emptied: the next agent's place is on another one.
-NODES_FAULT = frozenset({Reason.NODE_LOST, Reason.EVICTED})
+# Its node is lost, is being emptied, or has no way to LiveKit: the next agent's place is on another one.
+NODES_FAULT = frozenset({Reason.NODE_LOST, Reason.EVICTED, Reason.ASSIGNMENT_FAILED})
 
 # Before the agent after the first, second, third ... that was lost is claimed; then twice as long each time.
 _FIRST_DELAY = timedelta(seconds=1)

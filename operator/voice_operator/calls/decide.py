@@ -441,8 +441,7 @@ def _decide_joining(view: CallView, session: VoiceSession, pod: AgentPod, link: 
         serving = view.serving if isinstance(view.serving, Serving) else None
         return TakeOver(session, pod, serving, {})  # the one that it stood by for is lost
     if link.answered_at and view.now >= link.answered_at + JOIN_TIMEOUT:
-        problem = Problem(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
-        return _refuse(view, session, problem)
+        return _decide_not_joined(view, session, pod)
     tell_at = (pod.claim_seen_at or view.memory.arrived_at) + WORTH_TELLING
     if view.now < tell_at:
         return Rest(tell_at)
@@ -450,6 +449,14 @@ def _decide_joining(view: CallView, session: VoiceSession, pod: AgentPod, link: 
     status = report_starting(session, pod, memory.room, memory.start_type, provider, view.wall)
     # A link that connects still has not had its say; it comes to an end of its own.
     return _tell(session, status, link.answered_at + JOIN_TIMEOUT if link.answered_at else None)
+
+
+def _decide_not_joined(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
+    """A call that has talked goes on with the next one, elsewhere; a customer who has heard nobody yet is told."""
+    death = Death(Reason.ASSIGNMENT_FAILED, f"The agent in pod {pod.name} did not join within 30 s.")
+    if session.status.lost_agents and _may_recover(view, session):
+        return _lose(view, session, pod, death)
+    return _refuse(view, session, Problem(death.reason, death.message))
 
 
 def _decide_joined(view: CallView, session: VoiceSession) -> Step:
@@ -498,6 +505,10 @@ def _decide_death(view: CallView, session: VoiceSession, pod: AgentPod | None) -
     death = judge_death(pod, _link_to(view, pod))
     if not _may_recover(view, session):
         return _finish_dead(view, session, pod, death)
+    return _lose(view, session, pod, death)
+
+
+def _lose(view: CallView, session: VoiceSession, pod: AgentPod | None, death: Death) -> Step:
     memory = view.memory
     attempt = pod.attempt if pod else max(memory.claims, session.status.attempts or 0)
     status = report_lost(session, death, attempt, memory.claims, memory.customer, view.wall)

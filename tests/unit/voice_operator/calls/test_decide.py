@@ -685,6 +685,18 @@ def test_a_pod_that_this_process_has_not_heard_yet_has_a_little_longer() -> None
     assert lose(decide_call(active(link=replace(unheard, since=ago(10)), asked_livekit_at=NOW))).node == "node-1"
 
 
+@pytest.mark.parametrize(("agents", "goes_on"), [(0, False), (1, True), (4, False)])
+def test_of_a_call_that_has_talked_the_next_one_is_tried_where_one_does_not_join(agents: int, *, goes_on: bool) -> None:
+    joining = link(accepted=True, answered_at=ago(30))
+    session = lost(attempt=agents, agents=agents) if agents else make_session()
+    pod = replace(POD, attempt=agents + 1)
+    step = decide_call(bound(session=session, pods=[pod], last_pod=pod, link=joining, accepted=True))
+    if goes_on:
+        assert (lose(step).status.reason, lose(step).node) == ("AssignmentFailed", "node-1")
+    else:
+        assert finish(step).status.reason == "AssignmentFailed"
+
+
 def test_an_agent_that_is_heard_again_before_there_is_another_goes_on_itself() -> None:
     back = link(accepted=True, joined=JOINED)
     step = decide_call(recovering(link=back))
