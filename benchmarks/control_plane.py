@@ -30,12 +30,12 @@ from benchmarks.tokens import connected
 from kube.client import KubernetesApi, KubernetesUnavailableError, NotFoundError, Raw
 from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES, KWOK, LIVEKIT, ensure
+from local_cluster.ports import LOOPBACK, free_port
 from testing.chart import NAMESPACE, find, render
 from testing.crds import apply_crds
 from testing.livekit import LiveKitServer, running_livekit
 from testing.loopback import own_loopback
 from testing.operator_cluster import PROVIDER, create_namespace
-from testing.ports import LOOPBACK, free_port
 from testing.proxy import port_of_api_server, write_proxied_kubeconfig
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key

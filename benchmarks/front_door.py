@@ -31,9 +31,9 @@ from playwright.async_api import Error as BrowserError
 from benchmarks.own_machine import on_own_machine
 from benchmarks.release import run_against, until_refilled
 from benchmarks.report import Progress, percentile, print_result, print_table
+from local_cluster.ports import free_port
 from testing.browser import CHROMIUM, DESKTOP, TalkPage, chromium, write_wav
 from testing.forwarding import start_forwarding
-from testing.ports import free_port
 from testing.release import Release, ReleaseError, tool_environment
 from voicesession.names import AGENT_IDENTITY
 

@@ -29,11 +29,11 @@ from benchmarks.processes import run_benchmark
 from benchmarks.report import print_result
 from benchmarks.token_service_program import TokenServiceProgram
 from local_cluster.apiserver import running_apiserver
+from local_cluster.ports import free_port
 from testing.crds import apply_crds
 from testing.guest import Guest
 from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.operator_cluster import OperatorCluster, operator_cluster
-from testing.ports import free_port
 from testing.running_operator import build_operator_environment, write_signing_key
 from testing.tickets import write_installation_key
 from testing.waiting import eventually

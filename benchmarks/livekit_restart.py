@@ -27,13 +27,13 @@ from benchmarks.processes import run_benchmark
 from benchmarks.report import print_result
 from benchmarks.token_service_program import TokenServiceProgram
 from local_cluster.apiserver import running_apiserver
+from local_cluster.ports import free_port
 from testing.agent_cluster import AgentCluster, agent_cluster
 from testing.conversations import ConversationsDatabase
 from testing.crds import apply_crds
 from testing.customer import Customer, CustomerError
 from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitProcess, restartable_livekit
-from testing.ports import free_port
 from testing.postgres import running_postgres
 from testing.running_operator import build_operator_environment
 from testing.waiting import eventually

@@ -11,9 +11,9 @@ import aiohttp
 import yaml
 
 from benchmarks.processes import END_SECONDS, running, until_ready
+from local_cluster.ports import LOOPBACK, free_port
 from testing.chart import NAMESPACE, RELEASE
 from testing.livekit import KEY, SECRET, LiveKitServer
-from testing.ports import LOOPBACK, free_port
 
 OPERATOR = "voice_operator"
 

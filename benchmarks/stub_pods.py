@@ -20,7 +20,7 @@ import jwt
 import uvloop
 from aiohttp import web
 
-from testing.ports import LOOPBACK
+from local_cluster.ports import LOOPBACK
 from voice_agent.event_stream import EventStream
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 
 from benchmarks.processes import running, until_ready
+from local_cluster.ports import LOOPBACK, free_port
 from testing.livekit import KEY, SECRET, LiveKitServer
-from testing.ports import LOOPBACK, free_port
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ from kubernetes.aio import client, config
 from benchmarks.processes import cpu_seconds, running, until_ready
 from benchmarks.report import Progress, percentile, print_result, print_table
 from local_cluster.apiserver import running_apiserver
+from local_cluster.ports import free_port
 from testing.crds import apply_crds
 from testing.fake_cluster import POOL
 from testing.livekit import KEY, SECRET
-from testing.ports import free_port
 from testing.tickets import sign_ticket, write_installation_key
 from voicesession import clock
 from voicesession.admission import build_voice_session

@@ -9,7 +9,6 @@ Needs no root and no cluster, and any number may run beside each other.
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -24,9 +23,9 @@ from local_cluster.binaries import KUBERNETES, ensure
 from local_cluster.commands import last_lines
 from local_cluster.errors import ClusterError
 from local_cluster.pki import Authority, Identity, write_kubeconfig
+from local_cluster.ports import LOOPBACK, free_port
 
 READY_SECONDS = 60.0
-LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -43,7 +42,7 @@ def running_apiserver(extra_arguments: Sequence[str] = ()) -> Iterator[Path]:
         authority = Authority(folder / "pki")
         server = authority.issue("apiserver", "kube-apiserver", hosts=[LOOPBACK, "localhost", "10.96.0.1"])
         admin = authority.issue("admin", "local-admin", organization="system:masters")
-        etcd_client, etcd_peer, port = _free_ports(3)
+        etcd_client, etcd_peer, port = (free_port() for _ in range(3))
         etcd_url = f"https://{LOOPBACK}:{etcd_client}"
         _start(stack, folder, build_etcd_command(folder / "etcd", authority, server, etcd_client, etcd_peer))
         apiserver = _start(
@@ -132,14 +131,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # Nothing in there is worth a graceful end, and the API server takes a while over it.
     process.send_signal(signal.SIGKILL)
     process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for free in sockets:
-            free.bind((LOOPBACK, 0))
-        return [free.getsockname()[1] for free in sockets]
 
 
 def _wait_until_ready(

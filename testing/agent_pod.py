@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from local_cluster.ports import LOOPBACK, free_port
 from testing.code_path import PYTHONPATH
 from testing.livekit import LiveKitServer
-from testing.ports import LOOPBACK, free_port
 from testing.tasks import Tasks
 from testing.waiting import eventually
 from voicesession.assignment import (

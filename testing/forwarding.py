@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from testing.ports import LOOPBACK, listens
+from local_cluster.ports import LOOPBACK, listens
 from testing.waiting import eventually_sync
 
 

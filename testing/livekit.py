@@ -17,7 +17,7 @@ from pathlib import Path
 from livekit import api
 
 from local_cluster.binaries import LIVEKIT, ensure
-from testing.ports import LOOPBACK, free_port, listens
+from local_cluster.ports import LOOPBACK, free_port, listens
 from testing.waiting import eventually_sync, stays, until_started
 from voicesession.names import AGENT_IDENTITY
 

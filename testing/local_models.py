@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from testing.ports import LOOPBACK, free_port
+from local_cluster.ports import LOOPBACK, free_port
 from testing.waiting import until_started
 
 _READY_WITHIN_SECONDS = 90

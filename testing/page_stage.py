@@ -15,10 +15,10 @@ from aiohttp.typedefs import Handler
 from livekit import api
 
 from local_cluster.layout import REPOSITORY
+from local_cluster.ports import LOOPBACK
 from testing.browser import TalkPage
 from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET, LiveKitServer
-from testing.ports import LOOPBACK
 from testing.tasks import Tasks
 from testing.waiting import WAIT_SECONDS, eventually
 from token_service.app import build_headers

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from testing.ports import LOOPBACK, free_port, listens
+from local_cluster.ports import LOOPBACK, free_port, listens
 from testing.waiting import until_started
 
 OWNER = "voice_owner"

@@ -11,8 +11,8 @@ import pytest
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptReader
+from local_cluster.ports import free_port
 from testing.conversations import AgentsConversation, ConversationsDatabase, message
-from testing.ports import free_port
 from testing.postgres import PostgresServer, running_pgbouncer
 
 

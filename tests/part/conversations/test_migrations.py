@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from conversations.__main__ import main
 from conversations.migrate import MigrationError, run_migrations
+from local_cluster.ports import free_port
 from testing.code_path import PYTHONPATH
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
-from testing.ports import free_port
 from testing.postgres import PostgresServer, running_postgres
 from testing.waiting import eventually_sync
 from voicesession.key_files import KeyFileError

@@ -8,10 +8,10 @@ from typing import Any
 
 from playwright.async_api import expect
 
+from local_cluster.ports import free_port
 from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.livekit import LiveKitProcess, restartable_livekit
 from testing.page_stage import Refusal, Stage, opened_stage
-from testing.ports import free_port
 from testing.sound import build_murmur
 
 # The page waits 20 s for an agent; noticing that one has died takes it 3 s more.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from demo import __main__ as command
+from local_cluster.ports import LOOPBACK, free_port, listens
 from testing.forwarding import ForwardingError, start_forwarding
-from testing.ports import LOOPBACK, free_port, listens
 from testing.waiting import eventually_sync
 
 

@@ -18,10 +18,10 @@ from livekit import api, rtc
 
 from kube.client import KubernetesApi, KubernetesError
 from local_cluster.binaries import KUBERNETES
+from local_cluster.ports import free_port
 from testing.chart import find, render
 from testing.fake_cluster import POOL
 from testing.livekit import LiveKitServer, running_livekit
-from testing.ports import free_port
 from testing.proxy import Proxy, proxied_api_server
 from testing.tickets import sign_ticket
 from testing.token_service_app import FrontDoor, read_token, room_event, running_front_door, ticket_of

@@ -14,9 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from local_cluster.ports import free_port
 from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET
-from testing.ports import free_port
 from testing.tickets import write_installation_key
 from testing.waiting import eventually
 

@@ -11,12 +11,12 @@ from livekit import api
 from prometheus_client import REGISTRY
 
 from kube.client import ForbiddenError, KubernetesError, NotFoundError
+from local_cluster.ports import free_port
 from rooms.client import read_room
 from rooms.tokens import Customer
 from testing.fake_cluster import FakeCluster
 from testing.guest import Guest
 from testing.livekit import LiveKitServer, new_room, running_livekit
-from testing.ports import free_port
 from testing.tickets import FOREIGN_TICKETS, TICKETS, sign_ticket
 from testing.token_service_app import FrontDoor, read_token, room_event, room_of, running_front_door, ticket_of
 from testing.waiting import eventually, stays

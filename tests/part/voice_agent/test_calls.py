@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 
+from local_cluster.ports import free_port, listens
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
 from testing.livekit import LiveKitServer, new_room
-from testing.ports import free_port, listens
 from testing.waiting import eventually, stays
 from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn

@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from livekit import rtc
 
+from local_cluster.ports import LOOPBACK
 from testing.agent_pod import AgentPod, Follower, build_assignment
 from testing.customer import joined_room
 from testing.livekit import LiveKitProcess, LiveKitServer, new_room, restartable_livekit
-from testing.ports import LOOPBACK
 from testing.waiting import eventually
 from voicesession.assignment import CallEnded
 from voicesession.models import EffectiveLimits, EndReason

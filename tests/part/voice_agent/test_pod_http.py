@@ -10,10 +10,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from local_cluster.ports import free_port
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod, to_body
 from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer
-from testing.ports import free_port
 from testing.waiting import eventually
 from voicesession import clock
 from voicesession.assignment import Accepted, CallEnded, EndRequest, Greeting, Heartbeat, Preparation

@@ -14,9 +14,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from local_cluster.ports import free_port
 from testing.faulty_api_server import FaultyApiServer, faulty_api_server
 from testing.operator_cluster import OperatorCluster
-from testing.ports import free_port
 from testing.waiting import eventually, stays
 
 SILENCE_SECONDS = 7.5

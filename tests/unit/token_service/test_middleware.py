@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import Receive, Scope, Send
 
-from testing.ports import free_port
+from local_cluster.ports import free_port
 from testing.waiting import eventually
 from testing.written_log import written_log
 from token_service.http_servers import build_server

@@ -8,8 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from local_cluster.ports import free_port
 from testing.operator_objects import make_claimed_pod
-from testing.ports import free_port
 from voice_operator.pods import client
 from voice_operator.pods.client import PodClient, PodRequestError
 from voicesession.spool import SealedPiece, Spool
