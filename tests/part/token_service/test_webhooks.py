@@ -85,7 +85,7 @@ def count_admissions(outcome: str) -> float:
 
 async def test_the_log_names_the_room_and_then_its_voice_session(called_door: FrontDoor, cluster: FakeCluster) -> None:
     with written_log("token_service") as log:
-        token = await get_token(called_door, variables={"customer": "Ada"})
+        token = await get_token(called_door, variables={"customer": "Ada Lovelace"})
         await Guest().room.connect(called_door.service.settings.livekit_public_url, token)
         await eventually(lambda: "VoiceSession created" in log.text)
     ((name, session),) = cluster.sessions.items()
@@ -95,7 +95,7 @@ async def test_the_log_names_the_room_and_then_its_voice_session(called_door: Fr
     assert created["session"] == session["metadata"]["uid"]
     assert (created["voicesession"], created["profile"]) == (name, session["spec"]["profile"])
     assert asked["requestId"] != created["requestId"]
-    assert "Ada" not in log.text
+    assert "Lovelace" not in log.text
 
 
 async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_asked_for(
@@ -480,14 +480,14 @@ async def test_an_old_webhook_that_cannot_be_confirmed_is_asked_for_again(cluste
 async def test_connection_details_create_the_room_and_the_voice_session_with_private_variables(
     called_door: FrontDoor, cluster: FakeCluster, calling_livekit: LiveKitServer
 ) -> None:
-    body = {"variables": {"account": "4711"}, "llm_provider": "local", "is_local_mode": True}
+    body = {"variables": {"customer": "Ada Lovelace"}, "llm_provider": "local", "is_local_mode": True}
     answer = await called_door.call("POST", "/api/connection-details", body)
     assert answer.status == 201
     assert set(answer.body) == {"serverUrl", "roomName", "participantName", "participantToken"}
     ((name, session),) = cluster.sessions.items()
     spec = session["spec"]
     assert spec["room"] == answer.body["roomName"]
-    assert spec["variables"] == {"account": "4711"}
+    assert spec["variables"] == {"customer": "Ada Lovelace"}
     assert (spec["llmProvider"], spec["localMode"]) == ("local", True)
     assert spec["participantIdentity"] == answer.body["participantName"]
     async with calling_livekit.client() as client:
@@ -497,8 +497,8 @@ async def test_connection_details_create_the_room_and_the_voice_session_with_pri
     assert TICKETS.read(room.metadata, room.name).voice_session == name
     guest = Guest()
     await guest.room.connect(answer.body["serverUrl"], answer.body["participantToken"])
-    assert "4711" not in guest.room.metadata
-    assert "4711" not in json.dumps(read_token(answer.body["participantToken"]))
+    assert "Lovelace" not in guest.room.metadata
+    assert "Lovelace" not in json.dumps(read_token(answer.body["participantToken"]))
     await stays(lambda: list(cluster.sessions) == [name], 0.5, "the room's start, told as well, made another")
     await guest.room.disconnect()
 

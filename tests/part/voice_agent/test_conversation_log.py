@@ -169,7 +169,7 @@ async def test_an_outage_in_the_middle_of_a_call(
     said = [text for number in ("one", "two", "three", "four") for text in (number, f"You said: {number}.")]
     assert contents(conversations) == [GREETING, *said]
     assert session_row(conversations)["end_reason"] == "participant_left"
-    assert "three" not in pod.log
+    assert "You said" not in pod.log
 
 
 @pytest.fixture
@@ -216,7 +216,8 @@ async def test_what_a_pod_cannot_write_is_handed_over_and_delivered(
     spool = await pod.spool()
     assert spool
     assert await pod.spool() == spool, "asked again, as after a lost answer, it is the same"
-    assert b"one" not in b"".join(piece.data for piece in spool.pieces)
+    kept = b"".join(piece.data for piece in spool.pieces)
+    assert not [words for words in (GREETING, "You said") if words.encode() in kept]
     pod.signal(signal.SIGTERM)  # also in the time that a stopped pod has
     assert await pod.let_go_of_spool() == 202
     assert await pod.exit_code(5) == 0

@@ -11,6 +11,8 @@ from voicesession.assignment import CallEnded
 from voicesession.models import EndReason
 
 CARD = "4711 0815 2342"
+# An error may quote a part of it. The digits of one group could be in any id.
+WORDS = ("my card", "4711 0815", "0815 2342")
 SAID = f'please use note_card with {{"card": "my card is {CARD}"}}'
 CODE = f"""
 import asyncio
@@ -49,9 +51,13 @@ async def entrypoint(ctx: JobContext):
 """
 
 
+def words_in(text: str) -> list[str]:
+    return [words for words in WORDS if words in text]
+
+
 def check_no_words(pod: AgentPod, follower: Follower) -> None:
     for text in (pod.log, pod.termination().model_dump_json(), str(follower.events)):
-        assert "0815" not in text
+        assert not words_in(text)
 
 
 def told_of(lines: list[dict[str, Any]], function: str) -> set[tuple[str, str]]:
@@ -102,5 +108,5 @@ async def test_an_entrypoint_that_fails_and_one_that_says_why_it_ends(
                 ended = await follower.wait_for(CallEnded)
             assert (ended.reason, ended.message) == (reason, message)
             assert await pod.exit_code() == 0
-            assert "0815" not in pod.log
+            assert not words_in(pod.log)
             assert [line["reason"] for line in pod.lines if line["message"] == "the call ends"] == [reason.value]

@@ -73,7 +73,7 @@ async def test_every_line_of_a_call_names_it(cluster: OperatorCluster) -> None:
         assert (line["tenant"], line["profile"]) == ("acme", "default")
         assert line["pod"] == call.status.pod_name
     assert (of_call[-1]["phase"], of_call[-1]["endReason"]) == ("Ended", "participant_left")
-    assert "4711" not in log.text
+    assert "my card" not in log.text
 
 
 # Whose agent's death is its end.
