@@ -235,9 +235,10 @@ async def _read_metric(http: aiohttp.ClientSession, url: str, pattern: str) -> f
 async def run_releases(
     kubeconfig: Path, livekit: LiveKitServer, folder: Path, http: aiohttp.ClientSession, count: int
 ) -> Releases:
-    """Serves `count` calls with one release, then in another namespace as many with two."""
-    alone, _ = await _count_pods(kubeconfig, livekit, folder, http, count, second=False)
-    both, refused = await _count_pods(kubeconfig, livekit, folder, http, count, second=True)
+    """Serves `count` calls with one release, and in another namespace as many with two."""
+    (alone, _), (both, refused) = await asyncio.gather(
+        *(_count_pods(kubeconfig, livekit, folder, http, count, second=second) for second in (False, True))
+    )
     return Releases(alone, both, refused)
 
 

@@ -12,6 +12,7 @@ import aiohttp
 
 from benchmarks.control_plane import ControlPlane
 from benchmarks.report import Progress
+from voicesession.names import VOICE_SESSIONS
 
 CREATE_SECONDS = 20
 # Whoever is not accepted by then has been given up by the operator.
@@ -100,13 +101,22 @@ async def create_at_rate(plane: ControlPlane, load: Load, count: int | None = No
 
 
 async def until_accepted(plane: ControlPlane, load: Load) -> None:
-    """Waits until all are accepted, or given up."""
+    """Waits until all that were created are accepted, or given up."""
     deadline = time.monotonic() + ACCEPT_SECONDS
+    created = load.due.keys() - await _find_uncreated(plane, load)
     while True:
         await read_accepted(plane, load)
-        if not load.lost or time.monotonic() > deadline:
+        if created <= load.accepted.keys() or time.monotonic() > deadline:
             return
         await asyncio.sleep(0.5)
+
+
+async def _find_uncreated(plane: ControlPlane, load: Load) -> set[str]:
+    """Returns those that were refused and do not exist: a creation whose answer was lost has taken effect."""
+    if not load.refusals:
+        return set()
+    objects, _ = await plane.api.list_objects(VOICE_SESSIONS)
+    return load.refusals.keys() - {each["metadata"]["name"] for each in objects}
 
 
 async def read_accepted(plane: ControlPlane, load: Load) -> None:

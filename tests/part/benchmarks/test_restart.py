@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks.control_plane import running_control_plane
 from benchmarks.restart import CALL_SECONDS, NEW_CALLS, run_stage
 
-COUNTS = (3, 40)
+COUNTS = (3, 20)
 
 
 async def test_calls_in_progress_are_followed_again_and_new_ones_are_served(tmp_path: Path) -> None:
