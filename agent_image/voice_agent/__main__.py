@@ -92,6 +92,7 @@ async def run(settings: AgentSettings) -> None:
     if settings.agent_hang_seconds:
         watchdog.watch_event_loop(settings.agent_hang_seconds, lambda at: end_standstill(settings, at))
     await web.TCPSite(runner, settings.agent_address, settings.agent_port).start()
+    workshop.warmer.start()
     await asyncio.Event().wait()
 
 

@@ -181,6 +181,7 @@ class Pod:
     def _take(self, assignment: Assignment) -> EventStream:
         provider = self._workshop.shelf.provider(assignment.provider)
         self._workshop.spoken.stop()
+        self._workshop.warmer.stop()
         self._on_assigned(assignment)
         log.info("the call is taken")
         self._call = Call(assignment, provider, self._workshop)

@@ -1,9 +1,8 @@
 """The models of a pool's providers: what a call is served by, made in a moment once it is there."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from livekit import local_inference
@@ -11,11 +10,15 @@ from livekit.agents import NOT_GIVEN, APIConnectOptions, llm, stt, tts, vad
 from livekit.plugins import openai
 
 from voice_agent.model_clients import ModelClients, read_url
-from voicesession.models import ModelChoices, Provider
+from voice_agent.sample_rate import ResamplingTTS
+from voicesession.models import ANY_LANGUAGE, ModelChoices, Provider, Timeouts
 from voicesession.provider_keys import list_servers
 
 # A customer waits for no fourth try of a model.
 PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
+
+# A server that loads a model says nothing meanwhile; the deadline is the caller's.
+_LOADING = Timeouts(read_seconds=300)
 
 
 class ProviderError(Exception):
@@ -39,12 +42,10 @@ class CallModels:
 class ModelShelf:
     """The providers of this pod's pool, and the models that they have."""
 
-    def __init__(
-        self, providers: Sequence[Provider], keys_folder: Path, on_secret: Callable[[str], None] = lambda _: None
-    ) -> None:
-        """`on_secret` is told every key that is read, so that logs can hide it."""
+    def __init__(self, providers: Sequence[Provider], clients: ModelClients) -> None:
+        """`clients` asks the servers of these providers."""
         self._providers = {provider.name: provider for provider in providers}
-        self._clients = ModelClients(keys_folder, on_secret)
+        self._clients = clients
         self.vad: vad.VAD | None = None
 
     def warm_up(self, vad_kind: str) -> None:
@@ -76,6 +77,27 @@ class ModelShelf:
         """Returns the pool's first provider, if it has any."""
         return next(iter(self._providers.values()), None)
 
+    @property
+    def decodes_speech(self) -> bool:
+        """Whether speech comes in a format that has to be decoded."""
+        return any(
+            provider.tts is not None and provider.tts.response_format not in {None, "pcm"}
+            for provider in self._providers.values()
+        )
+
+    async def ask_one_word(self, provider: Provider) -> None:
+        """Asks the provider's chat model for one word, and waits for it for as long as it takes.
+
+        Raises:
+            openai.OpenAIError: the server cannot be reached, or refuses.
+        """
+        if provider.llm is None:
+            return
+        patient = provider.llm.model_copy(update={"timeouts": _LOADING})
+        client = self._clients.build(provider, "llm", patient)
+        question: Any = {"role": "user", "content": "Say one word."}
+        await client.chat.completions.create(model=patient.model, messages=[question])
+
     def build_models(self, provider: Provider, choices: ModelChoices, language: str) -> CallModels:
         """Returns the models of one call, with the profile's choices in place of the provider's own."""
         if provider.realtime is not None:
@@ -91,13 +113,14 @@ class ModelShelf:
         server = provider.tts
         if server is None:
             return None
-        return openai.TTS(
-            model=choices.tts or server.model,
-            voice=choices.voice or server.voice,
-            speed=server.speed or 1.0,
-            response_format="pcm",
-            client=self._clients.build(provider, "tts", server),
-        )
+        options: dict[str, Any] = {
+            "model": choices.tts or server.model,
+            "voice": choices.voice or server.voice,
+            "speed": server.speed or 1.0,
+            "response_format": server.response_format or "pcm",
+            "client": self._clients.build(provider, "tts", server),
+        }
+        return ResamplingTTS(server.sample_rate, **options) if server.sample_rate else openai.TTS(**options)
 
     def export(self, provider: Provider) -> None:
         """Gives the provider to code that makes its own models, as the variables that OpenAI's clients read.
@@ -118,7 +141,10 @@ class ModelShelf:
         if server is None:
             return None
         return openai.STT(
-            model=choices.stt or server.model, language=language, client=self._clients.build(provider, "stt", server)
+            model=choices.stt or server.model,
+            language=language,
+            detect_language=language == ANY_LANGUAGE,
+            client=self._clients.build(provider, "stt", server),
         )
 
     def _build_llm(self, provider: Provider, choices: ModelChoices) -> llm.LLM[Any] | None:

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import av
 from livekit.agents import JobProcess
 from livekit.agents.utils import codecs
 
 from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
+from voice_agent.model_clients import ModelClients
+from voice_agent.model_warmer import ModelWarmer
 from voice_agent.provider_models import ModelShelf, ProviderError
 from voice_agent.settings import AgentSettings
 from voice_agent.spoken_cache import SpokenCache
@@ -24,6 +27,7 @@ class Workshop:
     process: JobProcess
     shelf: ModelShelf
     spoken: SpokenCache
+    warmer: ModelWarmer
 
 
 def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) -> Workshop:
@@ -32,7 +36,8 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     Raises:
         CodeLoadError: the agent's code cannot be used.
     """
-    shelf = ModelShelf(settings.agent_providers, settings.provider_keys_folder, on_secret)
+    clients = ModelClients(settings.provider_keys_folder, on_secret)
+    shelf = ModelShelf(settings.agent_providers, clients)
     if provider := shelf.default_provider():
         # Code that makes models in its module or its prewarm finds the pool's first provider.
         shelf.export(provider)
@@ -40,9 +45,9 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     process = build_job_process()
     run_prewarm(code, process)
     shelf.warm_up(settings.agent_vad)
-    if isinstance(code, EntrypointCode):
-        # Its own models may send speech as MP3: FFmpeg is not to be loaded in the middle of a call.
-        _ = codecs.AudioStreamDecoder
+    if isinstance(code, EntrypointCode) or shelf.decodes_speech:
+        # An entrypoint's own models may send speech as MP3: FFmpeg is not to be loaded in the middle of a call.
+        _ = (codecs.AudioStreamDecoder, av.open)
 
     async def synthesize(greeting: Greeting) -> bytes:
         speech = shelf.build_tts(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice))
@@ -50,4 +55,5 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
             raise ProviderError(f"provider {greeting.provider!r} has no text-to-speech")
         return bytes((await speech.synthesize(greeting.text).collect()).data)
 
-    return Workshop(settings, code, process, shelf, SpokenCache(synthesize))
+    warmer = ModelWarmer(settings.agent_providers, shelf.ask_one_word)
+    return Workshop(settings, code, process, shelf, SpokenCache(synthesize), warmer)

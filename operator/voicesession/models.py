@@ -189,8 +189,8 @@ class Header(Model):
 class Timeouts(Model):
     """How long a model's server is waited for, in seconds: to connect, and for its next byte. None: by the case."""
 
-    connect_seconds: float = Field(default=3.0, ge=0.1)
-    read_seconds: float | None = Field(default=None, ge=0.1)
+    connect_seconds: float = Field(default=3.0, gt=0)
+    read_seconds: float | None = Field(default=None, gt=0)
 
 
 class ModelServer(Model):
@@ -218,6 +218,8 @@ class TtsModel(ModelServer):
 
     voice: str = "alloy"
     speed: float | None = None
+    response_format: Literal["pcm", "wav", "mp3", "opus", "flac", "aac"] | None = None
+    sample_rate: int | None = Field(default=None, ge=8000, le=48000)
 
 
 class RealtimeModel(Model):
@@ -232,6 +234,7 @@ class Provider(Model):
     """A set of models that serve a call: either stt, llm and tts, or realtime.
 
     `secret_ref`: the key of those that have none of their own, as far as it is for their host: see `provider_keys`.
+    `warm_up`: the chat model is asked for a word while pods wait.
     """
 
     name: str
@@ -241,6 +244,7 @@ class Provider(Model):
     tts: TtsModel | None = None
     realtime: RealtimeModel | None = None
     secret_ref: SecretRef | None = None
+    warm_up: bool | None = None
 
 
 class Resources(Model):
@@ -336,6 +340,10 @@ class AgentPool(Model):
     metadata: Metadata
     spec: AgentPoolSpec
     status: AgentPoolStatus = Field(default_factory=AgentPoolStatus)
+
+
+# In place of a language's tag: whichever is spoken.
+ANY_LANGUAGE = "auto"
 
 
 class TurnTaking(Model):

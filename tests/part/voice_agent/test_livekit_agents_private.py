@@ -327,9 +327,10 @@ def test_the_native_log_is_off_unless_it_is_asked_for(monkeypatch: pytest.Monkey
 def test_the_silero_plugin_is_loaded_where_a_pool_asks_for_it() -> None:
     printed = run_python(
         "from pathlib import Path\n"
+        "from voice_agent.model_clients import ModelClients\n"
         "from voice_agent.provider_models import ModelShelf\n"
         "for kind in ('native', 'silero'):\n"
-        "    shelf = ModelShelf([], Path('/nowhere'))\n"
+        "    shelf = ModelShelf([], ModelClients(Path('/nowhere')))\n"
         "    shelf.warm_up(kind)\n"
         "    print(type(shelf.vad).__module__)\n"
     )

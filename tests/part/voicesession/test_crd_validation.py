@@ -176,7 +176,9 @@ REFUSED = [
     ("AgentPool", with_part("llm", headers=[{"name": "Host", "value": "a"}]), "the HTTP client's own"),
     ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a\nb"}]), "printable ASCII"),
     ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a"}] * 2), "Duplicate value"),
-    ("AgentPool", with_part("llm", timeouts={"readSeconds": 0}), "greater than or equal to 0.1"),
+    ("AgentPool", with_part("llm", timeouts={"readSeconds": 0}), "greater than or equal to 1"),
+    ("AgentPool", with_part("tts", sampleRate=22050, responseFormat="mp3"), "a `sampleRate` is for pcm alone"),
+    ("AgentPool", with_part("tts", responseFormat="midi"), "supported values"),
     ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1"), "a key is for one host"),
     ("AgentPool", at_hosts("http://a:1/v1", "http://a:2/v1", "http://a:2/v1"), "a key is for one host"),
     ("AgentPool", pool(providers=[{"name": "Open AI", **STT_LLM_TTS}]), "a provider's name has lower-case letters"),
@@ -222,12 +224,15 @@ ACCEPTED = [
     ("AgentPool", at_hosts("http://a/v1", "http://A/v2", "http://a/v1")),
     ("AgentPool", at_hosts("http://a/v1", None, "http://b/v1")),
     ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1", stt={"secretRef": {"name": "a"}})),
-    ("AgentPool", with_part("tts", headers=[{"name": "X-A", "value": "a b"}], timeouts={"connectSeconds": 0.5})),
+    ("AgentPool", with_part("tts", headers=[{"name": "X-A", "value": "a b"}], timeouts={"connectSeconds": 1.5})),
+    ("AgentPool", with_part("tts", sampleRate=22050)),
+    ("AgentPool", with_provider(**STT_LLM_TTS, warmUp=True)),
     ("AgentPool", with_provider(local=True, realtime={"model": "r", "baseUrl": "http://local:8000"})),
     ("AgentPool", pool(pod={"affinity": {"podAntiAffinity": {}}, "tolerations": [{"operator": "Exists"}]})),
     ("AgentPool", pool(resources={"cpuRequest": "1", "memoryRequest": "512Mi", "memoryLimit": "0.5Gi"})),
     ("AgentProfile", ...),
     ("AgentProfile", {"greeting": "", "goodbye": "", "language": "pt-BR", "maxSessions": 0}),
+    ("AgentProfile", {"language": "auto"}),
 ]
 
 
