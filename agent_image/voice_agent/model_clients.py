@@ -9,14 +9,12 @@ from pathlib import Path
 import httpx2
 from openai import AsyncClient
 
+from voice_agent.answers.client import PATIENCE, ModelClient, Patience
 from voicesession.models import ModelServer, Provider, RealtimeModel, Timeouts
 from voicesession.provider_keys import KEY_FILE, OPENAI_URL, Part, header_folder, key_folder
 
 # Local servers want no key, and the client library wants some. It is not sent.
 NO_KEY = "none"
-READ_SECONDS = 10.0
-# For a connection of the pool's to be free, and for a request to be taken.
-_OTHER_SECONDS = 5.0
 # Among a request's extensions: the URL that it was made for.
 _ASKED = "voice_agent.asked"
 
@@ -34,7 +32,7 @@ class ModelClients:
         self._keys_folder = keys_folder
         self._on_secret = on_secret
         self._transport = transport
-        self._http: httpx2.AsyncClient | None = None
+        self._http: ModelClient | None = None
 
     def build(self, provider: Provider, part: Part, server: ModelServer) -> AsyncClient:
         """Returns a client of this part's server; keys are read anew, as Secrets change while a pod waits."""
@@ -63,10 +61,10 @@ class ModelClients:
             self._on_secret(secret)
         return secret
 
-    def _http_client(self) -> httpx2.AsyncClient:
+    def _http_client(self) -> ModelClient:
         # One for all: each has an SSL context of its own, 40 ms and 1 MB.
         if self._http is None:
-            self._http = httpx2.AsyncClient(
+            self._http = ModelClient(
                 follow_redirects=True,
                 limits=httpx2.Limits(max_connections=50, max_keepalive_connections=50, keepalive_expiry=120),
                 event_hooks={"request": [_stay_at_host]},
@@ -83,14 +81,15 @@ class ServerClient(AsyncClient):
     ) -> None:
         super().__init__(api_key=api_key, base_url=base_url, default_headers=headers, max_retries=0, http_client=http)
         self._own_headers = httpx2.Headers(headers)
-        self._waits = httpx2.Timeout(
-            _OTHER_SECONDS, connect=timeouts.connect_seconds, read=timeouts.read_seconds or READ_SECONDS
+        read = timeouts.read_seconds
+        self._patience = (
+            Patience(timeouts.connect_seconds) if read is None else Patience(timeouts.connect_seconds, read, read)
         )
 
     async def _prepare_request(self, request: httpx2.Request) -> None:
         # The client library's own place for such changes; models pass time-outs of their plugin's with each request.
         await super()._prepare_request(request)
-        request.extensions = {**request.extensions, "timeout": self._waits.as_dict(), _ASKED: request.url}
+        request.extensions = {**request.extensions, PATIENCE: self._patience, _ASKED: request.url}
         if self.api_key == NO_KEY and "Authorization" not in self._own_headers:
             request.headers.pop("Authorization", None)
 

@@ -9,6 +9,7 @@ from typing import Any
 from livekit.agents import (
     AgentSession,
     AgentStateChangedEvent,
+    APITimeoutError,
     ChatMessage,
     CloseEvent,
     ConversationItemAddedEvent,
@@ -21,6 +22,7 @@ from livekit.agents import (
 )
 from livekit.agents.voice.events import CloseReason
 
+from voice_agent.answers.wrong_answer import WrongAnswerError
 from voice_agent.conversation_items import build_call_row, build_latencies, build_rows, build_tool_rows, count_usage
 from voice_agent.conversation_log import ConversationLog
 from voice_agent.drafts import Drafts
@@ -38,6 +40,9 @@ _PARTS = {
     "tts_error": "text-to-speech",
     "realtime_model_error": "realtime",
 }
+
+# What livekit-agents says where the server sent something, and no decoder made sound of it.
+_NO_AUDIO = "no audio frames were pushed"
 
 log = logging.getLogger(__name__)
 
@@ -154,8 +159,12 @@ def describe_trouble(event: ErrorEvent, provider: str) -> str:
     part = _PARTS.get(getattr(event.error, "type", ""), "model")
     if status := find_status(event):
         return f"provider {provider!r} answered {status} to a {part} request"
-    error = getattr(event.error, "error", event.error)
-    return f"provider {provider!r} failed at a {part} request: {type(error).__name__}"
+    error: Any = getattr(event.error, "error", event.error)
+    if wrong := find_wrong_answer(error):
+        return f"provider {provider!r} answered a {part} request with {wrong}"
+    if isinstance(error, APITimeoutError):
+        return f"provider {provider!r} did not answer a {part} request in time"
+    return f"provider {provider!r} failed at a {part} request: {type(_find_first_cause(error)).__name__}"
 
 
 def find_status(event: ErrorEvent) -> int | None:
@@ -164,3 +173,17 @@ def find_status(event: ErrorEvent) -> int | None:
     # A realtime model's refused handshake is the cause of the error that is told.
     statuses = (getattr(error, "status_code", None), getattr(getattr(error, "__cause__", None), "status", None))
     return next((status for status in statuses if isinstance(status, int) and status > 0), None)
+
+
+def find_wrong_answer(error: BaseException) -> str | None:
+    """Returns what the provider answered in place of an answer, or None where it failed in another way."""
+    if str(error).startswith(_NO_AUDIO):
+        return "audio that cannot be read"
+    cause = _find_first_cause(error)
+    return str(cause) if isinstance(cause, WrongAnswerError) else None
+
+
+def _find_first_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -3,7 +3,16 @@
 from typing import Any
 
 import pytest
-from livekit.agents import AgentSession, APIConnectionError, APIStatusError, ChatMessage, CloseEvent, ErrorEvent
+from livekit.agents import (
+    AgentSession,
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    ChatMessage,
+    CloseEvent,
+    ErrorEvent,
+)
 from livekit.agents.llm import LLMError
 from livekit.agents.stt import STTError
 from livekit.agents.tts import TTSError
@@ -17,6 +26,7 @@ from livekit.agents.voice.events import (
     UserStateChangedEvent,
 )
 
+from voice_agent.answers.wrong_answer import WrongAnswerError
 from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
@@ -72,6 +82,12 @@ def refuse(status: int) -> APIStatusError:
     return APIStatusError("the secret words", status_code=status)
 
 
+def caused(cause: Exception) -> APIConnectionError:
+    error = APIConnectionError()
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("event", "told"),
     [
@@ -80,6 +96,16 @@ def refuse(status: int) -> APIStatusError:
         (
             fail(APIConnectionError(), TTSError),
             "provider 'acme' failed at a text-to-speech request: APIConnectionError",
+        ),
+        (
+            fail(caused(WrongAnswerError("nothing"))),
+            "provider 'acme' answered a chat request with nothing",
+        ),
+        (fail(APITimeoutError(), STTError), "provider 'acme' did not answer a speech-to-text request in time"),
+        (fail(caused(ConnectionRefusedError())), "provider 'acme' failed at a chat request: ConnectionRefusedError"),
+        (
+            fail(APIError("no audio frames were pushed for text: the secret words"), TTSError),
+            "provider 'acme' answered a text-to-speech request with audio that cannot be read",
         ),
         (
             ErrorEvent.model_construct(error=ValueError("words"), source=None),

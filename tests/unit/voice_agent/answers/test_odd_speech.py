@@ -1,0 +1,138 @@
+"""Speech servers as they are found: what is heard is speech, or it failed, and that has a name.
+
+Beside each oddity stands where somebody met it.
+"""
+
+import asyncio
+import base64
+import io
+import wave
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from livekit.agents import APIError
+from livekit.plugins import openai
+
+from testing.odd_client import TRIES, PatientClient
+from testing.odd_server import EVENTS, Reply, one_json, running_odd_server, stream
+from testing.sound import build_murmur
+from voice_agent.answers.client import ModelClient, Patience
+from voice_agent.session_watch import find_wrong_answer
+
+SECONDS = 0.5
+SOUND = build_murmur(SECONDS)
+PCM = "audio/pcm"
+BYTES = "application/octet-stream"
+
+
+def in_wav(pcm: bytes) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(24_000)
+        writer.writeframes(pcm)
+    return file.getvalue()
+
+
+def sound_event(pcm: bytes) -> dict[str, object]:
+    return {"type": "speech.audio.delta", "audio": base64.b64encode(pcm).decode()}
+
+
+@dataclass(frozen=True)
+class Odd:
+    """`replies` in turn; what comes of it: speech, or a failure. `tries`: how often the server is asked."""
+
+    name: str
+    replies: list[Reply]
+    failure: str = ""
+    tries: int = 1
+    patience: Patience = field(default_factory=Patience)
+
+
+def fails(name: str, reply: Reply, failure: str) -> Odd:
+    return Odd(name, [reply], failure, tries=3)
+
+
+def speaks(name: str, reply: Reply) -> Odd:
+    return Odd(name, [reply])
+
+
+ODDITIES = [
+    speaks("as OpenAI does", Reply([SOUND[:4800], SOUND[4800:]], PCM)),
+    speaks("as OpenAI does in events", stream(sound_event(SOUND), {"type": "speech.audio.done", "usage": {}})),
+    speaks("samples of no kind", Reply([SOUND], BYTES)),
+    speaks("samples, one byte too many", Reply([SOUND + b"\1"], PCM)),
+    speaks("samples in small pieces", Reply([SOUND[at : at + 999] for at in range(0, len(SOUND), 999)], PCM)),
+    speaks("samples that are called WAV, Kokoros#112", Reply([SOUND], "audio/wav")),
+    speaks("WAV in place of samples, Kokoros#63", Reply([in_wav(SOUND)], "audio/wav")),
+    speaks("WAV that is called samples, wyoming_openai#43", Reply([in_wav(SOUND)], PCM)),
+    speaks("WAV of no kind, openedai-speech", Reply([in_wav(SOUND)], BYTES)),
+    speaks("events that are called samples", Reply(stream(sound_event(SOUND)).pieces, PCM)),
+    Odd("wrong, then right", [one_json({"error": "loading"}), Reply([SOUND], PCM)], tries=2),
+    fails("200 with an error, Kokoro-FastAPI", one_json({"error": {"message": "no"}}), "an error in a success"),
+    fails("an error as text", Reply([b"Internal error: no voice 'alloy'"], "text/plain"), "text in place of audio"),
+    fails("an error that is called samples", Reply([b'{"error": "no voice"}'], PCM), "an error in a success"),
+    fails("FastAPI's own form of an error", one_json({"detail": "no voice"}), "JSON in place of audio"),
+    fails("the place of a file, Kokoros#9", one_json({"status": "ok", "file_path": "/tmp/a.wav"}), "JSON in place"),
+    fails("a page", Reply([b"<!doctype html><html>Sign in</html>"], "text/html"), "text in place of audio"),
+    fails("nothing", Reply([], PCM), "an empty body"),
+    fails("a click", Reply([SOUND[:600]], PCM), "a click in place of speech"),
+    fails("silence", Reply([bytes(48_000)], PCM), "silence in place of speech"),
+    fails("events without a sound", stream({"type": "speech.audio.done"}), "events without a sound"),
+    fails("an error event", Reply([b'data: {"type": "error", "code": "bad_voice"}\n\n'], EVENTS), "(bad_voice)"),
+    Odd("a status within the error", [one_json({"error": {"code": 401}})], "401"),
+    Odd("status 400", [one_json({"error": {"message": "pcm is not supported"}}, 400)], "400"),
+    Odd("no answer", [Reply([], pauses_before_headers=True)], "Timeout", patience=Patience(answer=2)),
+    Odd("headers and then nothing", [Reply([], PCM, pauses=True)], "Timeout", patience=Patience(answer=2)),
+]
+
+
+@dataclass
+class Outcome:
+    """What the customer would hear, in seconds, or what failed."""
+
+    seconds: float = 0.0
+    errors: list[Exception] = field(default_factory=list)
+
+    def describe(self) -> str:
+        error = self.errors[-1]
+        return find_wrong_answer(error) or str(getattr(error, "status_code", type(error).__name__))
+
+
+async def speak(odd: Odd, url: str, http: ModelClient) -> Outcome:
+    model = openai.TTS(client=PatientClient(odd.patience, base_url=url, http_client=http), response_format="pcm")
+    outcome = Outcome()
+    model.on("error", lambda event: outcome.errors.append(event.error))
+    try:
+        async with model.synthesize("Your table is booked.", conn_options=TRIES) as speech:
+            outcome.seconds = (await speech.collect()).duration
+    except APIError:
+        assert outcome.errors, odd.name
+    else:
+        outcome.errors.clear()  # of a try that another one made good
+    return outcome
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def outcomes() -> dict[str, tuple[Outcome, int]]:
+    """Each oddity's outcome, and how often its server was asked; all were tried at once."""
+    keys = {odd.name: f"odd{number}" for number, odd in enumerate(ODDITIES)}
+    async with running_odd_server({keys[odd.name]: odd.replies for odd in ODDITIES}) as server, ModelClient() as http:
+        found = await asyncio.gather(*(speak(odd, server.url(keys[odd.name]), http) for odd in ODDITIES))
+        return {
+            odd.name: (outcome, len(server.asked[keys[odd.name]])) for odd, outcome in zip(ODDITIES, found, strict=True)
+        }
+
+
+@pytest.mark.parametrize("odd", ODDITIES, ids=lambda odd: odd.name)
+def test_odd_speech(odd: Odd, outcomes: dict[str, tuple[Outcome, int]]) -> None:
+    outcome, asked = outcomes[odd.name]
+    if odd.failure:
+        assert outcome.errors
+        assert odd.failure in outcome.describe()
+        assert outcome.seconds == 0
+    else:
+        assert outcome.seconds == pytest.approx(SECONDS, abs=0.05)
+    assert asked == odd.tries

@@ -1,0 +1,126 @@
+"""Transcription servers as they are found: a text, nothing said, or a failure with a name.
+
+Beside each oddity stands where somebody met it.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from livekit import rtc
+from livekit.agents import APIError
+from livekit.plugins import openai
+
+from testing.odd_client import TRIES, PatientClient
+from testing.odd_server import JSON, Reply, one_json, running_odd_server, stream
+from testing.sound import build_murmur
+from voice_agent.answers.client import ModelClient, Patience
+from voice_agent.session_watch import find_wrong_answer
+
+WORDS = "A table for two, please."
+
+
+@dataclass(frozen=True)
+class Odd:
+    """`replies` in turn; what comes of it: a text, or a failure. `tries`: how often the server is asked."""
+
+    name: str
+    replies: list[Reply]
+    text: str = ""
+    failure: str = ""
+    tries: int = 1
+    patience: Patience = field(default_factory=Patience)
+
+
+def fails(name: str, reply: Reply, failure: str) -> Odd:
+    return Odd(name, [reply], failure=failure, tries=3)
+
+
+def hears(name: str, reply: Reply, text: str = WORDS) -> Odd:
+    return Odd(name, [reply], text)
+
+
+SEGMENTS = [{"text": " A table for two,"}, {"text": " please. "}]
+SUBTITLES = b"WEBVTT\n\n00:00.000 --> 00:01.000\nA table for two,\n\n00:01.000 --> 00:02.000\nplease.\n"
+
+ODDITIES = [
+    hears("as OpenAI does", one_json({"text": WORDS})),
+    hears("with all details", one_json({"text": WORDS, "language": "english", "duration": 1, "segments": SEGMENTS})),
+    hears("spaces and lines, whisper.cpp", one_json({"text": " A table for two,\n please.\n"})),
+    hears("plain text, speaches#44", Reply([WORDS.encode()], "text/plain; charset=utf-8")),
+    hears("plain text that is called JSON", Reply([WORDS.encode()], JSON)),
+    hears("a string, whisperx-api-server#4", one_json(WORDS)),
+    hears("segments alone, runpod", one_json({"segments": SEGMENTS})),
+    hears("segments as the text", one_json({"text": SEGMENTS})),
+    hears("another name, runpod", one_json({"transcription": WORDS})),
+    hears("inside a result", one_json({"result": {"text": WORDS}})),
+    hears("languages as words", one_json({"text": WORDS, "languages": ["en"]})),
+    hears("subtitles", Reply([SUBTITLES], "text/vtt")),
+    hears("events, speaches", stream({"type": "transcript.text.delta", "delta": "A table"}, {"text": WORDS})),
+    hears("deltas alone", stream({"delta": "A table "}, {"delta": "for two, please."})),
+    hears("nothing to hear", one_json({"text": ""}), ""),
+    hears("nothing to hear, whisper.cpp", one_json({"text": " [BLANK_AUDIO]\n"}), ""),
+    hears("no segments", one_json({"text": "", "segments": []}), ""),
+    Odd("wrong, then right", [one_json({"error": "loading"}), one_json({"text": WORDS})], WORDS, tries=2),
+    fails("200 with an error", one_json({"error": {"message": "no"}}), "an error in a success"),
+    fails("an error with a name", one_json({"error": "no", "code": "bad_audio"}), "an error in a success (bad_audio)"),
+    fails("FastAPI's own form of an error", one_json({"detail": "no model"}), "JSON without a text"),
+    fails("no text", one_json({"task": "transcribe", "duration": 1.0}), "JSON without a text"),
+    fails("null", one_json({"text": None}), "JSON without a text"),
+    fails("an empty body", Reply([], JSON), "an empty body"),
+    fails("JSON that breaks off", Reply([b'{"text": "A table'], JSON), "no transcript"),
+    fails("a page", Reply([b"<!doctype html><html>Sign in</html>"], "text/html"), "no transcript"),
+    Odd("a status within the error", [one_json({"error": {"code": 403}})], failure="403"),
+    Odd("status 500", [one_json({"error": {"message": "no"}}, 500)], failure="500", tries=3),
+    Odd("no answer", [Reply([], pauses_before_headers=True)], failure="Timeout", patience=Patience(answer=2)),
+    Odd("headers and then nothing", [Reply([], JSON, pauses=True)], failure="Timeout", patience=Patience(answer=2)),
+]
+
+
+@dataclass
+class Outcome:
+    """What was heard, or what failed."""
+
+    text: str = ""
+    errors: list[Exception] = field(default_factory=list)
+
+    def describe(self) -> str:
+        error = self.errors[-1]
+        return find_wrong_answer(error) or str(getattr(error, "status_code", type(error).__name__))
+
+
+async def hear(odd: Odd, url: str, http: ModelClient) -> Outcome:
+    model = openai.STT(client=PatientClient(odd.patience, base_url=url, http_client=http), model="whisper-1")
+    outcome = Outcome()
+    model.on("error", lambda event: outcome.errors.append(event.error))
+    sound = build_murmur(0.2)
+    frame = rtc.AudioFrame(sound, 24_000, 1, len(sound) // 2)
+    try:
+        outcome.text = (await model.recognize(frame, conn_options=TRIES)).alternatives[0].text
+    except APIError:
+        assert outcome.errors, odd.name
+    else:
+        outcome.errors.clear()  # of a try that another one made good
+    return outcome
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def outcomes() -> dict[str, tuple[Outcome, int]]:
+    """Each oddity's outcome, and how often its server was asked; all were tried at once."""
+    keys = {odd.name: f"odd{number}" for number, odd in enumerate(ODDITIES)}
+    async with running_odd_server({keys[odd.name]: odd.replies for odd in ODDITIES}) as server, ModelClient() as http:
+        found = await asyncio.gather(*(hear(odd, server.url(keys[odd.name]), http) for odd in ODDITIES))
+        return {
+            odd.name: (outcome, len(server.asked[keys[odd.name]])) for odd, outcome in zip(ODDITIES, found, strict=True)
+        }
+
+
+@pytest.mark.parametrize("odd", ODDITIES, ids=lambda odd: odd.name)
+def test_an_odd_transcript(odd: Odd, outcomes: dict[str, tuple[Outcome, int]]) -> None:
+    outcome, asked = outcomes[odd.name]
+    assert outcome.text == odd.text
+    assert bool(outcome.errors) == bool(odd.failure), outcome.errors
+    if odd.failure:
+        assert odd.failure in outcome.describe()
+    assert asked == odd.tries
