@@ -61,7 +61,7 @@ async def run(settings: AgentSettings) -> None:
     # Imported here, after the finder above is installed and errors can be told.
     from aiohttp import web  # noqa: PLC0415
 
-    from voice_agent import customer_return, first_words, session_host  # noqa: PLC0415
+    from voice_agent import customer_return, first_words, moments, session_host  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.pod import Pod  # noqa: PLC0415
     from voice_agent.process import native_logs, watchdog  # noqa: PLC0415
@@ -74,6 +74,7 @@ async def run(settings: AgentSettings) -> None:
         session_host.keep_shut()
         customer_return.keep_sessions_open()
         first_words.survive_interruption()
+        moments.take_turns()
         workshop = build_workshop(settings, hide)
     except (CodeLoadError, session_host.SessionHostError) as error:
         log.exception("the pod cannot take calls")

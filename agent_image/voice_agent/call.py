@@ -29,12 +29,13 @@ from voice_agent.job_context import (
     forget_recorded_events,
 )
 from voice_agent.opening import Resumption
-from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agent
+from voice_agent.profile_agent import ProfileCall, fill_in, find_spoken, run_profile_agent
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
+from voice_agent.trouble_words import TroubleWords
 from voice_agent.userdata import Userdata
 from voice_agent.workshop import Workshop
 from voicesession import clock
@@ -96,6 +97,17 @@ class Call:
             events=self.events,
             on_activity=self._touch,
             on_end=self.end,
+            on_failed_turn=lambda kind: self._trouble_words.apologize(
+                voice_failed=kind == "tts_error", at_once=kind == "stt_error"
+            ),
+            is_apologizing=lambda: self._trouble_words.is_apologizing,
+        )
+        self._trouble_words = TroubleWords(
+            facts=self._facts,
+            moment=fill_in(assignment.profile.trouble.moment, assignment.variables).strip(),
+            apology=fill_in(assignment.profile.trouble.apology, assignment.variables).strip(),
+            find_spoken=lambda text: find_spoken(text, workshop.spoken, provider, assignment.profile),
+            is_hearing=lambda: workshop.shelf.is_hearing,
         )
         self._standby = Standby(self._on_ready) if assignment.standby else None
         self._resumption: Resumption | None = None
@@ -186,6 +198,7 @@ class Call:
         detail = None if ending.by_code else ending.message or None
         log.info("the call ends", extra={"reason": ending.reason.value, "detail": detail})
         clocks.cancel()
+        self._trouble_words.stop()
         self._room_watch.leave()
         if ending.conversation_goes_on:
             # Somebody else is the agent, or will be: no word, no end, no goodbye to LiveKit, at which clients hang up.
@@ -408,6 +421,7 @@ class Call:
     def _on_session(self, session: AgentSession[Any]) -> None:
         """Listens to the primary agent session before it does anything."""
         self._watch.attach(session)
+        self._trouble_words.attach(session)
         self._room.chat.hold()
         session.on("agent_state_changed", lambda _: self._room.chat.release())
         if not isinstance(self._workshop.code, EntrypointCode):

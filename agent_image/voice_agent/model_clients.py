@@ -15,6 +15,10 @@ from voicesession.provider_keys import KEY_FILE, OPENAI_URL, Part, header_folder
 
 # Local servers want no key, and the client library wants some. It is not sent.
 NO_KEY = "none"
+# Of what is no question to a model: a list of models.
+READ_SECONDS = 10.0
+# For a connection of the pool's to be free, and for a request to be taken.
+_OTHER_SECONDS = 5.0
 # Among a request's extensions: the URL that it was made for.
 _ASKED = "voice_agent.asked"
 
@@ -33,6 +37,11 @@ class ModelClients:
         self._on_secret = on_secret
         self._transport = transport
         self._http: ModelClient | None = None
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether a transcription is on its way."""
+        return self._http is not None and self._http.is_hearing
 
     def build(self, provider: Provider, part: Part, server: ModelServer) -> AsyncClient:
         """Returns a client of this part's server; keys are read anew, as Secrets change while a pod waits."""
@@ -81,17 +90,25 @@ class ServerClient(AsyncClient):
     ) -> None:
         super().__init__(api_key=api_key, base_url=base_url, default_headers=headers, max_retries=0, http_client=http)
         self._own_headers = httpx2.Headers(headers)
-        read = timeouts.read_seconds
-        self._patience = (
-            Patience(timeouts.connect_seconds) if read is None else Patience(timeouts.connect_seconds, read, read)
+        self._waits = httpx2.Timeout(
+            _OTHER_SECONDS, connect=timeouts.connect_seconds, read=timeouts.read_seconds or READ_SECONDS
         )
+
+        self._patience = build_patience(timeouts)
 
     async def _prepare_request(self, request: httpx2.Request) -> None:
         # The client library's own place for such changes; models pass time-outs of their plugin's with each request.
         await super()._prepare_request(request)
-        request.extensions = {**request.extensions, PATIENCE: self._patience, _ASKED: request.url}
+        own = {"timeout": self._waits.as_dict(), PATIENCE: self._patience, _ASKED: request.url}
+        request.extensions = {**request.extensions, **own}
         if self.api_key == NO_KEY and "Authorization" not in self._own_headers:
             request.headers.pop("Authorization", None)
+
+
+def build_patience(timeouts: Timeouts) -> Patience:
+    """Returns how long an answer of a model's may take: where the part does not say, by the kind of model."""
+    read = timeouts.read_seconds
+    return Patience(timeouts.connect_seconds, read, read or Patience.stall)
 
 
 def read_url(server: ModelServer | RealtimeModel) -> str:

@@ -78,6 +78,11 @@ class ModelShelf:
         return next(iter(self._providers.values()), None)
 
     @property
+    def is_hearing(self) -> bool:
+        """Whether a transcription is on its way."""
+        return self._clients.is_hearing
+
+    @property
     def decodes_speech(self) -> bool:
         """Whether speech comes in a format that has to be decoded."""
         return any(

@@ -34,6 +34,14 @@ from voicesession.models import EndReason
 
 # A provider that answers so will answer so again.
 _HOPELESS = {401, 403, 404}
+# So it is with these, unless it has answered before: then it was this one request.
+_HOPELESS_AT_FIRST = {400, 422}
+_THIS_REQUEST = {"content_filter", "context_length_exceeded"}
+_NO_MONEY = "insufficient_quota"
+# Of a message's latencies, what shows that a part has worked.
+_PROOFS = {"llm_node_ttft": "llm_error", "tts_node_ttfb": "tts_error"}
+# So often in turn a voice may be heard and not understood; from then on it keeps no call alive.
+_MOST_UNHEARD = 5
 _PARTS = {
     "stt_error": "speech-to-text",
     "llm_error": "chat",
@@ -58,11 +66,16 @@ class SessionWatch:
     events: EventStream
     on_activity: Callable[[], None]
     on_end: Callable[[Ending], None]
+    on_failed_turn: Callable[[str], None]  # told the kind of error, for the first of those in a row
+    is_apologizing: Callable[[], bool]  # for a turn that has failed: what fails meanwhile is the same turn's
     session: AgentSession[Any] | None = None
     trouble: str = ""
     _question_latencies: dict[str, int] = field(default_factory=dict)
     _usage_counted: dict[str, int] = field(default_factory=dict)
     _calls_written: set[str] = field(default_factory=set)
+    _proven: set[str] = field(default_factory=set)  # kinds of errors, of parts that have worked in this call
+    _failed_turns: int = 0
+    _unheard: int = 0
 
     def attach(self, session: AgentSession[Any]) -> None:
         """Listens from now on; to be called before the session does anything."""
@@ -83,6 +96,7 @@ class SessionWatch:
             usage = self._usage_since_last(event.item)
             rows = [self.drafts.complete({**row, "usage": usage} if usage else row) for row in rows]
             self._report_turn(event.item)
+            self._note_success(event.item)
             if event.item.role == "user":
                 self.facts.turn_open_since = None
         self.conversation.append(rows)
@@ -109,22 +123,46 @@ class SessionWatch:
         self.facts.customer_speaks = event.new_state == "speaking"
         if event.old_state == "speaking":
             self.facts.turn_open_since = time.monotonic()
-        if "speaking" in {event.new_state, event.old_state}:
+            self._unheard += 1
+            if self._unheard == _MOST_UNHEARD:
+                log.warning("the customer speaks, and nothing is understood", extra={"provider": self.provider})
+        if "speaking" in {event.new_state, event.old_state} and self._unheard <= _MOST_UNHEARD:
             self.on_activity()
 
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
         if event.transcript.strip():
+            self._unheard = 0
+            self._proven.add("stt_error")
             self.on_activity()
             self.drafts.hear(event.transcript, is_final=event.is_final)
 
     def _on_error(self, event: ErrorEvent) -> None:
-        is_hopeless = find_status(event) in _HOPELESS
-        if getattr(event.error, "recoverable", False) and not is_hopeless:
+        kind = getattr(event.error, "type", "")
+        hopeless = is_hopeless(event, has_worked=kind in self._proven)
+        if getattr(event.error, "recoverable", False) and not hopeless:
             return
         self.trouble = describe_trouble(event, self.provider)
         log.error("a model failed", extra={"detail": self.trouble})
-        if is_hopeless:
+        if hopeless:
             self.on_end(Ending(EndReason.ERROR, self.trouble))
+        elif not self.is_apologizing():
+            self._fail_turn(kind)
+
+    def _fail_turn(self, kind: str) -> None:
+        # The session counts too, but begins anew with each word, and the apology is one.
+        self._failed_turns += 1
+        if self.session is not None and self._failed_turns > self.session.conn_options.max_unrecoverable_errors:
+            self.on_end(Ending(EndReason.ERROR, self.trouble))
+        else:
+            self.on_failed_turn(kind)
+
+    def _note_success(self, message: ChatMessage) -> None:
+        if message.role != "assistant":
+            return
+        proven = {kind for latency, kind in _PROOFS.items() if latency in message.metrics}
+        self._proven |= proven
+        if proven:
+            self._failed_turns = 0
 
     def _on_close(self, event: CloseEvent) -> None:
         if event.reason is CloseReason.ERROR:
@@ -152,6 +190,17 @@ class SessionWatch:
             values = {**self._question_latencies, **latencies}
             self._question_latencies = {}
             self.events.emit(Turn.model_validate({"at": clock.now(), **values}))
+
+
+def is_hopeless(event: ErrorEvent, *, has_worked: bool) -> bool:
+    """Tells whether to ask again is of no use; `has_worked`: the same part has, in this call."""
+    status = find_status(event)
+    error = getattr(event.error, "error", event.error)
+    body = getattr(error, "body", None)
+    names = {body.get("code"), body.get("type")} if isinstance(body, dict) else set()
+    if status in _HOPELESS or (status == 429 and _NO_MONEY in names):
+        return True
+    return status in _HOPELESS_AT_FIRST and not has_worked and not names & _THIS_REQUEST
 
 
 def describe_trouble(event: ErrorEvent, provider: str) -> str:

@@ -380,6 +380,13 @@ class RecoveryWords(Model):
     apology: str = "I am sorry, I was gone for a moment."
 
 
+class TroubleWords(Model):
+    """What is said while a model keeps the customer waiting, and after one has failed for good."""
+
+    moment: str = ""
+    apology: str = "I am sorry, something went wrong just now. Could you say that again?"
+
+
 class AgentProfileSpec(Model):
     """Who answers. Reaches the pod with the assignment, so changing it needs no new pod."""
 
@@ -393,6 +400,7 @@ class AgentProfileSpec(Model):
     greeting: str = "Hello, how can I help you?"
     goodbye: str = "Goodbye."
     recovery: RecoveryWords = Field(default_factory=RecoveryWords)
+    trouble: TroubleWords = Field(default_factory=TroubleWords)
     language: str = "en"
     turn_taking: TurnTaking = Field(default_factory=TurnTaking)
     mcp_servers: list[McpServer] = Field(default_factory=list)

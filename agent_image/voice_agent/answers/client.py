@@ -58,6 +58,12 @@ class ModelClient(httpx2.AsyncClient):
         """`options` are the base's."""
         super().__init__(**options)
         self._deadlines: dict[int, float] = {}
+        self._transcriptions = 0
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether a transcription is on its way."""
+        return self._transcriptions > 0
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """As its base's. Returns when the first word or sound of the answer is there.
@@ -77,6 +83,8 @@ class ModelClient(httpx2.AsyncClient):
         deadline = self._find_deadline(question, seconds)
         # The rest is the deadline's.
         request.extensions["timeout"] = httpx2.Timeout(None, connect=patience.connect).as_dict()
+        hears = kind.guard is mend_transcript
+        self._transcriptions += hears
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 response = await self._ask(kind.guard, patience, request, options)
@@ -84,6 +92,8 @@ class ModelClient(httpx2.AsyncClient):
                     await response.aread()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"no answer within {seconds:g} s", request=request) from None
+        finally:
+            self._transcriptions -= hears
         if response.is_success:
             self._deadlines.pop(question, None)
         return response

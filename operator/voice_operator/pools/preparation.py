@@ -2,19 +2,27 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from voice_operator.cache import Cache
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.ready_pods import ReadyPods
 from voicesession.assignment import Greeting, Preparation
-from voicesession.models import AgentPool, AgentProfile
+from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec
 from voicesession.serving import Problem, choose_provider, pool_for
 
 log = logging.getLogger(__name__)
 
 # More than this are told live: a pod has little time and memory to prepare them.
 _MAX_GREETINGS = 16
+# The most needed first.
+_TEXTS: tuple[Callable[[AgentProfileSpec], str], ...] = (
+    lambda spec: spec.greeting,
+    lambda spec: spec.recovery.apology,
+    lambda spec: spec.trouble.apology,
+    lambda spec: spec.trouble.moment,
+)
 _AT_ONCE = 8
 
 
@@ -62,7 +70,7 @@ class Preparer:
 
 
 def build_preparation(pool: AgentPool, profiles: list[AgentProfile]) -> Preparation:
-    """Returns the greetings and the apologies of the profiles that this pool serves, all greetings first.
+    """Returns what the profiles that this pool serves say at known moments, all greetings first.
 
     Without personal ones, which depend on the call.
     """
@@ -73,8 +81,9 @@ def build_preparation(pool: AgentPool, profiles: list[AgentProfile]) -> Preparat
         if pool_for(profile, local_mode) == pool.metadata.name
     ]
     greetings = [
-        *(_build_greeting(pool, profile, local_mode, profile.spec.greeting) for profile, local_mode in served),
-        *(_build_greeting(pool, profile, local_mode, profile.spec.recovery.apology) for profile, local_mode in served),
+        _build_greeting(pool, profile, local_mode, read(profile.spec))
+        for read in _TEXTS
+        for profile, local_mode in served
     ]
     known = dict.fromkeys(greeting for greeting in greetings if greeting)
     return Preparation(greetings=list(known)[:_MAX_GREETINGS])

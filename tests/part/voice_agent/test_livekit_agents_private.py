@@ -20,7 +20,7 @@ from livekit.agents.voice.room_io._output import _ParticipantAudioOutput
 from local_cluster.layout import REPOSITORY
 from testing.livekit import running_livekit
 from testing.waiting import let_others_run
-from voice_agent import first_words, session_host
+from voice_agent import first_words, moments, session_host
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -335,3 +335,24 @@ def test_the_silero_plugin_is_loaded_where_a_pool_asks_for_it() -> None:
         "    print(type(shelf.vad).__module__)\n"
     )
     assert printed.splitlines() == ["builtins", "livekit.plugins.silero.vad"]
+
+
+async def test_the_agents_words_wait_for_what_is_said_ahead_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ParticipantAudioOutput, "capture_frame", _ParticipantAudioOutput.capture_frame)  # put back
+    moments.take_turns()
+    output = _ParticipantAudioOutput(
+        rtc.Room(), sample_rate=24_000, num_channels=1, track_publish_options=rtc.TrackPublishOptions()
+    )
+    session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    session.output.audio = output
+    await moments.say_ahead(session, bytes(48_000))  # nobody listens yet: at once
+    output.subscribed.set_result(None)
+    ahead = asyncio.create_task(moments.say_ahead(session, bytes(48_000)))
+    await let_others_run()
+    words = asyncio.create_task(output.capture_frame(rtc.AudioFrame(bytes(960), 24_000, 1, 480)))
+    ended: list[asyncio.Task[None]] = []
+    ahead.add_done_callback(ended.append)
+    words.add_done_callback(ended.append)
+    await asyncio.wait([ahead, words], timeout=10)
+    await output.aclose()
+    assert ended == [ahead, words]

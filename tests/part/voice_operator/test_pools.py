@@ -200,16 +200,17 @@ async def test_deleting_a_pool_and_profile_leaves_their_calls_alone(cluster: Ope
 async def test_idle_pods_are_told_the_greetings_of_their_profiles(cluster: OperatorCluster) -> None:
     await cluster.create_pool()
     await cluster.create_profile(greeting="Good morning.")
-    await cluster.create_profile("personal", greeting="Good morning, {name}.", recovery={"apology": "Sorry, {name}."})
+    personal = {"apology": "Sorry, {name}."}
+    await cluster.create_profile("personal", greeting="Good morning, {name}.", recovery=personal, trouble=personal)
     cluster.start_operator()
     (pod,) = await cluster.wait_for_warm()
     stub = cluster.kubelet.stubs[pod["metadata"]["name"]]
-    apology = AgentProfileSpec().recovery.apology
+    apologies = [AgentProfileSpec().recovery.apology, AgentProfileSpec().trouble.apology]
 
     async def prepared(texts: list[str]) -> bool:
         return bool(stub.prepared) and [greeting.text for greeting in stub.prepared[-1].greetings] == texts
 
-    await eventually(lambda: prepared(["Good morning.", apology]))
+    await eventually(lambda: prepared(["Good morning.", *apologies]))
     await cluster.patch(AGENT_PROFILES, "default", {"spec": {"greeting": "Good evening."}})
-    await eventually(lambda: prepared(["Good evening.", apology]))
+    await eventually(lambda: prepared(["Good evening.", *apologies]))
     assert len(stub.prepared) == 2

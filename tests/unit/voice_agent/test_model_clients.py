@@ -8,6 +8,7 @@ import httpx2
 import openai
 import pytest
 
+from voice_agent.answers.client import PATIENCE, Patience
 from voice_agent.model_clients import ModelClients
 from voicesession.models import Provider
 from voicesession.provider_keys import list_servers
@@ -90,6 +91,8 @@ async def test_the_part_says_how_long_is_waited(tmp_path: Path) -> None:
         await clients.build(provider, part, server).models.list(timeout=1)
     waits = [request.extensions["timeout"] for request in asked.requests]
     assert [(wait["connect"], wait["read"]) for wait in waits] == [(3, 10), (3, 60), (3, 10)]
+    patience = [request.extensions[PATIENCE] for request in asked.requests]
+    assert patience == [Patience(3, None, 4), Patience(3, 60, 60), Patience(3, None, 4)]
 
 
 @pytest.mark.parametrize(

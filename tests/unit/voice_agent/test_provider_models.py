@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from livekit import rtc
 
+from voice_agent.answers.client import PATIENCE
 from voice_agent.model_clients import ModelClients
 from voice_agent.provider_models import ModelShelf
 from voicesession.models import ModelChoices, Provider
@@ -136,4 +137,4 @@ async def test_a_chat_model_is_asked_for_one_word_with_patience() -> None:
     shelf, provider = build_shelf({"llm": {"model": "l", "timeouts": {"readSeconds": 1}}}, answer)
     await shelf.ask_one_word(provider)
     assert b"Say one word." in asked[0].content
-    assert asked[0].extensions["timeout"]["read"] == 300
+    assert asked[0].extensions[PATIENCE].answer == 300

@@ -16,6 +16,7 @@ from livekit.agents import (
 from livekit.agents.llm import LLMError
 from livekit.agents.stt import STTError
 from livekit.agents.tts import TTSError
+from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.events import (
     AgentEvent,
     AgentStateChangedEvent,
@@ -31,7 +32,7 @@ from voice_agent.conversation_log import ConversationLog, ConversationStart
 from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
-from voice_agent.session_watch import SessionWatch, describe_trouble
+from voice_agent.session_watch import SessionWatch, describe_trouble, is_hopeless
 from voicesession import clock
 from voicesession.assignment import Heartbeat, Turn, parse_pod_event
 from voicesession.models import EndReason
@@ -49,7 +50,13 @@ class Watched:
         self.events = EventStream(lambda: Heartbeat(at=clock.now()))
         self.activities = 0
         self.endings: list[Ending] = []
-        self.session: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+        self.failed_turns: list[str] = []
+        self.apologizes = False
+        self.session: AgentSession[None] = AgentSession(
+            vad=None,
+            turn_handling={"turn_detection": "manual"},
+            conn_options=SessionConnectOptions(max_unrecoverable_errors=1),
+        )
         self.watch = SessionWatch(
             provider="acme",
             facts=self.facts,
@@ -58,6 +65,8 @@ class Watched:
             events=self.events,
             on_activity=self._count,
             on_end=self.endings.append,
+            on_failed_turn=self.failed_turns.append,
+            is_apologizing=lambda: self.apologizes,
         )
         self.watch.attach(self.session)
 
@@ -134,6 +143,77 @@ async def test_trouble_that_may_pass_is_kept_for_the_close() -> None:
     assert watched.endings == []
     watched.emit("close", CloseEvent(error=None, reason=CloseReason.ERROR))
     assert watched.endings == [Ending(EndReason.ERROR, "provider 'acme' answered 500 to a chat request")]
+
+
+def answer(**latencies: float) -> ConversationItemAddedEvent:
+    return ConversationItemAddedEvent(item=ChatMessage(role="assistant", content=["hi"], metrics=latencies))
+
+
+async def test_the_first_turn_that_fails_is_apologized_for_and_the_second_ends_the_call() -> None:
+    watched = Watched()
+    watched.emit("error", fail(refuse(500)))
+    assert (watched.failed_turns, watched.endings) == (["llm_error"], [])
+    watched.emit("error", fail(APIConnectionError(), TTSError))
+    assert watched.failed_turns == ["llm_error"]
+    assert watched.endings == [
+        Ending(EndReason.ERROR, "provider 'acme' failed at a text-to-speech request: APIConnectionError")
+    ]
+
+
+async def test_what_fails_during_the_apology_is_the_same_turns() -> None:
+    watched = Watched()
+    watched.emit("error", fail(refuse(500)))
+    watched.apologizes = True
+    watched.emit("error", fail(refuse(500)))
+    assert (watched.failed_turns, watched.endings) == (["llm_error"], [])
+
+
+async def test_an_answer_between_two_failures_begins_the_count_anew() -> None:
+    watched = Watched()
+    watched.emit("error", fail(refuse(500)))
+    watched.emit("conversation_item_added", answer(llm_node_ttft=0.2))
+    watched.emit("error", fail(refuse(500)))
+    assert (watched.failed_turns, watched.endings) == (["llm_error", "llm_error"], [])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "has_worked", "hopeless"),
+    [
+        (401, None, True, True),
+        (429, None, False, False),
+        (429, {"code": "insufficient_quota"}, True, True),
+        (429, {"type": "insufficient_quota"}, True, True),
+        (400, {"code": None}, False, True),
+        (400, None, True, False),
+        (400, {"code": "content_filter"}, False, False),
+        (422, None, False, True),
+        (500, None, False, False),
+    ],
+)
+def test_what_will_be_repeated(status: int, body: object, has_worked: bool, hopeless: bool) -> None:
+    event = fail(APIStatusError("the secret words", status_code=status, body=body))
+    assert is_hopeless(event, has_worked=has_worked) == hopeless
+
+
+async def test_a_wrong_parameter_ends_the_call_at_the_first_turn_and_not_once_the_part_has_worked() -> None:
+    watched = Watched()
+    watched.emit("conversation_item_added", answer(llm_node_ttft=0.2))
+    watched.emit("error", fail(refuse(400)))
+    assert watched.endings == []
+    watched.emit("error", fail(refuse(400), TTSError))
+    assert watched.endings == [Ending(EndReason.ERROR, "provider 'acme' answered 400 to a text-to-speech request")]
+
+
+async def test_a_voice_that_is_never_understood_keeps_no_call_alive() -> None:
+    watched = Watched()
+    for _ in range(9):
+        watched.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="speaking"))
+        watched.emit("user_state_changed", UserStateChangedEvent(old_state="speaking", new_state="listening"))
+    before = watched.activities
+    assert before < 18
+    watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="yes", is_final=True))
+    watched.emit("user_state_changed", UserStateChangedEvent(old_state="listening", new_state="speaking"))
+    assert watched.activities == before + 2
 
 
 @pytest.mark.parametrize(

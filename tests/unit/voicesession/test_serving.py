@@ -195,6 +195,8 @@ def test_the_examples_work_as_they_say() -> None:
 
 
 APOLOGY = AgentProfileSpec().recovery.apology
+TROUBLE = AgentProfileSpec().trouble.apology
+SILENT: dict[str, Any] = {"recovery": {"apology": ""}, "trouble": {"apology": ""}}
 
 
 def texts(pool: AgentPool, *profiles: AgentProfile) -> list[tuple[str, str | None, str]]:
@@ -212,15 +214,22 @@ def test_a_pool_prepares_the_greetings_of_its_profiles_once_each() -> None:
         ("second", None, "Hello."),
         ("cloud", "alloy", APOLOGY),
         ("second", None, APOLOGY),
+        ("cloud", "alloy", TROUBLE),
+        ("second", None, TROUBLE),
     ]
 
 
 def test_a_local_pool_prepares_the_greetings_of_profiles_that_go_there_in_local_mode() -> None:
-    profile = make_profile(greeting="Hello.", pool="other", localPool="near", recovery={"apology": ""})
+    profile = make_profile(greeting="Hello.", pool="other", localPool="near", **SILENT)
     assert texts(make_pool("near", providers=[LOCAL]), profile) == [("local", None, "Hello.")]
 
 
 @pytest.mark.parametrize("greeting", ["", "Hello {name}."])
 def test_no_greeting_and_a_personal_one_are_not_prepared(greeting: str) -> None:
-    profile = make_profile(greeting=greeting, recovery={"apology": greeting})
+    profile = make_profile(greeting=greeting, recovery={"apology": greeting}, trouble={"apology": greeting})
     assert texts(make_pool(), profile) == []
+
+
+def test_a_moment_is_prepared_where_the_profile_wants_it() -> None:
+    profile = make_profile(greeting="", **{**SILENT, "trouble": {"apology": "", "moment": "One moment, please."}})
+    assert [text for _, _, text in texts(make_pool(), profile)] == ["One moment, please."]

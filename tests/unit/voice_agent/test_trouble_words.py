@@ -1,0 +1,210 @@
+"""Real agent sessions whose models are slow or fail: the customer hears something in time, and the right thing."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from livekit import rtc
+from livekit.agents import Agent, AgentSession
+from livekit.agents.voice import io
+from livekit.agents.voice.agent_session import SessionConnectOptions
+from livekit.plugins import openai
+
+from testing.odd_client import TRIES, PatientClient
+from testing.odd_server import Reply, delta, one_json, running_odd_server, stream
+from testing.sound import build_murmur
+from testing.waiting import eventually, stays
+from voice_agent import trouble_words
+from voice_agent.answers.client import ModelClient, Patience
+from voice_agent.apology import recorded_apology
+from voice_agent.conversation_log import ConversationLog, ConversationStart
+from voice_agent.drafts import Drafts
+from voice_agent.endings import CallFacts, Ending
+from voice_agent.event_stream import EventStream
+from voice_agent.session_watch import SessionWatch
+from voice_agent.trouble_words import TroubleWords
+from voicesession import clock
+from voicesession.assignment import Heartbeat
+from voicesession.models import EndReason
+
+START = ConversationStart("s", 1, "token", "room", "customer", "acme", False, "default", None)
+APOLOGY = "Say that again?"
+PREPARED = b"\x10\x20" * 7200
+ANSWER = build_murmur(0.4)
+BROKEN = one_json({"error": {"message": "no"}}, 500)
+SAYS_YES = stream(delta(content="Yes."), delta("stop"))
+SPEAKS = Reply([ANSWER], "audio/pcm")
+SILENT = Reply([], pauses_before_headers=True)
+
+
+class Heard(io.AudioOutput):
+    """Ears that need no room: a segment is heard at once."""
+
+    def __init__(self) -> None:
+        super().__init__(label="heard", capabilities=io.AudioOutputCapabilities(pause=False), sample_rate=24_000)
+        self.pcm = b""
+        self._pushed = 0.0
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        await super().capture_frame(frame)
+        if not self._pushed:
+            self.on_playback_started(created_at=time.time())
+        self.pcm += bytes(frame.data)
+        self._pushed += frame.duration
+
+    def flush(self) -> None:
+        super().flush()
+        self._finish(interrupted=False)
+
+    def clear_buffer(self) -> None:
+        self._finish(interrupted=True)
+
+    def _finish(self, *, interrupted: bool) -> None:
+        if self._pushed:
+            pushed, self._pushed = self._pushed, 0.0
+            self.on_playback_finished(playback_position=pushed, interrupted=interrupted)
+
+
+class Talk:
+    """A session with its watch and its words, and what came of it."""
+
+    def __init__(self, url: Callable[[str], str], http: ModelClient, patience: Patience, prepared: bool) -> None:
+        self.endings: list[Ending] = []
+        self.heard = Heard()
+        self.session: AgentSession[None] = AgentSession(
+            llm=openai.LLM(client=PatientClient(patience, base_url=url("chat"), http_client=http)),
+            tts=openai.TTS(
+                client=PatientClient(patience, base_url=url("speech"), http_client=http), response_format="pcm"
+            ),
+            vad=None,
+            turn_handling={"turn_detection": "manual"},
+            conn_options=SessionConnectOptions(
+                llm_conn_options=TRIES, tts_conn_options=TRIES, max_unrecoverable_errors=1
+            ),
+        )
+        self.session.output.audio = self.heard
+        facts = CallFacts()
+        conversation = ConversationLog("postgresql://nowhere", START, on_superseded=lambda: None)
+        self.words = TroubleWords(
+            facts=facts,
+            moment="One moment.",
+            apology=APOLOGY,
+            find_spoken=lambda text: PREPARED if prepared or text != APOLOGY else None,
+            is_hearing=lambda: http.is_hearing,
+        )
+        watch = SessionWatch(
+            provider="acme",
+            facts=facts,
+            conversation=conversation,
+            drafts=Drafts(conversation, read_spoken=lambda: ""),
+            events=EventStream(lambda: Heartbeat(at=clock.now())),
+            on_activity=lambda: None,
+            on_end=self.endings.append,
+            on_failed_turn=lambda kind: self.words.apologize(
+                voice_failed=kind == "tts_error", at_once=kind == "stt_error"
+            ),
+            is_apologizing=lambda: self.words.is_apologizing,
+        )
+        watch.attach(self.session)
+        self.words.attach(self.session)
+
+    def say(self, text: str) -> None:
+        self.session.generate_reply(user_input=text)
+
+    def hears(self, *sounds: bytes) -> Callable[[], bool]:
+        """Of each sound its beginning is enough: the last frame is filled up."""
+        return lambda: [each[:2000] for each in sounds] == [each[:2000] for each in split(self.heard.pcm, sounds)]
+
+
+def split(pcm: bytes, sounds: tuple[bytes, ...]) -> list[bytes]:
+    found: list[bytes] = []
+    place = 0
+    for sound in sounds:
+        place = pcm.find(sound[:2000], place)
+        if place < 0:
+            return found
+        found.append(pcm[place : place + len(sound)])
+        place += len(sound)
+    return found
+
+
+@asynccontextmanager
+async def talking(
+    chat: list[Reply], speech: list[Reply], patience: Patience | None = None, *, prepared: bool = True
+) -> AsyncIterator[Talk]:
+    async with running_odd_server({"chat": chat, "speech": speech}) as server, ModelClient() as http:
+        talk = Talk(server.url, http, patience or Patience(), prepared)
+        await talk.session.start(Agent(instructions="x"))
+        try:
+            yield talk
+        finally:
+            talk.words.stop()
+            await talk.session.aclose()
+
+
+async def test_an_answer_is_no_trouble() -> None:
+    async with talking([SAYS_YES], [SPEAKS]) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(ANSWER))
+        await stays(lambda: PREPARED[:2000] not in talk.heard.pcm, 0.3, "an apology was said for nothing")
+
+
+async def test_the_first_turn_that_fails_is_apologized_for_the_second_ends_the_call() -> None:
+    async with talking([one_json({"error": "busy"})], [SPEAKS]) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(PREPARED))
+        assert talk.endings == []
+        await eventually(lambda: not talk.words.is_apologizing)
+        talk.say("Hello again?")
+        await eventually(lambda: bool(talk.endings))
+        detail = "provider 'acme' answered a chat request with an error in a success"
+        assert talk.endings[0] == Ending(EndReason.ERROR, detail)
+
+
+async def test_after_an_apology_the_call_goes_on() -> None:
+    async with talking([BROKEN, BROKEN, BROKEN, SAYS_YES], [SPEAKS]) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(PREPARED))
+        await eventually(lambda: not talk.words.is_apologizing)
+        talk.say("Hello again?")
+        await eventually(talk.hears(PREPARED, ANSWER))
+        assert talk.endings == []
+
+
+async def test_a_voice_that_fails_apologizes_by_what_is_prepared_or_recorded() -> None:
+    async with talking([SAYS_YES], [BROKEN]) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(PREPARED))
+    async with talking([SAYS_YES], [BROKEN], prepared=False) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(recorded_apology()))
+
+
+async def test_a_stall_is_filled_by_moments_and_then_by_the_apology(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bytes] = []
+
+    async def say_ahead(session: AgentSession[Any], pcm: bytes) -> None:
+        said.append(pcm)
+
+    monkeypatch.setattr(trouble_words, "MOMENT_SECONDS", 0.05)
+    monkeypatch.setattr(trouble_words, "say_ahead", say_ahead)
+    async with talking([SILENT], [SPEAKS], Patience(answer=1.5)) as talk:
+        talk.say("Hello?")
+        await eventually(talk.hears(PREPARED))
+        assert said == [PREPARED] * 3
+
+
+async def test_nothing_is_said_to_who_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[bytes] = []
+
+    async def say_ahead(session: AgentSession[Any], pcm: bytes) -> None:
+        said.append(pcm)
+
+    monkeypatch.setattr(trouble_words, "MOMENT_SECONDS", 0.01)
+    monkeypatch.setattr(trouble_words, "say_ahead", say_ahead)
+    async with talking([SAYS_YES], [SPEAKS]) as talk:
+        talk.session._update_user_state("speaking")
+        talk.session._update_user_state("listening")  # a cough
+        await stays(lambda: not said, 0.3, "somebody who coughed was told to wait")
