@@ -16,7 +16,7 @@ from voicesession.provider_keys import list_servers
 
 # A customer waits for no fourth try of a model.
 PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
-
+_EXPORTED = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
 # A server that loads a model says nothing meanwhile; the deadline is the caller's.
 _LOADING = Timeouts(read_seconds=300)
 
@@ -46,6 +46,8 @@ class ModelShelf:
         """`clients` asks the servers of these providers."""
         self._providers = {provider.name: provider for provider in providers}
         self._clients = clients
+        # Set by the pool for its code: neither is one of the two to go to the other's address.
+        self._exports = _EXPORTED.isdisjoint(os.environ)
         self.vad: vad.VAD | None = None
 
     def warm_up(self, vad_kind: str) -> None:
@@ -130,10 +132,11 @@ class ModelShelf:
     def export(self, provider: Provider) -> None:
         """Gives the provider to code that makes its own models, as the variables that OpenAI's clients read.
 
-        They have room for one server: the chat model's, or the realtime one's.
+        They have room for one server: the chat model's, or the realtime one's. Where the
+        pool's own environment has one of them, both are left as they are.
         """
         server = provider.llm or provider.realtime
-        if server is None:
+        if server is None or not self._exports:
             return
         os.environ["OPENAI_API_KEY"] = self._clients.read_key(provider, server, "llm" if provider.llm else None)
         if server.base_url:
