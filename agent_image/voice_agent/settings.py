@@ -3,7 +3,7 @@
 Validated by pydantic alone: pydantic-settings costs every waiting pod 3 MB.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_valida
 from voice_telemetry.start import LogLevel
 from voicesession.models import Provider
 from voicesession.names import AGENT_PORT
+from voicesession.pod_environment import LIVEKIT_SECRETS
 from voicesession.provider_keys import KEYS_FOLDER
 
 
@@ -80,3 +81,11 @@ def read_settings(environment: Mapping[str, str]) -> AgentSettings:
     if not values.get("database_url"):
         values.pop("database_url", None)
     return AgentSettings.model_validate(values)
+
+
+def drop_livekit_secrets(environment: MutableMapping[str, str]) -> list[str]:
+    """Takes LiveKit's secrets out, which come with a project's whole .env file; returns the names of those there were.
+
+    Whoever has them can enter and close every room of that LiveKit.
+    """
+    return sorted(name for name in LIVEKIT_SECRETS if environment.pop(name, None))

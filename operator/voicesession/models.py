@@ -248,11 +248,114 @@ class Provider(Model):
 
 
 class Resources(Model):
-    """What an agent pod asks for. There is no CPU limit: throttling tears audio."""
+    """What an agent pod asks for. No CPU limit where the pool names none: throttling tears audio.
+
+    `extra`: further resources by name, each as request and limit.
+    """
 
     memory_request: str = "160Mi"
     memory_limit: str = "512Mi"
     cpu_request: str = "100m"
+    cpu_limit: str | None = None
+    extra: dict[str, int | str] | None = None
+
+
+class ObjectRef(Model):
+    """A Secret or ConfigMap in the release's namespace. `optional`: pods start without it, too."""
+
+    name: str
+    optional: bool | None = None
+
+
+class KeyRef(ObjectRef):
+    """A key of a Secret or ConfigMap."""
+
+    key: str
+
+
+class FieldRef(Model):
+    """A field of the pod itself."""
+
+    field_path: str
+
+
+class VariableSource(Model):
+    """Where a variable's value comes from: one of these."""
+
+    secret_key_ref: KeyRef | None = None
+    config_map_key_ref: KeyRef | None = None
+    field_ref: FieldRef | None = None
+
+
+class Variable(Model):
+    """A variable of a pool's own, as in a Pod's spec: `value` or `value_from`."""
+
+    name: str
+    value: str | None = None
+    value_from: VariableSource | None = None
+
+
+class Variables(Model):
+    """All keys of a Secret or of a ConfigMap as variables, as in a Pod's spec."""
+
+    prefix: str | None = None
+    secret_ref: ObjectRef | None = None
+    config_map_ref: ObjectRef | None = None
+
+
+class FileOfKey(Model):
+    """A key of a Secret or ConfigMap, and the file that it becomes."""
+
+    key: str
+    path: str
+
+
+class SecretVolume(Model):
+    """A Secret's keys as files."""
+
+    secret_name: str
+    items: list[FileOfKey] | None = None
+    optional: bool | None = None
+
+
+class ConfigMapVolume(Model):
+    """A ConfigMap's keys as files."""
+
+    name: str
+    items: list[FileOfKey] | None = None
+    optional: bool | None = None
+
+
+class EmptyDirVolume(Model):
+    """An empty folder of the pod's own."""
+
+    medium: Literal["", "Memory"] | None = None
+    size_limit: str | None = None
+
+
+class Volume(Model):
+    """A volume of a pool's own, as in a Pod's spec: one of the three."""
+
+    name: str
+    secret: SecretVolume | None = None
+    config_map: ConfigMapVolume | None = None
+    empty_dir: EmptyDirVolume | None = None
+
+    @property
+    def source(self) -> str | None:
+        """Returns what it is made of, for people, or None for an empty folder."""
+        if self.secret:
+            return f"Secret {self.secret.secret_name!r}"
+        return f"ConfigMap {self.config_map.name!r}" if self.config_map else None
+
+
+class VolumeMount(Model):
+    """Where a volume is found, as in a Pod's spec."""
+
+    name: str
+    mount_path: str
+    sub_path: str | None = None
+    read_only: bool | None = None
 
 
 class PodSettings(Model):
@@ -264,6 +367,7 @@ class PodSettings(Model):
     topology_spread_constraints: list[dict[str, Any]] = Field(default_factory=list)
     runtime_class_name: str | None = None
     priority_class_name: str | None = None
+    service_account_name: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     image_pull_secrets: list[dict[str, str]] = Field(default_factory=list)
@@ -309,7 +413,12 @@ class AgentPoolSpec(Model):
     """What a pod is, and how many wait."""
 
     image: str
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     code: str = ""
+    env: list[Variable] = Field(default_factory=list)
+    env_from: list[Variables] = Field(default_factory=list)
+    volumes: list[Volume] = Field(default_factory=list)
+    volume_mounts: list[VolumeMount] = Field(default_factory=list)
     vad: Literal["native", "silero"] = "native"
     hang_seconds: int = Field(default=15, ge=0)
     resources: Resources = Field(default_factory=Resources)

@@ -332,6 +332,17 @@ def test_an_openai_key_adds_its_provider_and_sets_local_mode_apart() -> None:
     assert profile == {"pool": "default", "localPool": "local", "greeting": "Hi."}
 
 
+def test_what_the_default_pools_code_is_given_may_be_keys_and_goes_to_no_pool_for_local_mode() -> None:
+    code = {"env": [{"name": "A", "value": "1"}], "envFrom": [{"secretRef": {"name": "s"}}]}
+    code |= {"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    settings = {"serviceAccountName": "acme", "nodeSelector": {"disk": "fast"}}
+    objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {**code, "pod": settings}})
+    default, local = (find(objects, "AgentPool", name)["spec"] for name in ("default", "local"))
+    assert {name: default[name] for name in (*code, "pod")} == {**code, "pod": settings}
+    assert not code.keys() & local.keys()
+    assert local["pod"] == {"nodeSelector": {"disk": "fast"}}
+
+
 def test_own_providers_replace_ours() -> None:
     own = [{"name": "mine", "realtime": {"model": "m"}, "secretRef": {"name": "s"}}]
     objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {"providers": own}})

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from voice_operator.pods.agent_pod import GRACE_SECONDS
-from voicesession.models import AgentPool, OnDrain
+from voicesession.models import AgentPool, OnDrain, Resources
 from voicesession.names import (
     AGENT_PORT,
     API_VERSION,
@@ -19,6 +19,7 @@ from voicesession.names import (
     WARM,
     short_hash,
 )
+from voicesession.pod_environment import is_reserved
 from voicesession.provider_keys import KEY_FILE, KEYS_FOLDER, ProviderKey, list_keys
 from voicesession.serving import is_local
 
@@ -31,6 +32,7 @@ WAIT_SECONDS = 3600
 STANDBY_SECONDS = 15
 # How long a pod stays bound to a node that is gone.
 NODE_LOSS_SECONDS = 10
+TERMINATION_LOG = "/dev/termination-log"
 
 
 def build_agent_pod(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
@@ -80,7 +82,8 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         labels[EGRESS_LABEL] = LOCAL_EGRESS
     spec: Raw = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
+        # A token only where somebody has said whose.
+        "automountServiceAccountToken": settings.service_account_name is not None,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace_seconds(pool),
         "securityContext": {
@@ -92,13 +95,18 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         },
         "tolerations": [*build_node_loss_tolerations(), *settings.tolerations],
         "containers": [_build_container(pool, public_key, database_secret, log_level)],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, *map(_build_key_volume, list_pool_keys(pool))],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            *map(_build_key_volume, list_pool_keys(pool)),
+            *(volume.to_wire() for volume in pool.spec.volumes),
+        ],
         **_optional(
             nodeSelector=settings.node_selector,
             affinity=settings.affinity,
             topologySpreadConstraints=settings.topology_spread_constraints or build_spread(pool),
             runtimeClassName=settings.runtime_class_name,
             priorityClassName=settings.priority_class_name,
+            serviceAccountName=settings.service_account_name,
             imagePullSecrets=settings.image_pull_secrets,
         ),
     }
@@ -165,17 +173,19 @@ def build_owner_reference(kind: str, name: str, uid: str) -> Raw:
 
 
 def _build_container(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
-    resources = pool.spec.resources
     return {
         "name": "agent",
         "image": pool.spec.image,
+        **_optional(imagePullPolicy=pool.spec.image_pull_policy),
         "ports": [{"name": "http", "containerPort": AGENT_PORT}],
-        "env": _build_env(pool, public_key, database_secret, log_level),
-        "resources": {
-            "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request},
-            # No CPU limit: throttling tears audio.
-            "limits": {"memory": resources.memory_limit},
-        },
+        # What stands here wins over `envFrom`.
+        "env": [
+            *_build_env(pool, public_key, database_secret, log_level),
+            # The CRD refuses names of ours, an older one not all of them.
+            *(variable.to_wire() for variable in pool.spec.env if not is_reserved(variable.name)),
+        ],
+        **_optional(envFrom=[variables.to_wire() for variables in pool.spec.env_from]),
+        "resources": _build_resources(pool.spec.resources),
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": AGENT_PORT},
             "periodSeconds": 1,
@@ -187,14 +197,23 @@ def _build_container(pool: AgentPool, public_key: str, database_secret: str, log
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePath": TERMINATION_LOG,
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the pod's own, empty
             *(
                 {"name": key.volume, "mountPath": f"{KEYS_FOLDER}/{key.folder}", "readOnly": True}
                 for key in list_pool_keys(pool)
             ),
+            *(mount.to_wire() for mount in pool.spec.volume_mounts),
         ],
+    }
+
+
+def _build_resources(resources: Resources) -> Raw:
+    extra = resources.extra or {}
+    return {
+        "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request, **extra},
+        "limits": {**_optional(cpu=resources.cpu_limit), "memory": resources.memory_limit, **extra},
     }
 
 
@@ -210,11 +229,14 @@ def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level
         {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
         {"name": "AGENT_LOG_LEVEL", "value": log_level},
         {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},
+        # As they are anyway; here because nothing that comes by `envFrom` may say otherwise.
+        {"name": "AGENT_ADDRESS", "value": "0.0.0.0"},  # noqa: S104 - the pod's own network
+        {"name": "AGENT_PORT", "value": str(AGENT_PORT)},
+        {"name": "PROVIDER_KEYS_FOLDER", "value": KEYS_FOLDER},
+        {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
     ]
-    if database_secret:
-        reference = {"secretKeyRef": {"name": database_secret, "key": "url"}}
-        env.append({"name": "DATABASE_URL", "valueFrom": reference})
-    return env
+    reference = {"valueFrom": {"secretKeyRef": {"name": database_secret, "key": "url"}}}
+    return [*env, {"name": "DATABASE_URL", **(reference if database_secret else {"value": ""})}]
 
 
 def _escape(value: str) -> str:

@@ -14,9 +14,11 @@ from local_cluster.binaries import KUBERNETES
 from testing.crds import EXAMPLES
 from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec, VoiceSession
 from voicesession.names import API_VERSION, GROUP, VERSION
+from voicesession.pod_environment import OPERATOR_VARIABLES
 
 NAMESPACE = "crd-tests"
 PLURALS = {"VoiceSession": "voicesessions", "AgentPool": "agentpools", "AgentProfile": "agentprofiles"}
+FROM_SECRET: dict[str, Any] = {"secretKeyRef": {"name": "s", "key": "k"}}
 STT_LLM_TTS: dict[str, Any] = {"stt": {"model": "a"}, "llm": {"model": "b"}, "tts": {"model": "c"}}
 
 
@@ -107,6 +109,10 @@ def at_hosts(*urls: str | None, **parts: dict[str, Any]) -> dict[str, Any]:
     return with_provider(**servers, secretRef={"name": "shared"})
 
 
+def mounting(path: str) -> dict[str, Any]:
+    return pool(volumes=[{"name": "v", "emptyDir": {}}], volumeMounts=[{"name": "v", "mountPath": path}])
+
+
 REFUSED = [
     # kind, spec, what the message must say
     ("VoiceSession", ..., "spec: Required value"),
@@ -145,7 +151,49 @@ REFUSED = [
     ("AgentPool", pool(resources={"memoryRequest": "1Gi"}), "raise the limit or lower the request"),
     ("AgentPool", pool(resources={"cpuRequest": "0"}), "for example 100m"),
     ("AgentPool", pool(resources={"cpuRequest": "fast"}), "for example 100m"),
-    ("AgentPool", pool(resources={"cpuLimit": "1"}), 'unknown field "spec.resources.cpuLimit"'),
+    ("AgentPool", pool(resources={"cpuLimit": "0"}), "for example 100m"),
+    ("AgentPool", pool(resources={"cpuRequest": "2", "cpuLimit": "1"}), "raise the limit or lower the request"),
+    ("AgentPool", pool(resources={"extra": {"memory": "1Gi"}}), "there are fields of their own"),
+    ("AgentPool", pool(resources={"extra": {"requests.cpu/x": 1}}), "there are fields of their own"),
+    ("AgentPool", pool(resources={"extra": {"nvidia.com/gpu": 0}}), "an amount above 0"),
+    ("AgentPool", pool(resources={"extra": {"ephemeral-storage": "much"}}), "an amount above 0"),
+    ("AgentPool", pool(imagePullPolicy="Sometimes"), 'supported values: "Always", "IfNotPresent", "Never"'),
+    ("AgentPool", pool(env=[{"name": "A"}]), "either a `value` or a `valueFrom`"),
+    (
+        "AgentPool",
+        pool(env=[{"name": "A", "value": "", "valueFrom": FROM_SECRET}]),
+        "either a `value` or a `valueFrom`",
+    ),
+    ("AgentPool", pool(env=[{"name": "A", "valueFrom": {}}]), "name one of `secretKeyRef`"),
+    ("AgentPool", pool(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}]), "key: Required value"),
+    ("AgentPool", pool(env=[{"name": "A-B", "value": "1"}]), "for example DEEPGRAM_API_KEY"),
+    ("AgentPool", pool(env=[{"name": "A", "value": "1"}] * 2), "Duplicate value"),
+    ("AgentPool", pool(env=[{"name": f"A{number}", "value": ""} for number in range(65)]), "at most 64 items"),
+    ("AgentPool", pool(env=[{"name": "LIVEKIT_API_SECRET", "value": "x"}]), "LIVEKIT_... are refused"),
+    ("AgentPool", pool(envFrom=[{}]), "either a `secretRef` or a `configMapRef`"),
+    ("AgentPool", pool(envFrom=[{"prefix": "a-", "secretRef": {"name": "s"}}]), "letters, digits and `_`"),
+    ("AgentPool", pool(volumes=[{"name": "v"}]), "one of `secret`, `configMap` and `emptyDir`"),
+    ("AgentPool", pool(volumes=[{"name": "v", "hostPath": {"path": "/"}}]), 'unknown field "spec.volumes[0].hostPath"'),
+    ("AgentPool", pool(volumes=[{"name": "tmp", "emptyDir": {}}]), "the operator's own volumes"),
+    ("AgentPool", pool(volumes=[{"name": "key-x", "emptyDir": {}}]), "the operator's own volumes"),
+    ("AgentPool", pool(volumes=[{"name": "v", "emptyDir": {"sizeLimit": "much"}}]), "for example 1Gi"),
+    ("AgentPool", pool(volumeMounts=[{"name": "v", "mountPath": "/etc/acme"}]), "names one of `volumes`"),
+    *(
+        ("AgentPool", pool(env=[{"name": name, "value": "x"}]), "the operator sets this variable itself")
+        for name in sorted(OPERATOR_VARIABLES)
+    ),
+    *(("AgentPool", mounting(path), "an absolute path of plain names") for path in ("etc", "/", "/a/../b", "/a//b")),
+    *(
+        ("AgentPool", mounting(path), "would hide what the agent itself is made of")
+        for path in (
+            "/tmp",
+            "/app",
+            "/app/voice_agent/process",
+            "/etc/voice-agent",
+            "/usr/local/lib",
+            "/var/run/secrets/x",
+        )
+    ),
     ("AgentPool", pool(pod={"hostNetwork": True}), 'unknown field "spec.pod.hostNetwork"'),
     ("AgentPool", pool(pod={"labels": {"voiceagents.dev/state": "warm"}}), "the operator's own"),
     ("AgentPool", pool(pod={"annotations": {"voiceagents.dev/attempt": "1"}}), "the operator's own"),
@@ -230,6 +278,12 @@ ACCEPTED = [
     ("AgentPool", with_provider(local=True, realtime={"model": "r", "baseUrl": "http://local:8000"})),
     ("AgentPool", pool(pod={"affinity": {"podAntiAffinity": {}}, "tolerations": [{"operator": "Exists"}]})),
     ("AgentPool", pool(resources={"cpuRequest": "1", "memoryRequest": "512Mi", "memoryLimit": "0.5Gi"})),
+    ("AgentPool", pool(resources={"cpuLimit": "1", "extra": {"nvidia.com/gpu": 1, "ephemeral-storage": "1Gi"}})),
+    ("AgentPool", pool(env=[{"name": "A", "value": ""}, {"name": "B", "valueFrom": FROM_SECRET}])),
+    ("AgentPool", pool(env=[{"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}])),
+    ("AgentPool", pool(env=[{"name": name, "value": "x"} for name in ("LIVEKIT_INFERENCE_URL", "AGENT_NAME")])),
+    ("AgentPool", pool(envFrom=[{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "c", "optional": True}}])),
+    *(("AgentPool", mounting(path)) for path in ("/etc/acme", "/app/acme", "/tmp/cache", "/app/.cache", "/run/acme")),
     ("AgentProfile", ...),
     ("AgentProfile", {"greeting": "", "goodbye": "", "language": "pt-BR", "maxSessions": 0}),
     ("AgentProfile", {"language": "auto"}),

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from voice_agent.settings import read_settings
+from voice_agent.settings import drop_livekit_secrets, read_settings
 from voice_telemetry.start import describe_wrong_settings
 
 PROVIDER = {"name": "local", "llm": {"baseUrl": "http://models:8000/v1", "model": "rules"}}
@@ -64,6 +64,12 @@ def test_a_missing_variable_is_named() -> None:
 
 def test_a_wrong_value_is_not_repeated() -> None:
     assert "a-secret-by-mistake" not in describe({**RIGHT, "AGENT_PROVIDERS": "a-secret-by-mistake"})
+
+
+def test_a_projects_whole_env_file_brings_no_administrator_of_livekit_into_the_pod() -> None:
+    file = {"LIVEKIT_URL": "wss://x", "LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "secret", "DEEPGRAM_API_KEY": "d"}
+    assert drop_livekit_secrets(file) == ["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"]
+    assert file == {"LIVEKIT_URL": "wss://x", "DEEPGRAM_API_KEY": "d"}
 
 
 def describe(environment: dict[str, str]) -> str:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from testing.operator_objects import CLOUD, LOCAL, make_pool
+from voice_agent.settings import AgentSettings
 from voice_operator.pools.pod_template import build_agent_pod, build_template, hash_template
 from voicesession.models import AgentPool
+from voicesession.pod_environment import OPERATOR_VARIABLES
 
 KEY = "-----BEGIN PUBLIC KEY-----"
 
@@ -74,6 +76,43 @@ def test_pod_and_kubelet_agree_on_how_long_a_call_may_go_on(disruption: dict[str
     assert {"name": "AGENT_GRACE_SECONDS", "value": str(seconds)} in container["env"]
 
 
+def test_nothing_of_ours_is_left_to_what_comes_by_env_from() -> None:
+    (container,) = build(make_pool(envFrom=[{"secretRef": {"name": "vendors"}}]))["spec"]["containers"]
+    assert {each["name"] for each in container["env"]} == OPERATOR_VARIABLES
+    assert {name.upper() for name in AgentSettings.model_fields} == OPERATOR_VARIABLES
+
+
+def test_a_pools_variables_cannot_replace_the_operators() -> None:
+    env = [
+        {"name": "POD_NAME", "value": "x"},
+        {"name": "LIVEKIT_API_SECRET", "value": "x"},
+        {"name": "A", "value": "1"},
+    ]
+    (container,) = build(make_pool(env=env))["spec"]["containers"]
+    assert [each for each in container["env"] if each.get("value") in {"x", "1"}] == [{"name": "A", "value": "1"}]
+
+
+def test_what_a_pod_is_told_of_its_place_is_what_it_would_take_by_itself() -> None:
+    (container,) = build(make_pool())["spec"]["containers"]
+    told = {each["name"].lower(): each["value"] for each in container["env"] if "value" in each}
+    for name in ("agent_address", "agent_port", "provider_keys_folder", "termination_log"):
+        assert told[name] == str(AgentSettings.model_fields[name].default)
+
+
+def test_a_pod_has_a_token_only_where_the_pool_says_whose() -> None:
+    nobodys, somebodys = build(make_pool())["spec"], build(make_pool(pod={"serviceAccountName": "crm"}))["spec"]
+    assert (nobodys["automountServiceAccountToken"], nobodys.get("serviceAccountName")) == (False, None)
+    assert (somebodys["automountServiceAccountToken"], somebodys["serviceAccountName"]) == (True, "crm")
+
+
+def test_there_is_no_cpu_limit_unless_a_pool_names_one() -> None:
+    def limits(**resources: Any) -> Any:
+        return build(make_pool(resources=resources))["spec"]["containers"][0]["resources"]["limits"]
+
+    assert limits() == {"memory": "512Mi"}
+    assert limits(cpuLimit="2", extra={"nvidia.com/gpu": 1}) == {"cpu": "2", "memory": "512Mi", "nvidia.com/gpu": 1}
+
+
 @pytest.mark.parametrize(
     ("changes", "outdated"),
     [
@@ -82,6 +121,12 @@ def test_pod_and_kubelet_agree_on_how_long_a_call_may_go_on(disruption: dict[str
         ({"disruption": {"onDrain": "Wait", "graceSeconds": 15}}, True),
         ({"pod": {"nodeSelector": {"disk": "fast"}}}, True),
         ({"pod": {"annotations": {"a": "b"}}}, True),
+        ({"pod": {"serviceAccountName": "crm"}}, True),
+        ({"env": [{"name": "CRM", "value": "https://crm"}]}, True),
+        ({"envFrom": [{"secretRef": {"name": "vendors"}}]}, True),
+        ({"volumes": [{"name": "cache", "emptyDir": {}}]}, True),
+        ({"imagePullPolicy": "Always"}, True),
+        ({"resources": {"cpuLimit": "1"}}, True),
         ({"warm": {"min": 9}}, False),
     ],
 )
