@@ -22,12 +22,14 @@ class KubeletScript:
     """How pods start; changed by tests while they run.
 
     ready_after: seconds from the process to the kubelet saying Ready. unschedulable, image_error: in these words.
+    stuck: they get no container, and Events of this reason and these words say why, nothing else.
     exits: what the process ends with at once. node: where pods are bound to.
     """
 
     ready_after: float = 0.0
     unschedulable: str | None = None
     image_error: str | None = None
+    stuck: tuple[str, str] | None = None
     exits: Exit | None = None
     node: str = "node-1"
 
@@ -110,6 +112,9 @@ class AnyKubelet(Generic[P]):
             waiting = {"reason": "ImagePullBackOff", "message": script.image_error}
             await self._tell(name, {"phase": "Pending", "containerStatuses": [_container({"waiting": waiting})]})
             return
+        if script.stuck:
+            await self._tell_stuck(raw, *script.stuck)
+            return
         if script.exits:
             await self._tell_exit(name, script.exits)
             return
@@ -131,6 +136,15 @@ class AnyKubelet(Generic[P]):
         conditions = [_condition("Ready", ready)]
         status = {"phase": "Running", "podIP": process.ip, "containerStatuses": [running], "conditions": conditions}
         await self._tell(name, status)
+
+    async def _tell_stuck(self, pod: Raw, reason: str, message: str) -> None:
+        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+        waiting = _container({"waiting": {"reason": "ContainerCreating"}})
+        await self._tell(name, {"phase": "Pending", "containerStatuses": [waiting]})
+        about = {"apiVersion": "v1", "kind": "Pod", "namespace": self._namespace, "name": name, "uid": uid}
+        event = {"involvedObject": about, "type": "Warning", "reason": reason, "message": message, "count": 1}
+        stamps = {"firstTimestamp": _stamp(), "lastTimestamp": _stamp(), "source": {"component": "kubelet"}}
+        await self._api.create_event({"metadata": {"generateName": f"{name}."}, **event, **stamps})
 
     async def _end(self, name: str, uid: str) -> None:
         process = self.processes.get(name)

@@ -233,6 +233,11 @@ class KubernetesApi:
         """Creates a Kubernetes Event."""
         await self.request("POST", self._core("events"), event)
 
+    async def list_events_of(self, uid: str) -> list[Raw]:
+        """Returns the newest version of each Event about the object of this uid."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(_PAGE)}
+        return (await self.request("GET", f"{self._core('events')}?{urlencode(query)}"))["items"] or []
+
     # ConfigMaps
 
     async def create_config_map(self, config_map: Raw) -> None:

@@ -46,6 +46,7 @@ from voice_operator.pools.profiles import ProfileReconciler
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.reconciler import PoolReconciler
 from voice_operator.pools.status_writer import StatusWriter
+from voice_operator.pools.stuck_pods import StuckPods
 from voice_operator.pools.templates import Templates
 from voice_operator.resync import Resync
 from voice_operator.room_poll import RoomPoll
@@ -327,6 +328,7 @@ class Operator:
             templates=shared.templates,
             kubernetes=shared.kubernetes,
             probes=probes,
+            stuck=StuckPods(self._kubernetes),
             statuses=StatusWriter(AGENT_POOLS, Kind.POOL, shared.kubernetes, self._queue),
             queue=self._queue,
         )

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     CODE_IMPORT_FAILED = "CodeImportFailed"
     QUOTA_EXCEEDED = "QuotaExceeded"
     POD_CONFIG_INVALID = "PodConfigInvalid"
+    POD_SANDBOX_FAILED = "PodSandboxFailed"
     # AgentJoined
     JOINED = "Joined"
     JOINING = "Joining"

@@ -25,6 +25,7 @@ _WORDS = {
     Reason.WAITING_FOR_POD: "An agent is being called.",
     Reason.NO_CAPACITY: _FULL,
     Reason.UNSCHEDULABLE: _FULL,
+    Reason.POD_SANDBOX_FAILED: _FULL,
     Reason.QUOTA_EXCEEDED: _FULL,
     Reason.LIMIT_REACHED: "All places are taken. Try again shortly.",
     Reason.PROFILE_MISSING: NOT_SET_UP,
@@ -42,6 +43,7 @@ _RETRY_AFTER_SECONDS = 15
 _PASSING = {
     Reason.NO_CAPACITY,
     Reason.UNSCHEDULABLE,
+    Reason.POD_SANDBOX_FAILED,
     Reason.QUOTA_EXCEEDED,
     Reason.LIMIT_REACHED,
     RefusalReason.PROFILE_FULL,

@@ -76,7 +76,7 @@ def test_exact_rights(objects: list[Raw]) -> None:
         | rights(ours, "agentpools agentprofiles", read)
         | rights(ours, "voicesessions/status agentpools/status agentprofiles/status", "patch")
         | rights("", "pods", f"{read} create patch delete")
-        | rights("", "events", "create")
+        | rights("", "events", "create list")
         | rights("", "configmaps", "get list create delete")
         | rights("coordination.k8s.io", "leases", "get create update")
     )

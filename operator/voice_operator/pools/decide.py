@@ -15,6 +15,8 @@ from voicesession.names import POOL_LABEL, STATE_LABEL, WARM
 UNREADY_GRACE = timedelta(seconds=10)
 # A pod whose process runs and that is not ready by then is replaced.
 START_TIMEOUT = timedelta(seconds=120)
+# A pod that has had a node for so long and no container is asked about: its status does not say why.
+STUCK_AFTER = timedelta(seconds=2)
 # Being ready for so long ends a row of failures.
 STABLE = timedelta(seconds=10)
 # Pods that fail before they have a call: the next is created after 1 s, 2 s, 4 s, ... this.
@@ -51,6 +53,7 @@ class PoolView:
     answering: frozenset[str] = frozenset()  # uids of pods that answered the operator, whatever the kubelet says
     reserved: frozenset[str] = frozenset()  # uids of pods that are being claimed this moment
     waiting: int = 0  # calls without a pod
+    stuck_trouble: Trouble | None = None  # what the kubelet says of the pod that `find_stuck` returns
     memory: PoolMemory = field(default_factory=PoolMemory)
 
     def is_ready(self, pod: AgentPod) -> bool:
@@ -237,10 +240,26 @@ def _deadlines(view: PoolView, memory: PoolMemory) -> list[datetime]:
     for pod in view.warm:
         if memory.failures and pod.ready and pod.ready_seen_at:
             moments.append(pod.ready_seen_at + STABLE)
+        if _has_no_container(pod):
+            moments.append(_first_seen(pod) + STUCK_AFTER)
         if pod.running_seen_at and not pod.ready:
             changed = pod.ready_seen_at or pod.running_seen_at
             moments += [changed + UNREADY_GRACE, pod.running_seen_at + START_TIMEOUT]
     return [moment for moment in moments if moment > view.now]
+
+
+def find_stuck(view: PoolView) -> AgentPod | None:
+    """Returns the oldest pod that has a node and, for too long, no container and no trouble that its status tells."""
+    stuck = (pod for pod in view.warm if _has_no_container(pod) and view.now >= _first_seen(pod) + STUCK_AFTER)
+    return min(stuck, key=lambda pod: pod.created_at, default=None)
+
+
+def _has_no_container(pod: AgentPod) -> bool:
+    return pod.node is not None and pod.running_since is None and not pod.ready and pod.trouble is None
+
+
+def _first_seen(pod: AgentPod) -> datetime:
+    return pod.seen_at or pod.created_at
 
 
 def diagnose_pool(view: PoolView) -> Trouble | None:
@@ -254,7 +273,7 @@ def diagnose_pool(view: PoolView) -> Trouble | None:
             return Trouble(Reason.CODE_IMPORT_FAILED, last_line)
     if view.memory.creation_error:
         return view.memory.creation_error
-    trouble = find_trouble(view.pods)
+    trouble = find_trouble(view.pods) or view.stuck_trouble
     if trouble:
         return trouble
     if view.memory.failures >= CRASH_LOOP:

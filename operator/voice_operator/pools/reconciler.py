@@ -19,11 +19,13 @@ from voice_operator.pools.decide import (
     build_pool_status,
     decide_pool,
     diagnose_pool,
+    find_stuck,
     next_creation_at,
 )
 from voice_operator.pools.probes import Probes
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.status_writer import StatusWriter
+from voice_operator.pools.stuck_pods import StuckPods
 from voice_operator.pools.templates import Templates
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
@@ -62,6 +64,7 @@ class PoolReconciler:
         templates: Templates,
         kubernetes: WriteThrough,
         probes: Probes,
+        stuck: StuckPods,
         statuses: StatusWriter,
         queue: WorkQueue[Key],
     ) -> None:
@@ -71,6 +74,7 @@ class PoolReconciler:
         self._templates = templates
         self._kubernetes = kubernetes
         self._probes = probes
+        self._stuck = stuck
         self._statuses = statuses
         self._queue = queue
         self._pools: dict[str, _Pool] = {}
@@ -96,6 +100,7 @@ class PoolReconciler:
             self._probes.probe_starting(name)
         if step.look_again_at:
             self._queue.add_after(Key(Kind.POOL, name), (step.look_again_at - clock.steady()).total_seconds() + 0.01)
+        await self._ask_about_stuck(pool, held)
         acted = time.monotonic()
         view = self._observe(pool, held)
         self._note_trouble(view)
@@ -118,10 +123,17 @@ class PoolReconciler:
             answering=frozenset(self._ready.answering),
             reserved=frozenset(self._ready.reserved),
             waiting=self._ready.count_waiting(name),
+            stuck_trouble=self._stuck.trouble_of(name),
             memory=held.memory,
             now=clock.steady(),
             wall_ahead=clock.wall_ahead(),
         )
+
+    async def _ask_about_stuck(self, pool: AgentPool, held: _Pool) -> None:
+        name = pool.metadata.name
+        again = await self._stuck.ask(name, find_stuck(self._observe(pool, held)))
+        if again:
+            self._queue.add_after(Key(Kind.POOL, name), again)
 
     def _note_trouble(self, view: PoolView) -> None:
         name = view.pool.metadata.name
@@ -136,6 +148,7 @@ class PoolReconciler:
         self.troubles.pop(name, None)
         self._templates.forget(name)
         self._statuses.forget(name)
+        self._stuck.forget(name)
         self._ready.forget(name)
         for state in ("ready", "starting", "in-use"):
             POOL_PODS.remove(name, state)

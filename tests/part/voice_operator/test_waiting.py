@@ -13,7 +13,7 @@ from livekit import api
 from kube.client import InvalidError
 from testing.guest import guest_in
 from testing.livekit import LiveKitServer
-from testing.operator_cluster import OperatorCluster, operator_cluster
+from testing.operator_cluster import PROVIDER, OperatorCluster, operator_cluster
 from testing.stub_pod import Exit
 from testing.waiting import eventually
 from voicesession.assignment import TerminationMessage
@@ -187,6 +187,55 @@ async def test_a_call_fails_in_the_words_of_what_keeps_pods_from_starting(
         )
 
     await eventually(told)
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "reason", "words"),
+    [
+        (
+            "FailedMount",
+            'MountVolume.SetUp failed for volume "key-cloud" : references non-existent secret key: token',
+            "PodConfigInvalid",
+            "Secret 'opnai'",
+        ),
+        (
+            "FailedCreatePodSandBox",
+            "Failed to create pod sandbox: failed to allocate for range 0: no IP addresses available in range set",
+            "PodSandboxFailed",
+            "no IP addresses available",
+        ),
+    ],
+)
+async def test_what_the_kubelet_tells_by_events_alone_is_the_pools_and_the_calls_reason(
+    impatient: OperatorCluster, event: str, said: str, reason: str, words: str
+) -> None:
+    impatient.kubelet.script.stuck = (event, said)
+    provider = {**PROVIDER, "name": "cloud", "secretRef": {"name": "opnai", "key": "token"}}
+    await impatient.create_pool(providers=[provider])
+    await impatient.create_profile()
+    impatient.start_operator()
+
+    async def told() -> bool:
+        (condition,) = ((await impatient.get(AGENT_POOLS, "default")) or {}).get("status", {}).get("conditions") or [{}]
+        return condition.get("reason") == reason and words in condition["message"]
+
+    await eventually(told)
+    await impatient.create_session("call", room="room")
+    failed = await impatient.wait_for_phase("call", "Failed")
+    assert failed.status.reason == reason
+    assert words in (failed.status.message or "")
+
+    # The fault is mended: the pool says so.
+    impatient.kubelet.script.stuck = None
+    await impatient.patch(AGENT_POOLS, "default", {"spec": {"providers": [PROVIDER]}})
+    await impatient.wait_for_warm()
+    await eventually(lambda: _is_told(impatient, "PodsWaiting"))
+
+
+async def _is_told(cluster: OperatorCluster, reason: str) -> bool:
+    pool = await cluster.get(AGENT_POOLS, "default")
+    assert pool is not None
+    return [condition["reason"] for condition in pool["status"]["conditions"]] == [reason]
 
 
 async def test_a_quota_is_named_where_it_keeps_pods_from_being_created(impatient: OperatorCluster) -> None:

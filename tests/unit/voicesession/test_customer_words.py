@@ -11,7 +11,13 @@ from voicesession.conditions import Reason
 from voicesession.customer_words import RefusalReason, build_notice, retry_after, words_for_customer
 from voicesession.models import Phase, VoiceSession
 
-PASSING = {Reason.NO_CAPACITY, Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED, Reason.LIMIT_REACHED}
+PASSING = {
+    Reason.NO_CAPACITY,
+    Reason.UNSCHEDULABLE,
+    Reason.POD_SANDBOX_FAILED,
+    Reason.QUOTA_EXCEEDED,
+    Reason.LIMIT_REACHED,
+}
 PASSING_REFUSALS = {RefusalReason.PROFILE_FULL, RefusalReason.TENANT_FULL}
 
 

@@ -12,6 +12,7 @@ from voice_operator.pools.decide import (
     PoolView,
     build_pool_status,
     decide_pool,
+    find_stuck,
     next_creation_at,
     target,
 )
@@ -286,6 +287,35 @@ def test_code_that_cannot_be_imported_is_told_by_its_errors_last_line() -> None:
 )
 def test_what_keeps_pods_from_starting_is_the_reason(fields: dict[str, Any], expected: str) -> None:
     assert reason(**{"pods": [], **fields})[0] == expected
+
+
+def test_what_the_kubelet_says_of_a_stuck_pod_is_the_reason_unless_a_pods_status_tells_more() -> None:
+    said = Trouble(Reason.POD_CONFIG_INVALID, "no secret")
+    assert reason(pods=[make_starting_pod(running_since=None)], stuck_trouble=said) == ("PodConfigInvalid", "no secret")
+    unpulled = make_starting_pod(trouble=Trouble(Reason.IMAGE_PULL_FAILED, "no image"))
+    assert reason(pods=[unpulled], stuck_trouble=said)[0] == "ImagePullFailed"
+    assert reason(pods=ready(2), stuck_trouble=said)[0] == "PodsWaiting"
+
+
+@pytest.mark.parametrize(
+    ("changes", "stuck"),
+    [
+        ({}, True),
+        ({"created_at": ago(1.9)}, False),
+        ({"node": None}, False),
+        ({"running_since": ago(1)}, False),
+        ({"trouble": Trouble(Reason.IMAGE_PULL_FAILED, "no image")}, False),
+        ({"exit": PodExit(1, False, None, "Error")}, False),
+    ],
+)
+def test_a_pod_with_a_node_and_no_container_is_asked_about(changes: dict[str, Any], stuck: bool) -> None:
+    pod = make_starting_pod("stuck", **{"running_since": None, "created_at": ago(2), **changes})
+    assert find_stuck(view([*ready(1), pod])) == (pod if stuck else None)
+
+
+def test_a_pool_looks_again_when_a_pod_would_be_stuck() -> None:
+    pod = make_starting_pod(running_since=None, created_at=ago(0.5))
+    assert decide_pool(view([*ready(1), pod])).look_again_at == ago(-1.5)
 
 
 def test_a_refill_that_crash_loops_is_told_although_a_pod_is_ready() -> None:
