@@ -30,6 +30,7 @@ class FakeOpenAI:
     statuses: dict[str, int] = field(default_factory=dict)
     transcripts: deque[str] = field(default_factory=deque)
     speech_pause: float = 0.0
+    stalls: set[str] = field(default_factory=set)  # parts of which nothing comes any more
     required_key: str | None = None
     # Asked.
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -74,6 +75,8 @@ class FakeOpenAI:
         self.chats.append(body)
         if refusal := self._refusal(request, "chat"):
             return refusal
+        if "chat" in self.stalls:
+            await asyncio.Event().wait()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for delta, reason in _answer(body):

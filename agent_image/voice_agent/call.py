@@ -45,6 +45,7 @@ from voicesession.assignment import (
     EndRequest,
     Heartbeat,
     Joined,
+    ModelFailed,
     OtherAgent,
     Ready,
     RoomDeletionRequested,
@@ -126,6 +127,12 @@ class Call:
             on_end=self.end,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        health = workshop.shelf.health
+        health.on_failure = lambda provider, part: self.events.emit(
+            ModelFailed(at=clock.now(), provider=provider, part=part)
+        )
+        for model in assignment.failing or []:
+            health.pass_over(model.provider, model.part)
         self._hand_over = HandOver(
             facts=self._facts,
             conversation=self.conversation,

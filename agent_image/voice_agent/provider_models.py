@@ -1,7 +1,7 @@
 """The models of a pool's providers: what a call is served by, made in a moment once it is there."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,17 @@ from livekit import local_inference
 from livekit.agents import NOT_GIVEN, APIConnectOptions, llm, stt, tts, vad
 from livekit.plugins import openai
 
+from voice_agent.fallback import Choice, Choices, FallbackLLM, FallbackSTT, FallbackTTS, Health, Model
 from voice_agent.model_clients import ModelClients, read_url
 from voice_agent.sample_rate import ResamplingTTS
 from voicesession.models import ANY_LANGUAGE, ModelChoices, Provider, Timeouts
-from voicesession.provider_keys import list_servers
+from voicesession.provider_keys import Part, list_servers
 
 # A customer waits for no fourth try of a model.
 PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
 _EXPORTED = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
+# Where another provider is behind one: together with its own answer, the customer waits less than six seconds.
+FIRST_WORD_SECONDS: dict[Part, float] = {"stt": 4.0, "llm": 3.0, "tts": 3.0}
 # A server that loads a model says nothing meanwhile; the deadline is the caller's.
 _LOADING = Timeouts(read_seconds=300)
 
@@ -48,6 +51,7 @@ class ModelShelf:
         self._clients = clients
         # Set by the pool for its code: neither is one of the two to go to the other's address.
         self._exports = _EXPORTED.isdisjoint(os.environ)
+        self.health = Health()
         self.vad: vad.VAD | None = None
 
     def warm_up(self, vad_kind: str) -> None:
@@ -109,11 +113,38 @@ class ModelShelf:
         """Returns the models of one call, with the profile's choices in place of the provider's own."""
         if provider.realtime is not None:
             return CallModels(stt=None, llm=self._build_realtime(provider, choices), tts=None)
+        ears = self._choose("stt", provider, choices, lambda whose, which: self._build_stt(whose, which, language))
+        chats = self._choose("llm", provider, choices, self._build_llm)
+        voices = self._choose("tts", provider, choices, self.build_tts)
         return CallModels(
-            stt=self._build_stt(provider, choices, language),
-            llm=self._build_llm(provider, choices),
-            tts=self.build_tts(provider, choices),
+            stt=FallbackSTT(ears) if len(ears.all) > 1 else next(iter(ears.all), None),
+            llm=FallbackLLM(chats) if len(chats.all) > 1 else next(iter(chats.all), None),
+            tts=FallbackTTS(voices) if len(voices.all) > 1 else next(iter(voices.all), None),
         )
+
+    def _choose(
+        self,
+        part: Part,
+        provider: Provider,
+        choices: ModelChoices,
+        build: Callable[[Provider, ModelChoices], Model | None],
+    ) -> Choices[Model]:
+        """Returns the provider's model for this part, and the one behind it, of which the profile chooses nothing."""
+        asked = [(provider, choices)]
+        if second := self._find_fallback(provider, part):
+            asked.append((second, ModelChoices()))
+        models = [(each, build(each, its_choices)) for each, its_choices in asked]
+        return Choices(
+            part,
+            [Choice(each.name, model, first_word_seconds(each, part)) for each, model in models if model is not None],
+            self.health,
+        )
+
+    def _find_fallback(self, provider: Provider, part: Part) -> Provider | None:
+        server = dict(list_servers(provider)).get(part)
+        name = (server.fallback if server else None) or provider.fallback
+        second = self._providers.get(name) if name else None
+        return second if second is not provider else None
 
     def build_tts(self, provider: Provider, choices: ModelChoices) -> tts.TTS[Any] | None:
         """Returns the provider's text-to-speech, or None when it has none."""
@@ -176,6 +207,13 @@ class ModelShelf:
             api_key=self._clients.read_key(provider, part),
             conn_options=PATIENCE,
         )
+
+
+def first_word_seconds(provider: Provider, part: Part) -> float:
+    """Returns how long this part's first word may take, where there is another one to ask."""
+    server = dict(list_servers(provider)).get(part)
+    timeouts = server.timeouts if server else None
+    return (timeouts.read_seconds if timeouts else None) or FIRST_WORD_SECONDS[part]
 
 
 def _load_silero() -> vad.VAD:

@@ -76,6 +76,11 @@ PODS_SILENT = Counter("voice_operator_pods_silent_total", "Times that the pod of
 OTHER_AGENTS = Counter(
     "voice_operator_other_agents_total", "Calls in whose room somebody else's agent was seen, as the pods tell."
 )
+MODELS_FAILED = Counter(
+    "voice_operator_models_failed_total",
+    "Times that a provider's model failed in a call and the one behind it took over, as the pods tell.",
+    ("pool", "part"),
+)
 QUEUE_DEPTH = Gauge("voice_operator_queue_depth", "Keys that wait for their reconciliation.")
 RECONCILE_SECONDS = Histogram(
     "voice_operator_reconcile_seconds", "One reconciliation, waiting for others' answers included.", ("kind",)

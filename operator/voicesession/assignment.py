@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Model
+from voicesession.provider_keys import Part
 
 
 class Recovery(Model):
@@ -20,6 +21,13 @@ class Recovery(Model):
 
     reason: str
     gap_seconds: float = Field(ge=0)
+
+
+class FailingModel(Model):
+    """A provider's model that has failed lately, in other calls: what is behind it is asked first."""
+
+    provider: str
+    part: Part
 
 
 class Assignment(Model):
@@ -43,7 +51,8 @@ class Assignment(Model):
     variables: dict[str, str] = Field(default_factory=dict)
     tenant: str | None = None
     write_token: str
-    # Unset for an ordinary call: a pod of the release before knows neither, and refuses what it does not know.
+    # Unset for an ordinary call: a pod of the release before knows none of them, and refuses what it does not know.
+    failing: list[FailingModel] | None = None
     recovery: Recovery | None = None
     standby: bool | None = None  # all but the joining, which is `POST /take-over`'s
 
@@ -184,6 +193,15 @@ class OtherAgent(Model):
     identity: str
 
 
+class ModelFailed(Model):
+    """A provider's model has failed, and the one behind it is asked first from here on; told once in a while."""
+
+    type: Literal["model-failed"] = "model-failed"
+    at: datetime
+    provider: str = Field(max_length=40)
+    part: Part
+
+
 class CallEnded(Model):
     """The last event. `end_written`: the database has all of the conversation; else somebody has to see to its end."""
 
@@ -207,6 +225,7 @@ PodEvent = Annotated[
     | Turn
     | RoomDeletionRequested
     | OtherAgent
+    | ModelFailed
     | CallEnded,
     Field(discriminator="type"),
 ]

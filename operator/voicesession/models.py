@@ -194,12 +194,16 @@ class Timeouts(Model):
 
 
 class ModelServer(Model):
-    """Where one model of a provider is, and how it is asked. `secret_ref`: its key, in place of the provider's."""
+    """Where one model of a provider is, and how it is asked. `secret_ref`: its key, in place of the provider's.
+
+    `fallback`: the provider whose model of this kind answers where this one fails; None: the provider's.
+    """
 
     base_url: str | None = None
     secret_ref: SecretRef | None = None
     headers: list[Header] | None = None
     timeouts: Timeouts | None = None
+    fallback: str | None = None
     model: str
 
 
@@ -234,7 +238,8 @@ class Provider(Model):
     """A set of models that serve a call: either stt, llm and tts, or realtime.
 
     `secret_ref`: the key of those that have none of their own, as far as it is for their host: see `provider_keys`.
-    `warm_up`: the chat model is asked for a word while pods wait.
+    `warm_up`: the chat model is asked for a word while pods wait. `fallback`: the provider that answers where one of
+    this one's models fails.
     """
 
     name: str
@@ -245,6 +250,7 @@ class Provider(Model):
     realtime: RealtimeModel | None = None
     secret_ref: SecretRef | None = None
     warm_up: bool | None = None
+    fallback: str | None = None
 
 
 class Resources(Model):

@@ -155,6 +155,7 @@ class Agents:
             access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
             access.conversation_key,
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
+            self._links.failing.list_failing(step.pod.pool, clock.steady()),
             standby=standby,
         )
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()

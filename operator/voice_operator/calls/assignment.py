@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from voice_operator.calls.memory import CallMemory
-from voicesession.assignment import Assignment, Recovery, conversation_write_token
+from voicesession.assignment import Assignment, FailingModel, Recovery, conversation_write_token
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import VoiceSession, VoiceSessionStatus
 from voicesession.names import ROOM_PREFIX
@@ -56,10 +57,14 @@ def build_assignment(
     room_token: str,
     conversation_key: bytes,
     so_far: SoFar | None = None,
+    failing: Sequence[FailingModel] = (),
     *,
     standby: bool = False,
 ) -> Assignment:
-    """Returns what the session's pod is given. `so_far`: where it is not the first that has the call."""
+    """Returns what the session's pod is given. `so_far`: where it is not the first that has the call.
+
+    `failing`: the pool's models that have failed lately.
+    """
     uid, so_far = session.metadata.uid, so_far or SoFar()
     limits = serving.limits
     left = limits.max_duration_seconds - so_far.talked_seconds
@@ -80,6 +85,7 @@ def build_assignment(
         variables=session.spec.variables,
         tenant=session.spec.tenant,
         write_token=conversation_write_token(conversation_key, uid, attempt),
+        failing=list(failing) or None,
         recovery=so_far.recovery,
         standby=standby or None,
     )

@@ -6,9 +6,11 @@ from voice_operator.calls.hearing import Hearing
 from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import PodClient
+from voice_operator.pods.failing_models import FailingModels
 from voice_operator.pods.link import PodLink
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.work_queue import WorkQueue
+from voicesession import clock
 
 
 class Links:
@@ -20,6 +22,7 @@ class Links:
         self._links: dict[str, PodLink] = {}
         self._beside: dict[str, PodLink] = {}  # to the pod that stands by, or has just handed its call over
         self._hearing = Hearing()
+        self.failing = FailingModels()  # as the pods tell
 
     @property
     def cut_off(self) -> bool:
@@ -36,7 +39,17 @@ class Links:
         self.cancel(uid)
         if (beside := self.beside(uid)) and beside.pod_uid == pod.uid:
             self.close_beside(uid)
-        self._links[uid] = PodLink(self._pods, pod, assignment, resume=resume, on_change=lambda: self._note(uid))
+        self._links[uid] = self._follow(uid, pod, assignment, resume=resume)
+
+    def _follow(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> PodLink:
+        return PodLink(
+            self._pods,
+            pod,
+            assignment,
+            resume=resume,
+            on_change=lambda: self._note(uid),
+            on_model_failed=lambda event: self.failing.note(pod.pool, event, clock.steady(), clock.now()),
+        )
 
     def beside(self, uid: str) -> LinkView | None:
         """Returns what the pod beside the one that has this call has told; None if there was none."""
@@ -46,7 +59,7 @@ class Links:
     def open_beside(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> None:
         """Follows the call in this pod too, beside the one that has it."""
         self.close_beside(uid)
-        self._beside[uid] = PodLink(self._pods, pod, assignment, resume=resume, on_change=lambda: self._note(uid))
+        self._beside[uid] = self._follow(uid, pod, assignment, resume=resume)
 
     def swap(self, uid: str) -> None:
         """Has the pod beside be the one that has the call, and that one the pod beside."""

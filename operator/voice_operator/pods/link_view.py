@@ -12,6 +12,7 @@ from voicesession.assignment import (
     HeardLate,
     Heartbeat,
     Joined,
+    ModelFailed,
     OtherAgent,
     PodEvent,
     Ready,
@@ -80,5 +81,5 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # n
             return replace(view, other_agent=identity)
         case CallEnded():
             return replace(view, ended=event)
-        case Heartbeat() | Turn():
+        case Heartbeat() | Turn() | ModelFailed():
             return view

@@ -1,12 +1,14 @@
 """Providers of several hosts, asked by a real pod: who gets which key, and who is asked when one fails."""
 
 from contextlib import AsyncExitStack
+from typing import Any
 
-from testing.agent_pod import build_assignment, running_pod
+from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import joined_room
 from testing.fake_openai import FakeOpenAI, running_fake_openai
 from testing.livekit import LiveKitServer, new_room
 from testing.local_speech import speech_pcm
+from voicesession.assignment import FailingModel, ModelFailed
 from voicesession.models import Header, LlmModel, Provider, SecretRef, SttModel, TtsModel
 
 GREETING = "Hello there."
@@ -41,6 +43,37 @@ async def test_three_vendors_see_their_own_key_only(livekit: LiveKitServer) -> N
         seen = [keys_seen(ears), keys_seen(chat), keys_seen(voices)]
         assert seen == [{KEYS["mixed.stt"]}, {KEYS["mixed"]}, {KEYS["mixed.tts"], *HEADER_KEYS.values()}]
         assert not [key for key in (*KEYS.values(), *HEADER_KEYS.values()) if key in pod.log]
+
+
+async def test_a_chat_that_stalls_is_answered_by_the_second_and_so_is_the_next_call(livekit: LiveKitServer) -> None:
+    async with AsyncExitStack() as stack:
+        first, second = [await stack.enter_async_context(running_fake_openai()) for _ in range(2)]
+        first.stalls.add("chat")
+        providers = [
+            build_provider(first.base_url, "first", fallback="second"),
+            build_provider(second.base_url, "second"),
+        ]
+        pods = [await stack.enter_async_context(running_pod(providers)) for _ in range(2)]
+        follower = await hold_call(livekit, pods[0])
+        failed = await follower.wait_for(ModelFailed)
+        assert (failed.provider, failed.part) == ("first", "llm")
+        assert (len(first.chats), len(second.chats)) == (1, 2)
+        assert not second.spoken, "another voice, though the first one speaks"
+        failing = [FailingModel(provider="first", part="llm")]
+        await hold_call(livekit, pods[1], failing=failing)
+        assert (len(first.chats), len(second.chats)) == (1, 4)
+
+
+async def hold_call(livekit: LiveKitServer, pod: AgentPod, **fields: Any) -> Follower:
+    """Has two questions answered in a call."""
+    room = new_room()
+    follower = await pod.assign(build_assignment(livekit, room, provider="first", **fields))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await customer.until_said(GREETING)
+        for question in ("are you there", "and now"):
+            await customer.type(question)
+            await customer.until_said(f"You said: {question}.")
+    return follower
 
 
 def keys_seen(fake: FakeOpenAI) -> set[str]:

@@ -113,6 +113,11 @@ def mounting(path: str) -> dict[str, Any]:
     return pool(volumes=[{"name": "v", "emptyDir": {}}], volumeMounts=[{"name": "v", "mountPath": path}])
 
 
+def with_second(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Returns a pool with a provider `p` that has these fields too, and a provider `q`."""
+    return pool(providers=[{"name": "p", **STT_LLM_TTS, **first}, {"name": "q", **second}])
+
+
 REFUSED = [
     # kind, spec, what the message must say
     ("VoiceSession", ..., "spec: Required value"),
@@ -225,6 +230,9 @@ REFUSED = [
     ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a\nb"}]), "printable ASCII"),
     ("AgentPool", with_part("llm", headers=[{"name": "X-A", "value": "a"}] * 2), "Duplicate value"),
     ("AgentPool", with_part("llm", timeouts={"readSeconds": 0}), "greater than or equal to 1"),
+    ("AgentPool", with_provider(**STT_LLM_TTS, fallback="absent"), "another provider of this pool"),
+    ("AgentPool", with_part("llm", fallback="p"), "another provider of this pool"),
+    ("AgentPool", with_second({"fallback": "q"}, {"realtime": {"model": "r"}}), "both have `stt`, `llm` and `tts`"),
     ("AgentPool", with_part("tts", sampleRate=22050, responseFormat="mp3"), "a `sampleRate` is for pcm alone"),
     ("AgentPool", with_part("tts", responseFormat="midi"), "supported values"),
     ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1"), "a key is for one host"),
@@ -274,6 +282,8 @@ ACCEPTED = [
     ("AgentPool", at_hosts("http://a/v1", "http://b/v1", "http://b/v1", stt={"secretRef": {"name": "a"}})),
     ("AgentPool", with_part("tts", headers=[{"name": "X-A", "value": "a b"}], timeouts={"connectSeconds": 1.5})),
     ("AgentPool", with_part("tts", sampleRate=22050)),
+    ("AgentPool", with_second({"fallback": "q"}, {**STT_LLM_TTS, "fallback": "p"})),
+    ("AgentPool", with_second({"llm": {"model": "m", "fallback": "q"}}, STT_LLM_TTS)),
     ("AgentPool", with_provider(**STT_LLM_TTS, warmUp=True)),
     ("AgentPool", with_provider(local=True, realtime={"model": "r", "baseUrl": "http://local:8000"})),
     ("AgentPool", pool(pod={"affinity": {"podAntiAffinity": {}}, "tolerations": [{"operator": "Exists"}]})),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 from aiohttp import web
@@ -16,7 +17,7 @@ from voice_operator.pods.client import OPENED_AT_ONCE, PodClient
 from voice_operator.pods.link import RECONNECT_SECONDS_MAX, PodLink, retry_delay
 from voice_operator.pods.link_view import LinkState
 from voicesession import clock
-from voicesession.assignment import Accepted, Heartbeat
+from voicesession.assignment import Accepted, Heartbeat, ModelFailed
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,9 +35,11 @@ async def answering(answer: Answer) -> AsyncIterator[PodClient]:
             await pods.close()
 
 
-def follow(pods: PodClient, name: str = "pod-a") -> PodLink:
+def follow(
+    pods: PodClient, name: str = "pod-a", on_model_failed: Callable[[ModelFailed], None] = lambda _: None
+) -> PodLink:
     pod = make_claimed_pod(name, ip="127.0.0.1")
-    return PodLink(pods, pod, None, resume=True, on_change=lambda: None)
+    return PodLink(pods, pod, None, resume=True, on_change=lambda: None, on_model_failed=on_model_failed)
 
 
 async def hang(_request: web.Request) -> web.StreamResponse:
@@ -74,6 +77,27 @@ async def test_a_sign_of_life_ends_a_silence(monkeypatch: pytest.MonkeyPatch) ->
         link = follow(pods)
         await eventually(lambda: link.view.state is LinkState.FOLLOWING)
         assert (link.view.accepted, link.view.unanswered_since) == (True, None)
+        await link.close()
+
+
+async def test_a_failed_model_is_told_once_however_often_the_pod_tells_everything() -> None:
+    failed = ModelFailed(at=clock.now(), provider="openai", part="llm")
+    asked = 0
+
+    async def tell_and_break_off(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for event in (Accepted(at=failed.at - timedelta(seconds=1)), failed):
+            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+        return stream
+
+    told: list[ModelFailed] = []
+    async with answering(tell_and_break_off) as pods:
+        link = follow(pods, on_model_failed=told.append)
+        await eventually(lambda: asked >= 3)
+        assert told == [failed]
         await link.close()
 
 
