@@ -21,8 +21,9 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     Raises:
         RuntimeError: there is none.
     """
+    ports, _holder = _own_share()
     for _ in range(_SHARE):
-        port = next(_own_ports())
+        port = next(ports)
         with socket.socket(type=kind) as probe:
             try:
                 probe.bind(("", port))
@@ -39,11 +40,8 @@ def listens(port: int) -> bool:
 
 
 @functools.cache
-def _own_ports() -> Iterator[int]:
+def _own_share() -> tuple[Iterator[int], socket.socket]:
+    """Returns this process's ports, one after the other without end, and what holds them."""
     number, holder = take_share("ports", _SHARES)
-    _held.append(holder)
     first = _FIRST + number * _SHARE
-    return itertools.cycle(range(first, first + _SHARE))
-
-
-_held: list[socket.socket] = []
+    return itertools.cycle(range(first, first + _SHARE)), holder

@@ -22,17 +22,15 @@ def own_loopback() -> Iterator[str]:
         yield prefix
 
 
-@functools.cache
 def loopback_of_process() -> str:
     """Returns the `127.N` that this process has to its end."""
-    prefix, holder = _take()
-    _held.append(holder)
+    prefix, _holder = _take_for_process()
     return prefix
-
-
-_held: list[socket.socket] = []
 
 
 def _take() -> tuple[str, socket.socket]:
     number, holder = take_share("loopback", _PARTS)
     return f"127.{_FIRST + number}", holder
+
+
+_take_for_process = functools.cache(_take)

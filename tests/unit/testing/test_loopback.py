@@ -8,12 +8,5 @@ def test_nobody_has_what_another_has() -> None:
         assert len({one, another, loopback_of_process()}) == 3
 
 
-def test_a_part_that_was_left_is_had_again() -> None:
-    with own_loopback() as first:
-        pass
-    with own_loopback() as again:
-        assert again == first
-
-
 def test_a_process_keeps_its_own() -> None:
     assert loopback_of_process() == loopback_of_process()
