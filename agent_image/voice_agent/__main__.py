@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from voice_agent.process import lean_imports
 from voice_agent.process.termination import CODE_IMPORT_FAILED, HANG, leave, write_termination_message
@@ -13,6 +14,9 @@ from voice_agent.settings import AgentSettings, drop_livekit_secrets, read_setti
 from voice_telemetry.logs import hide, set_process_fields
 from voice_telemetry.start import start
 from voicesession.assignment import Assignment
+
+if TYPE_CHECKING:
+    from voice_agent.workshop import Workshop
 
 # Set before livekit-agents is imported: no turn detector's 243 MB unless a profile asks, no reports to any cloud.
 os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
@@ -34,7 +38,8 @@ def main() -> None:
     set_process_fields(pod=settings.pod_name)
     if dropped := drop_livekit_secrets(os.environ):
         log.warning("LiveKit's secrets are kept from the agent's code", extra={"variables": dropped})
-    asyncio.run(run(settings))
+    workshop = prepare(settings)
+    asyncio.run(run(settings, workshop))
 
 
 def note_assignment(assignment: Assignment) -> None:
@@ -58,17 +63,12 @@ def end_standstill(settings: AgentSettings, at: list[str]) -> None:
     leave(1)
 
 
-async def run(settings: AgentSettings) -> None:
-    """Loads and builds everything, listens, and waits until the call's end ends the process."""
+def prepare(settings: AgentSettings) -> "Workshop":
+    """Loads and builds all that a call needs; ends the process where the agent's code cannot be used."""
     # Imported here, after the finder above is installed and errors can be told.
-    from aiohttp import web  # noqa: PLC0415
-
     from voice_agent import customer_return, first_words, moments, session_host  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
-    from voice_agent.pod import Pod  # noqa: PLC0415
-    from voice_agent.process import native_logs, watchdog  # noqa: PLC0415
-    from voice_agent.process.rehearsal import rehearse  # noqa: PLC0415
-    from voice_agent.server import PodServer  # noqa: PLC0415
+    from voice_agent.process import native_logs  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
 
     native_logs.silence()
@@ -77,11 +77,22 @@ async def run(settings: AgentSettings) -> None:
         customer_return.keep_sessions_open()
         first_words.survive_interruption()
         moments.take_turns()
-        workshop = build_workshop(settings, hide)
+        return build_workshop(settings, hide)
     except (CodeLoadError, session_host.SessionHostError) as error:
         log.exception("the pod cannot take calls")
         write_termination_message(settings.termination_log, CODE_IMPORT_FAILED, str(error))
         leave(1)
+
+
+async def run(settings: AgentSettings, workshop: "Workshop") -> None:
+    """Listens, and waits until the call's end ends the process."""
+    from aiohttp import web  # noqa: PLC0415
+
+    from voice_agent.pod import Pod  # noqa: PLC0415
+    from voice_agent.process import watchdog  # noqa: PLC0415
+    from voice_agent.process.rehearsal import rehearse  # noqa: PLC0415
+    from voice_agent.server import PodServer  # noqa: PLC0415
+
     pod = Pod(workshop, leave, note_assignment)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)
     app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()

@@ -6,15 +6,15 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
-from livekit.agents import Agent, AgentServer, JobContext, JobProcess
+from livekit.agents import Agent, AgentServer, JobProcess
+
+from voice_agent.worker_options import Entrypoint, Worker, read_server, read_worker_options
 
 log = logging.getLogger(__name__)
-
-Entrypoint = Callable[[JobContext], Awaitable[None]]
 
 
 class CodeLoadError(Exception):
@@ -57,7 +57,7 @@ def load_code(code: str) -> LoadedCode:
     module_name, _, name = code.partition(":")
     module = _import(module_name)
     if not name:
-        return _from_server(_only_server(module), module)
+        return _from_worker(_only_worker(module), module)
     if not hasattr(module, name):
         raise CodeLoadError(f"module {module_name!r} has no {name!r}; the pool's `code` is {code!r}")
     return decide_rung(getattr(module, name), module, code)
@@ -72,10 +72,10 @@ def decide_rung(found: object, module: ModuleType, code: str) -> LoadedCode:
     if inspect.isclass(found) and issubclass(found, Agent):
         return _from_agent_class(found)
     if isinstance(found, AgentServer):
-        return _from_server(found, module)
+        return _from_worker(read_server(found), module)
     if inspect.iscoroutinefunction(found):
-        server = next((server for server in _servers(module) if server._entrypoint_fnc is found), None)  # noqa: SLF001
-        return _from_server(server, module) if server else EntrypointCode(found, prewarm=_prewarm_by_name(module))
+        worker = next((worker for worker in _workers(module) if worker.entrypoint is found), None)
+        return _from_worker(worker or Worker(found, prewarm=_prewarm_by_name(module)), module)
     raise CodeLoadError(
         f"{code!r} is a {type(found).__name__}; it must be an Agent class, an AgentServer, or an entrypoint "
         "(`async def entrypoint(ctx: JobContext)`)"
@@ -133,30 +133,36 @@ def _from_agent_class(agent_class: type[Agent]) -> AgentCode:
     return AgentCode(agent_class, takes_instructions=bool(required))
 
 
-def _servers(module: ModuleType) -> list[AgentServer]:
-    return [value for value in vars(module).values() if isinstance(value, AgentServer)]
+def _workers(module: ModuleType) -> list[Worker]:
+    """Returns what the module's AgentServers run; where it has none, what its WorkerOptions say."""
+    servers = {id(value): value for value in vars(module).values() if isinstance(value, AgentServer)}
+    if servers:
+        return [read_server(server) for server in servers.values()]
+    worker = read_worker_options(module)
+    return [worker] if worker else []
 
 
-def _only_server(module: ModuleType) -> AgentServer:
-    servers = list({id(server): server for server in _servers(module)}.values())
-    if len(servers) != 1:
+def _only_worker(module: ModuleType) -> Worker:
+    workers = _workers(module)
+    if len(workers) != 1:
         raise CodeLoadError(
-            f"module {module.__name__!r} has {len(servers)} AgentServers; name what to run as `{module.__name__}:Name`"
+            f"module {module.__name__!r} has {len(workers)} AgentServers, or WorkerOptions that name an entrypoint; "
+            f"name what to run as `{module.__name__}:Name`"
         )
-    return servers[0]
+    return workers[0]
 
 
-def _from_server(server: AgentServer, module: ModuleType) -> EntrypointCode:
-    # What the decorator stores is read where LiveKit's worker reads it: there is no public name for it.
-    entrypoint = server._entrypoint_fnc  # noqa: SLF001
-    if entrypoint is None:
+def _from_worker(worker: Worker, module: ModuleType) -> EntrypointCode:
+    if worker.entrypoint is None:
         raise CodeLoadError(
             f"the AgentServer of {module.__name__!r} has no entrypoint; decorate one with @server.rtc_session()"
         )
-    return EntrypointCode(entrypoint, prewarm=server.setup_fnc, on_session_end=server._session_end_fnc)  # noqa: SLF001
+    if worker.unused:
+        log.warning("options for LiveKit's worker mean nothing in an agent pod", extra={"options": [*worker.unused]})
+    return EntrypointCode(worker.entrypoint, prewarm=worker.prewarm, on_session_end=worker.on_session_end)
 
 
 def _prewarm_by_name(module: ModuleType) -> Callable[[JobProcess], object] | None:
-    """Returns `prewarm`, as examples from before AgentServer call what they pass to WorkerOptions in `__main__`."""
+    """Returns `prewarm`, as most call what they pass to a worker, where the module does not say what it passes."""
     prewarm = getattr(module, "prewarm", None)
     return prewarm if inspect.isfunction(prewarm) and len(inspect.signature(prewarm).parameters) == 1 else None

@@ -86,6 +86,36 @@ def test_an_entrypoint_from_before_agent_servers(write: Write) -> None:
     assert process.userdata == {"x": 1}
 
 
+@pytest.mark.parametrize("options", ["entrypoint_fnc=answer, prewarm_fnc=warm", "answer, prewarm_fnc=warm"])
+@pytest.mark.parametrize("suffix", ["", ":answer"])
+def test_a_program_that_is_run_by_worker_options(write: Write, options: str, suffix: str) -> None:
+    name = write(
+        "from livekit import agents\ndef warm(proc): proc.userdata['x'] = 1\nasync def answer(ctx): pass\n"
+        f"if __name__ == '__main__':\n    agents.cli.run_app(agents.WorkerOptions({options}))"
+    )
+    code = load_code(name + suffix)
+    assert isinstance(code, EntrypointCode)
+    assert code.entrypoint is sys.modules[name].answer
+    process = build_job_process()
+    run_prewarm(code, process)
+    assert process.userdata == {"x": 1}
+
+
+def test_options_that_mean_nothing_in_a_pod_are_said(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    load_code(write(SERVER))
+    assert "mean nothing" not in caplog.text
+    text = SERVER.replace("AgentServer()", "AgentServer(num_idle_processes=3, load_threshold=0.5)")
+    load_code(write(text.replace("on_session_end=over", "agent_name='a', on_request=over")))
+    (said,) = [vars(record)["options"] for record in caplog.records]
+    assert said == ["agent_name", "request_fnc", "load_threshold", "num_idle_processes"]
+
+
+def test_options_of_a_program_from_before_are_said_too(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    load_code(write("async def begin(ctx): pass\ndef run(): WorkerOptions(entrypoint_fnc=begin, agent_name='a')"))
+    (said,) = [vars(record)["options"] for record in caplog.records]
+    assert said == ["agent_name"]
+
+
 @pytest.mark.parametrize(
     ("text", "suffix", "said"),
     [
@@ -96,6 +126,7 @@ def test_an_entrypoint_from_before_agent_servers(write: Write) -> None:
         ("x = 1", ":x", "is a int; it must be an Agent class, an AgentServer, or an entrypoint"),
         ("def entrypoint(ctx): pass", ":entrypoint", "is a function; it must be"),
         ("x = 1", "", "has 0 AgentServers"),
+        ("WorkerOptions = print\nWorkerOptions(entrypoint_fnc=lambda ctx: None)", "", "has 0 AgentServers"),
         ("from livekit.agents import AgentServer\nserver = AgentServer()", "", "has no entrypoint"),
     ],
 )
