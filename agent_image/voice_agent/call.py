@@ -30,6 +30,7 @@ from voice_agent.job_context import (
 )
 from voice_agent.opening import Resumption
 from voice_agent.profile_agent import ProfileCall, fill_in, find_spoken, run_profile_agent
+from voice_agent.provider_models import ProviderError
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
@@ -52,6 +53,7 @@ from voicesession.assignment import (
     TakeOver,
 )
 from voicesession.models import EndReason, Provider
+from voicesession.names import GROUP
 
 HISTORY_SECONDS = 3.0
 # Again, beside a standby's joining.
@@ -193,6 +195,7 @@ class Call:
         # Before the connection, so that what the room starts runs in this context too.
         context = self._build_context()
         context.enter()
+        self._workshop.stand_in.serve(self._provider, self._assignment.profile)
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
         memory.begin(self._assignment.attempt, lambda value: self.conversation.save("saved", value, SAVE_SECONDS))
@@ -243,6 +246,7 @@ class Call:
             room=assignment.room,
             room_sid=assignment.room_sid or "",
             metadata=build_job_metadata(assignment),
+            attributes=build_job_attributes(assignment),
             url=assignment.livekit_url,
             token=assignment.room_token,
             worker_id=self._workshop.settings.pod_name,
@@ -300,6 +304,8 @@ class Call:
         except rtc.ConnectError as error:
             self._can_join = False
             self._fail(f"LiveKit refused the agent or could not be reached: {error.message}")
+        except ProviderError as error:
+            self._fail(str(error))
         except Exception as error:
             log.exception("the agent's code failed")
             self._fail(f"the agent's code failed: {type(error).__name__}")
@@ -479,14 +485,17 @@ def build_start(assignment: Assignment) -> ConversationStart:
 
 
 def build_job_metadata(assignment: Assignment) -> str:
-    """Returns `ctx.job.metadata`."""
-    return json.dumps(
-        {
-            "variables": assignment.variables,
-            "profile": assignment.profile_name,
-            "tenant": assignment.tenant,
-            "sessionId": assignment.session_id,
-            "participantIdentity": assignment.participant_identity,
-            "attempt": assignment.attempt,
-        }
-    )
+    """Returns `ctx.job.metadata` as a client's dispatch has it: the variables, or nothing where there are none."""
+    return json.dumps(assignment.variables) if assignment.variables else ""
+
+
+def build_job_attributes(assignment: Assignment) -> dict[str, str]:
+    """Returns `ctx.job.attributes`: what the call is, beside what was said about it."""
+    values = {
+        "profile": assignment.profile_name,
+        "tenant": assignment.tenant,
+        "session": assignment.session_id,
+        "participant": assignment.participant_identity,
+        "attempt": str(assignment.attempt),
+    }
+    return {f"{GROUP}/{name}": value for name, value in values.items() if value}

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from livekit import api as livekit_api
@@ -248,13 +248,25 @@ def build_job_process() -> JobProcess:
 
 
 def build_job_info(
-    *, job_id: str, room: str, room_sid: str, metadata: str, url: str, token: str, worker_id: str
+    *,
+    job_id: str,
+    room: str,
+    room_sid: str,
+    metadata: str,
+    attributes: Mapping[str, str],
+    url: str,
+    token: str,
+    worker_id: str,
 ) -> RunningJobInfo:
     """Returns the job as a worker would have been given it."""
     return RunningJobInfo(
         accept_arguments=JobAcceptArguments(name="", identity=AGENT_IDENTITY, metadata=""),
         job=agent.Job(
-            id=job_id, room=models.Room(name=room, sid=room_sid), type=agent.JobType.JT_ROOM, metadata=metadata
+            id=job_id,
+            room=models.Room(name=room, sid=room_sid),
+            type=agent.JobType.JT_ROOM,
+            metadata=metadata,
+            attributes=attributes,
         ),
         url=url,
         token=token,

@@ -69,11 +69,13 @@ class ModelShelf:
             local_inference.init_vad()
 
     def provider(self, name: str) -> Provider:
-        """Returns the provider of this name.
+        """Returns the provider of this name; for no name one without models, where the pool's code brings its own.
 
         Raises:
             ProviderError: the pool has none such.
         """
+        if not name and not self._providers:
+            return Provider(name="")
         if name not in self._providers:
             known = ", ".join(self._providers) or "none"
             raise ProviderError(f"this pod's pool has no provider {name!r}; it has: {known}")

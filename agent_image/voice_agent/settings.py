@@ -34,6 +34,9 @@ class AgentSettings(BaseModel):
     agent_hang_seconds: int = Field(
         default=15, ge=0, description="The pool's `hangSeconds`: a pod whose event loop stands still for so long ends."
     )
+    agent_inference: Literal["Pool", "LiveKit"] = Field(
+        default="Pool", description="The pool's `inference`: who serves what code asks of LiveKit Inference."
+    )
     agent_providers: Json[list[Provider]] = Field(description="The pool's providers, as a JSON list.")
     agent_log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
     database_url: SecretStr | None = Field(

@@ -9,6 +9,7 @@ from livekit.agents.utils import codecs
 
 from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
+from voice_agent.livekit_inference import StandIn
 from voice_agent.model_clients import ModelClients
 from voice_agent.model_warmer import ModelWarmer
 from voice_agent.provider_models import ModelShelf, ProviderError
@@ -26,12 +27,15 @@ class Workshop:
     code: LoadedCode
     process: JobProcess
     shelf: ModelShelf
+    stand_in: StandIn
     spoken: SpokenCache
     warmer: ModelWarmer
 
 
 def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) -> Workshop:
     """Loads the agent's code, runs its prewarm, and makes clients and caches. `on_secret` is told each key.
+
+    Outside an event loop, as LiveKit's worker does: code may run one of its own.
 
     Raises:
         CodeLoadError: the agent's code cannot be used.
@@ -41,6 +45,9 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     if provider := shelf.default_provider():
         # Code that makes models in its module or its prewarm finds the pool's first provider.
         shelf.export(provider)
+    stand_in = StandIn(shelf)
+    if settings.agent_inference == "Pool":
+        stand_in.install()
     code = load_code(settings.agent_code)
     process = build_job_process()
     run_prewarm(code, process)
@@ -56,4 +63,4 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
         return bytes((await speech.synthesize(greeting.text).collect()).data)
 
     warmer = ModelWarmer(settings.agent_providers, shelf.ask_one_word)
-    return Workshop(settings, code, process, shelf, SpokenCache(synthesize), warmer)
+    return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer)

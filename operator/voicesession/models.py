@@ -427,6 +427,7 @@ class AgentPoolSpec(Model):
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
     vad: Literal["native", "silero"] = "native"
     hang_seconds: int = Field(default=15, ge=0)
+    inference: Literal["Pool", "LiveKit"] = "Pool"  # who serves what code asks of LiveKit Inference
     resources: Resources = Field(default_factory=Resources)
     pod: PodSettings = Field(default_factory=PodSettings)
     providers: list[Provider] = Field(default_factory=list)

@@ -7,6 +7,7 @@ OPERATOR_VARIABLES = frozenset(
         "AGENT_CODE",
         "AGENT_GRACE_SECONDS",
         "AGENT_HANG_SECONDS",
+        "AGENT_INFERENCE",
         "AGENT_LOG_LEVEL",
         "AGENT_PORT",
         "AGENT_PROVIDERS",

@@ -226,6 +226,7 @@ def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level
         {"name": "AGENT_CODE", "value": pool.spec.code},
         {"name": "AGENT_VAD", "value": pool.spec.vad},
         {"name": "AGENT_HANG_SECONDS", "value": str(pool.spec.hang_seconds)},
+        {"name": "AGENT_INFERENCE", "value": pool.spec.inference},
         {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
         {"name": "AGENT_LOG_LEVEL", "value": log_level},
         {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},

@@ -30,6 +30,7 @@ from voice_agent.job_context import (
     forget_recorded_events,
 )
 from voice_agent.process.lean_imports import DEFERRED
+from voice_agent.worker_options import read_server
 
 
 class Noted:
@@ -46,7 +47,14 @@ class Noted:
 
 def build_context(noted: Noted) -> CallContext:
     info = build_job_info(
-        job_id="AJ_1", room="room-1", room_sid="RM_1", metadata='{"a": 1}', url="ws://x", token="t", worker_id="pod-1"
+        job_id="AJ_1",
+        room="room-1",
+        room_sid="RM_1",
+        metadata='{"a": 1}',
+        attributes={"b": "2"},
+        url="ws://x",
+        token="t",
+        worker_id="pod-1",
     )
     return CallContext(
         process=build_job_process(),
@@ -73,6 +81,7 @@ async def test_what_the_code_sees() -> None:
     context.enter()
     assert get_job_context() is context
     assert context.job.metadata == '{"a": 1}'
+    assert context.job.attributes == {"b": "2"}
     assert context.job.room.name == "room-1"
     assert context.proc.userdata == {}
     assert context.worker_id == "pod-1"
@@ -247,11 +256,11 @@ def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
 
     async def over(_: JobContext) -> None: ...
 
-    @server.rtc_session(on_session_end=over)
+    @server.rtc_session(agent_name="a", on_session_end=over)
     async def entrypoint(_: JobContext) -> None: ...
 
-    assert server._entrypoint_fnc is entrypoint
-    assert server._session_end_fnc is over
+    worker = read_server(server)
+    assert (worker.entrypoint, worker.on_session_end, worker.unused) == (entrypoint, over, ("agent_name",))
 
 
 def run_python(text: str, stderr: str | None = None) -> str:

@@ -125,9 +125,10 @@ await ctx.connect()
 assert (await ctx.wait_for_participant()).identity == "customer"
 session = await begin(ctx)
 assert get_job_context() is ctx and ctx.primary_session is session
-metadata = json.loads(ctx.job.metadata)
+about = ctx.job.attributes
+name = json.loads(ctx.job.metadata)["name"]
 import logging; logging.getLogger("acme").warning("serving")
-session.say(f"{metadata['variables']['name']} {metadata['profile']} {metadata['attempt']} {ctx.room.name}")
+session.say(f"{name} {about['voiceagents.dev/profile']} {about['voiceagents.dev/attempt']} {ctx.room.name}")
 """
     room = new_room()
     pod_context = run_agent(tmp_path, fake, body)

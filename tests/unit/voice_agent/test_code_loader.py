@@ -102,7 +102,8 @@ def test_a_program_that_is_run_by_worker_options(write: Write, options: str, suf
 
 
 def test_options_that_mean_nothing_in_a_pod_are_said(write: Write, caplog: pytest.LogCaptureFixture) -> None:
-    load_code(write(SERVER))
+    load_code(name := write(SERVER))
+    del sys.modules[name]
     assert "mean nothing" not in caplog.text
     text = SERVER.replace("AgentServer()", "AgentServer(num_idle_processes=3, load_threshold=0.5)")
     load_code(write(text.replace("on_session_end=over", "agent_name='a', on_request=over")))
@@ -126,7 +127,7 @@ def test_options_of_a_program_from_before_are_said_too(write: Write, caplog: pyt
         ("x = 1", ":x", "is a int; it must be an Agent class, an AgentServer, or an entrypoint"),
         ("def entrypoint(ctx): pass", ":entrypoint", "is a function; it must be"),
         ("x = 1", "", "has 0 AgentServers"),
-        ("WorkerOptions = print\nWorkerOptions(entrypoint_fnc=lambda ctx: None)", "", "has 0 AgentServers"),
+        ("WorkerOptions = dict\nWorkerOptions(entrypoint_fnc=lambda ctx: None)", "", "has 0 AgentServers"),
         ("from livekit.agents import AgentServer\nserver = AgentServer()", "", "has no entrypoint"),
     ],
 )
