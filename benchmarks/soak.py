@@ -74,7 +74,7 @@ async def _hold_calls(stage: ReleaseStage, soak: Soak, ends_at: float) -> None:
                 for turn in range(TURNS):
                     await _turn(call, turn)
             soak.calls += 1
-        except (CustomerError, FrontDoorError, rtc.ConnectError, OSError) as error:
+        except (CustomerError, FrontDoorError, ReleaseError, rtc.ConnectError, OSError) as error:
             soak.failures.append(str(error))
             await asyncio.sleep(1)
 
@@ -95,7 +95,7 @@ async def _hold_long_call(stage: ReleaseStage, soak: Soak, seconds: float) -> No
         for number in itertools.count():
             passed = time.monotonic() - began
             if soak.long_call_early is None and passed >= min(SETTLED_SECONDS, seconds / 3):
-                soak.long_call_early = await _read_agent(stage, call)
+                soak.long_call_early = await _read_agent(stage, call, soak)
             if passed >= seconds:
                 break
             try:
@@ -106,12 +106,16 @@ async def _hold_long_call(stage: ReleaseStage, soak: Soak, seconds: float) -> No
                     return
             soak.long_call_turns += 1
             await asyncio.sleep(TURN_PAUSE_SECONDS)
-        soak.long_call_late = await _read_agent(stage, call)
+        soak.long_call_late = await _read_agent(stage, call, soak)
 
 
-async def _read_agent(stage: ReleaseStage, call: Call) -> int:
-    pod = await stage.pod_of(call)
-    return (await asyncio.to_thread(read_pod_memory, stage.release, pod)).anonymous
+async def _read_agent(stage: ReleaseStage, call: Call, soak: Soak) -> int | None:
+    try:
+        pod = await stage.pod_of(call)
+        return (await asyncio.to_thread(read_pod_memory, stage.release, pod)).anonymous
+    except ReleaseError as error:
+        soak.failures.append(f"long call's agent: {error}")
+        return None
 
 
 async def _read_all(stage: ReleaseStage, soak: Soak, ends_at: float) -> None:
