@@ -118,14 +118,21 @@ def test_an_operator_knows_its_pod_and_its_release(defaults: list[Raw]) -> None:
 
 
 @pytest.mark.parametrize("seconds", [10, 60])
-def test_every_part_leaves_a_lost_node_soon(seconds: int) -> None:
+def test_every_part_leaves_a_lost_node_soon_but_the_one_with_the_data(seconds: int) -> None:
     objects = render({} if seconds == 10 else {"lostNodeSeconds": seconds})
     taints = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"]
-    for name, template in pod_templates(objects):
+    templates = dict(pod_templates(objects))
+    assert "tolerations" not in templates.pop("r-voice-agent-postgres")["spec"]
+    for name, template in templates.items():
         assert template["spec"]["tolerations"] == [
             {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
             for taint in taints
         ], name
+
+
+def test_postgres_has_its_place() -> None:
+    objects = render({"postgres": {"nodeSelector": {"disk": "ssd"}}})
+    assert dict(pod_templates(objects))["r-voice-agent-postgres"]["spec"]["nodeSelector"] == {"disk": "ssd"}
 
 
 def test_only_two_pods_hold_a_kubernetes_token(objects: list[Raw]) -> None:

@@ -22,10 +22,15 @@ helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Versio
 
 {{/* What every pod has in common. A lost node's pods are made elsewhere after ten seconds, as agent pods are. */}}
 {{- define "voice-agent.podSpec" -}}
-enableServiceLinks: false
 tolerations:
   - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
   - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
+{{ include "voice-agent.podSpecWithData" . }}
+{{- end -}}
+
+{{/* The same for a pod with data: it waits for its node as long as Kubernetes has pods wait, five minutes. */}}
+{{- define "voice-agent.podSpecWithData" -}}
+enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
