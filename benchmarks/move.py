@@ -49,6 +49,8 @@ LATEST_MOVE = 7.0
 # The agent goes on talking for so long at most before it hands over, and some more.
 MOVED_SECONDS = 40.0
 AFTER_SECONDS = 2.0
+# Calls that are moved; two cores have no room for more with all that speaks and listens.
+AT_ONCE = 3
 DRAINED_CALLS = 4
 DRAIN_SECONDS = 120
 ROLLED_CALLS = 2
@@ -80,12 +82,16 @@ async def hold_moving_call(
             for text in chosen:
                 moves.asked += 1
                 await _speak_and_move(stage, call, text, dice.uniform(0, LATEST_MOVE), moves)
-        except CustomerError as error:
+        except (CustomerError, ReleaseError) as error:
             moves.problems.append(str(error))
         if customer.heard.disconnected is not None:
             moves.calls_lost += 1
         said = [one.text for one in customer.heard.transcripts if one.identity == AGENT_IDENTITY]
-    rows = await stage.rows_at_end(call)
+    try:
+        rows = await stage.rows_at_end(call)
+    except (TimeoutError, ReleaseError) as error:
+        moves.problems.append(f"not over: {error}")
+        return
     moves.words_lost += count_lost_words([sentences[text] for text in chosen], rows, said)
 
 
@@ -121,15 +127,16 @@ def count_lost_words(sentences: Sequence[Sequence[str]], rows: Sequence[Row], sa
     return sum((expected - written).values()) + sum((Counter(repeated) - spoken).values())
 
 
-async def move_all(stage: CallStage, count: int, sentences: Mapping[str, Sequence[str]], seed: int = SEED) -> Moves:
-    """Holds as many calls as `count` moves need, one after the other."""
+async def move_all(
+    stage: CallStage, count: int, sentences: Mapping[str, Sequence[str]], seed: int = SEED, at_once: int = 1
+) -> Moves:
+    """Holds as many calls as `count` moves need, `at_once` at a time."""
     dice, moves, progress = random.Random(seed), Moves(), Progress("moves", count)
-    while (left := count - moves.asked) > 0:
+    in_calls = [min(MOVES_IN_CALL, count - begun) for begun in range(0, count, MOVES_IN_CALL)]
+    for begun in range(0, len(in_calls), at_once):
         await stage.until_ready()
-        before = moves.asked
-        await hold_moving_call(stage, min(left, MOVES_IN_CALL), sentences, dice, moves)
-        if moves.asked == before:
-            break
+        group = in_calls[begun : begun + at_once]
+        await asyncio.gather(*(hold_moving_call(stage, each, sentences, dice, moves) for each in group))
         progress.at(moves.asked)
     return moves
 
@@ -316,7 +323,9 @@ def report(moves: Moves, drained: Ended, rolled: Ended) -> int:
 async def measure(release: Release, count: int, calls: int) -> int:
     """Runs everything."""
     stage = ReleaseStage(release)
-    moves = await move_all(stage, count, await understand(release))
+    sentences = await understand(release)
+    async with stage.warm(2 * AT_ONCE):
+        moves = await move_all(stage, count, sentences, at_once=AT_ONCE)
     await until_refilled(release)
     print(f"  now a node with {calls} talking calls is drained", flush=True)
     drained = await drain(stage, calls)
