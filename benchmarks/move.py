@@ -49,8 +49,6 @@ LATEST_MOVE = 7.0
 # The agent goes on talking for so long at most before it hands over, and some more.
 MOVED_SECONDS = 40.0
 AFTER_SECONDS = 2.0
-# Calls that are moved; two cores have no room for more with all that speaks and listens.
-AT_ONCE = 3
 DRAINED_CALLS = 4
 DRAIN_SECONDS = 120
 ROLLED_CALLS = 2
@@ -127,17 +125,18 @@ def count_lost_words(sentences: Sequence[Sequence[str]], rows: Sequence[Row], sa
     return sum((expected - written).values()) + sum((Counter(repeated) - spoken).values())
 
 
-async def move_all(
-    stage: CallStage, count: int, sentences: Mapping[str, Sequence[str]], seed: int = SEED, at_once: int = 1
-) -> Moves:
-    """Holds as many calls as `count` moves need, `at_once` at a time."""
+async def move_all(stage: CallStage, count: int, sentences: Mapping[str, Sequence[str]], seed: int = SEED) -> Moves:
+    """Holds as many calls as `count` moves need, one after the other."""
     dice, moves, progress = random.Random(seed), Moves(), Progress("moves", count)
-    in_calls = [min(MOVES_IN_CALL, count - begun) for begun in range(0, count, MOVES_IN_CALL)]
-    for begun in range(0, len(in_calls), at_once):
+    while (left := count - moves.asked) > 0:
         await stage.until_ready()
-        group = in_calls[begun : begun + at_once]
-        await asyncio.gather(*(hold_moving_call(stage, each, sentences, dice, moves) for each in group))
+        before = moves.asked
+        await hold_moving_call(stage, min(left, MOVES_IN_CALL), sentences, dice, moves)
+        if moves.asked == before:
+            break
         progress.at(moves.asked)
+        longest = max(moves.silences, default=float("nan"))
+        print(f"  moved {len(moves.taken)}; the longest silence {longest * 1000:.0f} ms; {len(moves.problems)} problems")
     return moves
 
 
@@ -323,9 +322,7 @@ def report(moves: Moves, drained: Ended, rolled: Ended) -> int:
 async def measure(release: Release, count: int, calls: int) -> int:
     """Runs everything."""
     stage = ReleaseStage(release)
-    sentences = await understand(release)
-    async with stage.warm(2 * AT_ONCE):
-        moves = await move_all(stage, count, sentences, at_once=AT_ONCE)
+    moves = await move_all(stage, count, await understand(release))
     await until_refilled(release)
     print(f"  now a node with {calls} talking calls is drained", flush=True)
     drained = await drain(stage, calls)

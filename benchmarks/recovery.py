@@ -1,10 +1,9 @@
 """The pod of a talking agent dies: how soon is the next one there, what does it know, and what is lost of the words.
 
-Each call, three at a time: the customer gives their name, asks for a long story, and in the middle of a sentence the
-agent's process is killed (-9). From the death until the customer's client is told of the successor, and until its first
-audible sound. Then the customer asks for the name that was told before. Afterwards the rows are compared with what was
-heard: each sentence of both sides, the one that was cut off too. `doubled` counts what was written, or greeted with,
-twice.
+Each call: the customer gives their name, asks for a long story, and in the middle of a sentence the agent's process is
+killed (-9). From the death until the customer's client is told of the successor, and until its first audible sound.
+Then the customer asks for the name that was told before. Afterwards the rows are compared with what was heard: each
+sentence of both sides, the one that was cut off too. `doubled` counts what was written, or greeted with, twice.
 
 Beside it a plain livekit-agents worker, whose job processes are killed in the same way: whether any agent comes back.
 Apart, a few each: the kernel's kill for want of memory, code that blocks, which the pod's own watchdog ends, a node
@@ -53,8 +52,6 @@ PEER_AT_ONCE = 4
 PEER_JOIN_SECONDS = 30.0
 # LiveKit misses a dead agent after some 20 s; whoever sends another would have done so by then.
 PEER_SECONDS = 45.0
-# Calls of which each loses its agent; two cores have no room for more with all that speaks and listens.
-AT_ONCE = 3
 EACH_OTHER = 5
 MOST_CALLS = 12
 SEED = 1
@@ -170,18 +167,16 @@ async def _suffer_away_from_livekit(stage: CallStage, fault: str, dice: random.R
     raise ReleaseError(f"of {MOST_CALLS} calls none was on another node than LiveKit's")
 
 
-async def suffer_all(stage: CallStage, faults: Sequence[str], seed: int = SEED, at_once: int = 1) -> list[Outcome]:
-    """Holds calls, `at_once` at a time, each with its fault. A node that is cut off has to be alone."""
-    dice, outcomes = random.Random(seed), list[Outcome]()
+async def suffer_all(stage: CallStage, faults: Sequence[str], seed: int = SEED) -> list[Outcome]:
+    """Holds one call after the other, each with its fault."""
+    dice, outcomes = random.Random(seed), []
     progress = Progress("calls", len(faults))
-    for begun in range(0, len(faults), at_once):
-        group = faults[begun : begun + at_once]
-        came = await asyncio.gather(*(_suffer_away_from_livekit(stage, fault, dice) for fault in group))
-        for outcome in came:
-            if outcome.problem:
-                print(f"  {outcome.fault}: {outcome.problem}", flush=True)
-        outcomes += came
-        progress.at(len(outcomes))
+    for number, fault in enumerate(faults, start=1):
+        outcome = await _suffer_away_from_livekit(stage, fault, dice)
+        if outcome.problem:
+            print(f"  {fault} {number}: {outcome.problem}", flush=True)
+        outcomes.append(outcome)
+        progress.at(number)
     return outcomes
 
 
@@ -279,9 +274,7 @@ def first(outcomes: Sequence[Outcome]) -> list[float]:
 async def measure(release: Release, count: int, each_other: int, peers: int, *, spoken: bool) -> int:
     """Runs everything."""
     stage = ReleaseStage(release, spoken)
-    async with stage.warm(2 * AT_ONCE):
-        outcomes = await suffer_all(stage, ["kill"] * count, at_once=AT_ONCE)
-    await stage.until_ready()
+    outcomes = await suffer_all(stage, ["kill"] * count)
     others = await suffer_all(stage, [fault for fault in POD_FAULTS if fault != "kill" for _ in range(each_other)])
     recovered = await kill_peers(release, peers) if peers else 0
     return report(outcomes, others, peers, recovered)

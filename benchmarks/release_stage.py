@@ -70,16 +70,6 @@ class ReleaseStage:
         """Waits until as many pods wait as should."""
         await until_refilled(self.release)
 
-    @asynccontextmanager
-    async def warm(self, count: int) -> AsyncIterator[None]:
-        """Has so many pods wait, and as many as before afterwards."""
-        before = (await asyncio.to_thread(self.release.get, "agentpool", "default"))["spec"]["warm"]["min"]
-        await asyncio.to_thread(self.release.kubectl, "scale", "agentpool/default", f"--replicas={count}")
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(self.release.kubectl, "scale", "agentpool/default", f"--replicas={before}")
-
     async def pod_of(self, call: Call) -> str:
         """Returns the name of the pod that has the call now."""
         status = (await self._session_of(call)).get("status", {})
