@@ -135,8 +135,8 @@ async def move_all(stage: CallStage, count: int, sentences: Mapping[str, Sequenc
         if moves.asked == before:
             break
         progress.at(moves.asked)
-        longest = max(moves.silences, default=float("nan"))
-        print(f"  moved {len(moves.taken)}; the longest silence {longest * 1000:.0f} ms; {len(moves.problems)} problems")
+        longest = max(moves.silences, default=float("nan")) * 1000
+        print(f"  moved {len(moves.taken)}; the longest silence {longest:.0f} ms; {len(moves.problems)} problems")
     return moves
 
 
