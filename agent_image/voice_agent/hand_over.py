@@ -15,7 +15,7 @@ from voice_agent.endings import CallFacts
 from voice_agent.event_stream import EventStream
 from voice_agent.handed_state import build_state
 from voice_agent.haste import within
-from voice_agent.quiet import until_quiet
+from voice_agent.quiet import is_idle, until_quiet
 from voicesession import clock
 from voicesession.assignment import HandedOver, HeardLate, Resumed
 
@@ -147,7 +147,7 @@ class Hush:
             transcript_timeout=TRANSCRIPT_SECONDS, stt_flush_duration=_SILENCE_SECONDS, skip_reply=True
         )
         if await turn:
-            await self._session.wait_for_idle()
+            await is_idle(self._session)
 
     def build_rows(self) -> list[dict[str, Any]]:
         """Returns the rows of what the customer has typed since, which is no item of the session's."""

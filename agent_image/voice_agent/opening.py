@@ -18,6 +18,7 @@ from livekit.agents.utils.misc import camel_to_snake_case
 from livekit.agents.voice import SpeechHandle
 
 from voice_agent import memory
+from voice_agent.quiet import is_idle
 from voice_agent.recollection import Opening, Recollection, decide_opening
 
 # How long what code says by itself counts as a greeting, unless the customer speaks before.
@@ -117,7 +118,8 @@ class Resumption:
         if session is None:
             return
         agent = session.current_agent
-        await session.wait_for_idle()
+        if not await is_idle(session):
+            return  # the customer speaks on, and will be answered
         messages = [item for item in agent.chat_ctx.items if isinstance(item, ChatMessage)]
         if messages and messages[-1].role == "user":
             with self._aloud():

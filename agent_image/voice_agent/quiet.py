@@ -30,17 +30,22 @@ async def until_quiet(session: AgentSession[Any] | None, facts: CallFacts, patie
     try:
         async with asyncio.timeout(patience):
             while True:
-                if await _is_idle(session) and is_quiet(facts, time.monotonic()):
+                if await is_idle(session) and is_quiet(facts, time.monotonic()):
                     return True
                 await asyncio.sleep(_PACE_SECONDS)
     except TimeoutError:
         return False
 
 
-async def _is_idle(session: AgentSession[Any]) -> bool:
-    """Waits until nothing is queued, thought or waited for, as livekit-agents knows it."""
+async def is_idle(session: AgentSession[Any]) -> bool:
+    """Waits until nothing is queued, thought or waited for, as livekit-agents knows it; False: ask again."""
     try:
         await session.wait_for_idle()
+    except asyncio.CancelledError:
+        # It waits for tasks that it cancels itself, as when the customer speaks on; that is none of our end.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise
+        return False
     except Exception:  # between two of its agents, or as it closes
         log.debug("the agent session cannot be waited for just now", exc_info=True)
         return False

@@ -1,5 +1,8 @@
 """In which moment a call can change hands."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from voice_agent.endings import CallFacts
@@ -25,3 +28,33 @@ def test_nobody_is_cut_off(facts: CallFacts, quiet: bool) -> None:
 
 async def test_who_has_no_session_yet_says_nothing() -> None:
     assert await until_quiet(None, CallFacts(customer_speaks=True), patience=0)
+
+
+class Session:
+    """An agent session of which one task after the other is cancelled, as when the customer speaks on."""
+
+    agent_state = "listening"
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def wait_for_idle(self) -> None:
+        self.times -= 1
+        if self.times >= 0:
+            cancelled = asyncio.ensure_future(asyncio.Event().wait())
+            cancelled.cancel()
+            await asyncio.shield(cancelled)
+
+
+async def test_a_turn_that_goes_on_ends_no_wait() -> None:
+    session: Any = Session(times=3)
+    assert await until_quiet(session, CallFacts(), patience=20)
+    assert session.times < 0
+
+
+async def test_patience_ends_where_turns_go_on_for_ever_and_so_does_the_call() -> None:
+    session: Any = Session(times=10**9)
+    assert not await until_quiet(session, CallFacts(), patience=0.1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await until_quiet(session, CallFacts(), patience=60)
