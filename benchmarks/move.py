@@ -12,14 +12,14 @@ with `rollout.longCalls: Move`: until none of its pods has the old one.
 import argparse
 import asyncio
 import contextlib
+import difflib
 import itertools
 import json
 import os
 import random
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,7 @@ from voicesession.names import AGENT_IDENTITY, API_VERSION, POOL_LABEL, STATE_LA
 
 SENTENCES = (
     "Repeat after me: seven green apples lie on the kitchen table.",
-    "Repeat after me: the train to London leaves at half past nine.",
+    "Repeat after me: the train to London leaves tomorrow morning.",
     "Repeat after me: my brother has bought a small white house.",
 )
 MOVES_IN_CALL = len(SENTENCES)
@@ -90,7 +90,10 @@ async def hold_moving_call(
     except (TimeoutError, ReleaseError) as error:
         moves.problems.append(f"not over: {error}")
         return
-    moves.words_lost += count_lost_words([sentences[text] for text in chosen], rows, said)
+    lost = find_lost_words([sentences[text] for text in chosen], rows, said)
+    moves.words_lost += len(lost)
+    if lost:
+        moves.problems.append(f"words lost in {call.room}: {' '.join(lost)}")
 
 
 async def _speak_and_move(stage: CallStage, call: Call, text: str, after: float, moves: Moves) -> None:
@@ -113,16 +116,30 @@ def longest_silence(customer: Customer, begin: float, end: float) -> float:
     return max((b - a for a, b in itertools.pairwise(moments)), default=end - begin)
 
 
-def count_lost_words(sentences: Sequence[Sequence[str]], rows: Sequence[Row], said: Sequence[str]) -> int:
-    """Returns how many of the customer's words are in no row of theirs, and how many of those the agent did not say."""
-    expected = Counter(word for sentence in sentences for word in sentence)
-    written = Counter(
-        word for row in rows if is_message(row, ["user"]) for word in words(row["content"]) if word in expected
+def find_lost_words(sentences: Sequence[Sequence[str]], rows: Sequence[Row], said: Sequence[str]) -> list[str]:
+    """Returns the customer's words that are in no row of theirs, and the agent's that it wrote and did not say.
+
+    A word that was taken for another one is none of a move's: what is counted is missing. Of a sentence in which an
+    agent stopped for its successor the last word stands for what it did not come to.
+    """
+    messages = [row for row in rows if is_message(row)]
+    expected = [word for sentence in sentences for word in sentence]
+    heard, told = (
+        [word for row in messages if row["role"] == role for word in words(row["content"])]
+        for role in ("user", "assistant")
     )
-    spoken = Counter(word for text in said for word in words(text))
-    # "Repeat after me" is for the agent, not for its answer.
-    repeated = {word: count for word, count in written.items() if word not in {"repeat", "after", "me"}}
-    return sum((expected - written).values()) + sum((Counter(repeated) - spoken).values())
+    spoken = [word for text in said for word in words(text)]
+    pairs = itertools.pairwise(messages)
+    stopped = [one for one, after in pairs if one["interrupted"] and one["attempt"] != after["attempt"]]
+    cut_off = [words(row["content"])[-1] for row in stopped if row["role"] == "assistant"]
+    return [*_find_missing(expected, heard), *_find_missing(told, spoken), *cut_off]
+
+
+def _find_missing(expected: Sequence[str], found: Sequence[str]) -> Iterator[str]:
+    matcher = difflib.SequenceMatcher(None, expected, found, autojunk=False)
+    for _, begin, end, found_begin, found_end in matcher.get_opcodes():
+        if (missing := (end - begin) - (found_end - found_begin)) > 0:
+            yield from expected[end - missing : end]
 
 
 async def move_all(stage: CallStage, count: int, sentences: Mapping[str, Sequence[str]], seed: int = SEED) -> Moves:
