@@ -22,7 +22,7 @@ from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voicesession import clock
-from voicesession.assignment import OtherAgent
+from voicesession.assignment import FailingModel, ModelFailed, OtherAgent
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import LEFT_TO_PEOPLE
@@ -420,6 +420,25 @@ async def test_somebody_elses_agent_in_the_room_is_told_once_for_each_call(clust
     await cluster.stub_of(active).finish(EndReason.PARTICIPANT_LEFT)
     await cluster.wait_for_phase("call", "Ended")
     assert await _events(cluster, 3) == [("Normal", "AgentJoined"), ("Normal", "CallEnded"), ("Warning", "OtherAgent")]
+
+
+async def test_a_model_that_has_failed_in_one_call_is_asked_last_in_the_next(cluster: OperatorCluster) -> None:
+    counted = _models_failed()
+    await _start(cluster)
+    first = await _begin(cluster)
+    assignment = cluster.stub_of(first).assignment
+    assert assignment is not None
+    assert assignment.failing is None
+    await cluster.stub_of(first).say(ModelFailed(at=clock.now(), provider="cloud", part="llm"))
+    await eventually(lambda: _models_failed() == counted + 1)
+    await cluster.create_session("next", room="room-" + secrets.token_hex(4))
+    assignment = cluster.stub_of(await cluster.wait_for_phase("next", "Active")).assignment
+    assert assignment is not None
+    assert assignment.failing == [FailingModel(provider="cloud", part="llm")]
+
+
+def _models_failed() -> float:
+    return REGISTRY.get_sample_value("voice_operator_models_failed_total", {"pool": "default", "part": "llm"}) or 0.0
 
 
 def _other_agents() -> float:

@@ -7,6 +7,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 
 from voice_agent.answers.client import PATIENCE, Patience
 from voice_agent.model_clients import ModelClients
@@ -93,6 +95,21 @@ async def test_the_part_says_how_long_is_waited(tmp_path: Path) -> None:
     assert [(wait["connect"], wait["read"]) for wait in waits] == [(3, 10), (3, 60), (3, 10)]
     patience = [request.extensions[PATIENCE] for request in asked.requests]
     assert patience == [Patience(3, None, 4), Patience(3, 60, 60), Patience(3, None, 4)]
+
+
+async def test_the_environments_proxy_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def proxy(request: web.BaseRequest) -> web.Response:
+        asked.append(str(request.url))
+        return web.json_response({"object": "list", "data": []})
+
+    async with RawTestServer(proxy) as server:
+        monkeypatch.setenv("HTTP_PROXY", str(server.make_url("/")))
+        provider = Provider.model_validate({"name": "p", "llm": {"model": "m", "baseUrl": "http://models.invalid/v1"}})
+        assert provider.llm is not None
+        await ModelClients(tmp_path).build(provider, "llm", provider.llm).models.list()
+    assert asked == ["http://models.invalid/v1/models"]
 
 
 @pytest.mark.parametrize(
