@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from livekit import rtc
 from livekit.agents import (
     DEFAULT_API_CONNECT_OPTIONS,
     NOT_GIVEN,
@@ -91,6 +92,11 @@ class Choices(Generic[Model]):
         """Returns all of them."""
         return [choice.model for choice in self._choices]
 
+    def forward_metrics(self, to: rtc.EventEmitter[Any]) -> None:
+        """Has `to` tell what these models measure as its own."""
+        for model in self.all:
+            model.on("metrics_collected", lambda metrics: to.emit("metrics_collected", metrics))
+
     async def serve(
         self,
         ask: Callable[[Model, asyncio.Timeout], Awaitable[Answer]],
@@ -124,25 +130,35 @@ class Choices(Generic[Model]):
         return sorted(self._choices, key=lambda choice: self._health.is_passed_over(choice.provider, self._part))
 
 
-class FallbackLLM(llm.LLM[Any]):
+class _Several:
+    """What the adapters have in common: they are known by the model that is asked first."""
+
+    choices: Choices[Any]
+
+    @property
+    def model(self) -> str:
+        """Returns the name of the model that is asked first now."""
+        return str(self.choices.next.model)
+
+    @property
+    def provider(self) -> str:
+        """Returns the host of the model that is asked first now."""
+        return str(self.choices.next.provider)
+
+    async def aclose(self) -> None:
+        """Closes all of them."""
+        for model in self.choices.all:
+            await model.aclose()
+
+
+class FallbackLLM(_Several, llm.LLM[Any]):
     """A chat model with others behind it."""
 
     def __init__(self, choices: Choices[llm.LLM[Any]]) -> None:
         """`choices`: at least one."""
         super().__init__()
         self.choices = choices
-        for model in choices.all:
-            model.on("metrics_collected", self._forward_metrics)
-
-    @property
-    def model(self) -> str:
-        """Returns the name of the model that is asked first now."""
-        return self.choices.next.model
-
-    @property
-    def provider(self) -> str:
-        """Returns the host of the model that is asked first now."""
-        return self.choices.next.provider
+        choices.forward_metrics(self)
 
     def chat(
         self,
@@ -158,15 +174,6 @@ class FallbackLLM(llm.LLM[Any]):
     def prewarm(self, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Connects to the model that is asked first."""
         self.choices.next.prewarm(loop=loop)
-
-    async def aclose(self) -> None:
-        """Closes all of them."""
-        await super().aclose()
-        for model in self.choices.all:
-            await model.aclose()
-
-    def _forward_metrics(self, metrics: Any) -> None:
-        self.emit("metrics_collected", metrics)
 
 
 class _FallbackLLMStream(llm.LLMStream):
@@ -203,7 +210,7 @@ class _FallbackLLMStream(llm.LLMStream):
             pass
 
 
-class FallbackTTS(tts.TTS[Any]):
+class FallbackTTS(_Several, tts.TTS[Any]):
     """A voice with others behind it, all of one sample rate."""
 
     def __init__(self, choices: Choices[tts.TTS[Any]]) -> None:
@@ -215,18 +222,7 @@ class FallbackTTS(tts.TTS[Any]):
             num_channels=first.num_channels,
         )
         self.choices = choices
-        for model in choices.all:
-            model.on("metrics_collected", self._forward_metrics)
-
-    @property
-    def model(self) -> str:
-        """Returns the name of the model that is asked first now."""
-        return self.choices.next.model
-
-    @property
-    def provider(self) -> str:
-        """Returns the host of the model that is asked first now."""
-        return self.choices.next.provider
+        choices.forward_metrics(self)
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
@@ -237,14 +233,6 @@ class FallbackTTS(tts.TTS[Any]):
     def prewarm(self) -> None:
         """Connects to the model that is asked first."""
         self.choices.next.prewarm()
-
-    async def aclose(self) -> None:
-        """Closes all of them."""
-        for model in self.choices.all:
-            await model.aclose()
-
-    def _forward_metrics(self, metrics: Any) -> None:
-        self.emit("metrics_collected", metrics)
 
 
 class _FallbackSpeech(tts.ChunkedStream):
@@ -278,7 +266,7 @@ class _FallbackSpeech(tts.ChunkedStream):
             pass
 
 
-class FallbackSTT(stt.STT[Any]):
+class FallbackSTT(_Several, stt.STT[Any]):
     """A speech-to-text model with others behind it."""
 
     def __init__(self, choices: Choices[stt.STT[Any]]) -> None:
@@ -286,23 +274,7 @@ class FallbackSTT(stt.STT[Any]):
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
         self._recognize_metrics_needed = False  # the models' own are passed on
         self.choices = choices
-        for model in choices.all:
-            model.on("metrics_collected", self._forward_metrics)
-
-    @property
-    def model(self) -> str:
-        """Returns the name of the model that is asked first now."""
-        return self.choices.next.model
-
-    @property
-    def provider(self) -> str:
-        """Returns the host of the model that is asked first now."""
-        return self.choices.next.provider
-
-    async def aclose(self) -> None:
-        """Closes all of them."""
-        for model in self.choices.all:
-            await model.aclose()
+        choices.forward_metrics(self)
 
     async def _recognize_impl(
         self,
@@ -315,6 +287,3 @@ class FallbackSTT(stt.STT[Any]):
             return await model.recognize(buffer, language=language, conn_options=_ONE_TRY)
 
         return await self.choices.serve(ask)
-
-    def _forward_metrics(self, metrics: Any) -> None:
-        self.emit("metrics_collected", metrics)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from kubernetes import client, config
 
 from local_cluster.binaries import KUBERNETES
+from local_cluster.layout import REPOSITORY
 from testing.crds import EXAMPLES
 from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec, VoiceSession
 from voicesession.names import API_VERSION, GROUP, VERSION
@@ -316,6 +318,15 @@ def test_long_names_are_refused(objects: Objects) -> None:
 def test_examples_are_accepted(objects: Objects, path: Path) -> None:
     for body in yaml.safe_load_all(path.read_text()):
         objects.create_body(body)
+
+
+def test_the_pages_example_of_mixed_vendors_is_accepted(objects: Objects) -> None:
+    page = (REPOSITORY / "docs" / "agents.md").read_text()
+    example = re.search(r"^    providers:\n(?:     .*\n)+", page, re.MULTILINE)
+    assert example
+    (provider,) = yaml.safe_load(example[0])["providers"]
+    assert {part["model"] for part in (provider["stt"], provider["llm"], provider["tts"])}
+    objects.create("AgentPool", pool(providers=[provider]))
 
 
 WHOLE: dict[str, Any] = {
