@@ -350,6 +350,15 @@ def test_what_the_default_pools_code_is_given_may_be_keys_and_goes_to_no_pool_fo
     assert local["pod"] == {"nodeSelector": {"disk": "fast"}}
 
 
+def test_a_quota_that_wants_limits_of_every_pod_can_be_served() -> None:
+    wanted = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
+    parts = ("operator", "tokenService", "livekit", "postgres", "pgbouncer", "localModels", "migrations")
+    objects = render({part: {"resources": {"requests": wanted, "limits": wanted}} for part in parts})
+    for name, template in pod_templates(objects):
+        for container in template["spec"]["containers"]:
+            assert container["resources"] == {"requests": wanted, "limits": wanted}, name
+
+
 def test_own_providers_replace_ours() -> None:
     own = [{"name": "mine", "realtime": {"model": "m"}, "secretRef": {"name": "s"}}]
     objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {"providers": own}})
