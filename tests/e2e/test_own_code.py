@@ -20,15 +20,19 @@ SENTENCES = ("What is on the menu?", "Please add the pizza called salami.", "Ple
 
 
 @contextmanager
-def pool_with_code(release: Release, name: str, code: str, image: str | None = None) -> Iterator[None]:
-    """Gives the release a pool and a profile of this name, whose pods run `code` of the example image."""
+def pool_with_code(release: Release, name: str, code: str, **fields: Any) -> Iterator[None]:
+    """Gives the release a pool and a profile of this name, whose pods run `code` of the example image.
+
+    `fields`: further ones of the pool's spec, or in place of ours.
+    """
     references = json.loads(IMAGES_JSON.read_text())
     default = release.get("agentpool", "default")["spec"]
     spec: dict[str, Any] = {
-        "image": image or references["example-agents"],
+        "image": references["example-agents"],
         "code": code,
         "providers": default["providers"],
         "warm": {"min": 1, "max": 3},
+        **fields,
     }
     release.apply(
         {"apiVersion": API_VERSION, "kind": "AgentPool", "metadata": {"name": name}, "spec": spec},
@@ -71,13 +75,80 @@ async def test_the_example_takes_an_order(
     assert "send" in spoken
 
 
+SHOP = """
+import os
+from livekit.agents import Agent
+
+class Clerk(Agent):
+    def __init__(self):
+        super().__init__(instructions=open("/etc/acme/instructions").read())
+
+    async def on_enter(self):
+        self.session.say(f"Welcome to {os.environ['SHOP']} in {os.environ['TOWN']}.")
+"""
+
+
+async def test_an_agent_has_its_code_its_files_and_a_secrets_value_from_its_pool(
+    release: Release, front_door: str
+) -> None:
+    release.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "shop"}, "stringData": {"SHOP": "Bella Napoli"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "town"}, "data": {"name": "Hamburg"}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "clerk"},
+            "data": {"clerk.py": SHOP, "instructions": "You sell pizza."},
+        },
+    )
+    given: dict[str, Any] = {
+        "env": [{"name": "TOWN", "valueFrom": {"configMapKeyRef": {"name": "town", "key": "name"}}}],
+        "envFrom": [{"secretRef": {"name": "shop"}}],
+        "volumes": [{"name": "clerk", "configMap": {"name": "clerk"}}, {"name": "cache", "emptyDir": {}}],
+        "volumeMounts": [
+            {"name": "clerk", "mountPath": "/app/acme"},
+            {"name": "clerk", "mountPath": "/etc/acme/instructions", "subPath": "instructions"},
+            {"name": "cache", "mountPath": "/app/.cache"},
+        ],
+    }
+    with pool_with_code(release, "clerk", "acme.clerk:Clerk", **given):
+        release.wait_until_ready(Step("clerk"), timeout=120)
+        connection = ask_for_connection(front_door, profile="clerk")
+        async with joined_room(connection.server_url, connection.token) as customer:
+            await customer.answer(customer.connect_began_at)
+        wait_for_end(release, connection.room)
+    said = [row["content"] for row in rows_of(release, connection.room) if row["role"] == "assistant"]
+    assert "Bella Napoli in Hamburg" in said[0]
+
+
+def wait_for_reason(release: Release, pool: str, reason: str) -> str:
+    """Returns what a pool says once its condition has this reason."""
+    release.kubectl(
+        *("wait", f"agentpool/{pool}", "--timeout=90s"),
+        f"--for=jsonpath={{.status.conditions[?(@.type=='Ready')].reason}}={reason}",
+        timeout=100,
+    )
+    conditions = release.get("agentpool", pool)["status"]["conditions"]
+    return str(next(one["message"] for one in conditions if one["type"] == "Ready"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vendros", "key": "x"}}}]},
+        {"envFrom": [{"configMapRef": {"name": "vendros"}}]},
+        {"volumes": [{"name": "v", "secret": {"secretName": "vendros"}}]},
+    ],
+    ids=["key", "variables", "volume"],
+)
+def test_a_misspelt_secret_is_named_by_the_pool(
+    release: Release, request: pytest.FixtureRequest, given: dict[str, Any]
+) -> None:
+    name = f"misspelt-{request.node.callspec.id}"
+    with pool_with_code(release, name, "pizza", **given):
+        assert '"vendros" not found' in wait_for_reason(release, name, "PodConfigInvalid")
+
+
 def test_code_that_does_not_import_is_told_by_the_pool(release: Release) -> None:
     with pool_with_code(release, "broken", "pizza:Missing"):
-        release.kubectl(
-            *("wait", "agentpool/broken", "--timeout=90s"),
-            "--for=jsonpath={.status.conditions[?(@.type=='Ready')].reason}=CodeImportFailed",
-            timeout=100,
-        )
-        conditions = release.get("agentpool", "broken")["status"]["conditions"]
-    message = next(one["message"] for one in conditions if one["type"] == "Ready")
-    assert "Missing" in message
+        assert "Missing" in wait_for_reason(release, "broken", "CodeImportFailed")
