@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -244,7 +245,9 @@ class _NoInference:
 def build_job_process() -> JobProcess:
     """Returns the process object that prewarm functions and entrypoints share (`ctx.proc.userdata`)."""
     # PROCESS: this process is the job's alone, so log_context_fields may go on every line of it.
-    return JobProcess(executor_type=JobExecutorType.PROCESS, user_arguments=None, http_proxy=None)
+    # The proxy as a worker would find it: plugins' own sessions go by it.
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("HTTP_PROXY")
+    return JobProcess(executor_type=JobExecutorType.PROCESS, user_arguments=None, http_proxy=proxy)
 
 
 def build_job_info(

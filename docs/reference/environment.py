@@ -35,6 +35,9 @@ BESIDE_SETTINGS = {
         "TOKIO_WORKER_THREADS": "Threads that drive an agent's connection to LiveKit; 1 unless set.",
         "LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE": "`1` loads livekit-agents' turn detector at an agent pod's start "
         "(243 MB); `0` unless set.",
+        "HTTPS_PROXY": "The proxy by which an agent pod asks `https://` and `wss://`; see "
+        "[agents](../agents.md#behind-a-companys-proxy-and-authority).",
+        "HTTP_PROXY": "Likewise for `http://` and `ws://`, as a cluster's own services are asked.",
         "OPENAI_API_KEY": "Set by the agent pod for a team's own code: the provider's key. For `make demo-openai`: "
         "your key.",
         "OPENAI_BASE_URL": "Set by the agent pod for a team's own code: the provider's address.",

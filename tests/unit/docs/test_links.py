@@ -22,6 +22,8 @@ _PATH_IN_WORDS = re.compile(rf"(?<![\w/.<>-])[\w*-][\w.*/-]*(?:{'|'.join(map(re.
 # Set in pods by Kubernetes itself, and named where a page warns of it.
 _KUBERNETES_OWN = {"LOCAL_MODELS_PORT"}
 _LIVEKITS_OWN = {"LIVEKIT_INFERENCE_API_KEY", "LIVEKIT_INFERENCE_API_SECRET", "LIVEKIT_INFERENCE_URL"}
+# Read by libraries.
+_LIBRARIES_OWN = {"NO_PROXY", "SSL_CERT_FILE"}
 # What `make lint` refuses to see.
 _REFUSED = {"operator/__init__.py"}
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -114,7 +116,7 @@ def exists(span: str) -> bool:
         return span.partition("{")[0] in names_of_metrics()
     if re.fullmatch(r"[A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9](=\S*)?", span):
         name = span.partition("=")[0]
-        return name in _KUBERNETES_OWN | _LIVEKITS_OWN | names_of_variables() | names_of_the_code()
+        return name in _KUBERNETES_OWN | _LIVEKITS_OWN | _LIBRARIES_OWN | names_of_variables() | names_of_the_code()
     if _is_module(span):
         return span.partition("(")[0] in names_of_the_code()
     return not _is_path(span) or is_file(span)

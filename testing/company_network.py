@@ -1,0 +1,95 @@
+"""A company's network: TLS by an authority of its own before a server, and a proxy, the only one that finds it."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local_cluster.pki import Authority
+from testing.tasks import Tasks
+
+# A name that no DNS knows.
+HOST = "models.company.test"
+
+
+@dataclass
+class CompanyNetwork:
+    """What a client must be told, and what has come. `authority`: its certificate."""
+
+    authority: Path
+    proxy_port: int = 0
+    asked: list[str] = field(default_factory=list)  # what the proxy was asked to connect to
+
+    @property
+    def base_url(self) -> str:
+        """Where the server's API is."""
+        return f"https://{HOST}/v1"
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """By what a program finds its way here."""
+        return {"HTTPS_PROXY": f"http://127.0.0.1:{self.proxy_port}", "SSL_CERT_FILE": str(self.authority)}
+
+
+@contextlib.asynccontextmanager
+async def company_network(server_port: int, folder: Path) -> AsyncIterator[CompanyNetwork]:
+    """Has the server at this port of loopback be HOST, for whoever asks the proxy and trusts the authority."""
+    authority = Authority(folder)
+    identity = authority.issue("server", HOST, hosts=[HOST])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(identity.certificate, identity.key)
+    network, connections = CompanyNetwork(authority.certificate), Tasks()
+
+    def unwrap(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.start(_forward(reader, writer, server_port))
+
+    def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.start(_serve_connect(reader, writer, network, tls_port))
+
+    tls = await asyncio.start_server(unwrap, "127.0.0.1", 0, ssl=context)
+    tls_port = tls.sockets[0].getsockname()[1]
+    proxy = await asyncio.start_server(connect, "127.0.0.1", 0)
+    network.proxy_port = proxy.sockets[0].getsockname()[1]
+    try:
+        yield network
+    finally:
+        proxy.close()
+        tls.close()
+        await connections.cancel()
+
+
+async def _serve_connect(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: CompanyNetwork, tls_port: int
+) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    method, target, _ = head.decode().split(" ", maxsplit=2)
+    assert method == "CONNECT", head
+    network.asked.append(target)
+    if target != f"{HOST}:443":
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        writer.close()
+        return
+    writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    await _forward(reader, writer, tls_port)
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    writers = [writer]
+    try:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.append(far_writer)
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+    finally:
+        for each in writers:
+            each.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()

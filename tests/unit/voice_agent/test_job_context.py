@@ -1,0 +1,23 @@
+"""What of a job is made without a room."""
+
+import pytest
+
+from voice_agent.job_context import build_job_process
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"HTTP_PROXY": "http://a:3128"}, "http://a:3128"),
+        ({"HTTP_PROXY": "http://a:3128", "HTTPS_PROXY": "http://b:3128"}, "http://b:3128"),
+    ],
+)
+def test_plugins_find_the_proxy_that_a_worker_would_give_them(
+    environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert build_job_process().http_proxy == proxy
