@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from benchmarks.call_stage import Call, Row
 from kube.client import ConflictError, NotFoundError
 from testing.agent_cluster import AgentCluster
-from testing.process_pod import ProcessPod
 from testing.standstill import stand_still
 from voicesession.models import VoiceSession
 from voicesession.names import VOICE_SESSIONS
@@ -66,7 +65,7 @@ class ProcessStage:
                 await self.cluster.api.delete_pod(pod.name, pod.uid)
         else:
             with contextlib.suppress(NotFoundError):
-                await self._evict(pod)
+                await self.cluster.evict(pod.name)
         return at
 
     async def mend(self) -> None:
@@ -91,8 +90,3 @@ class ProcessStage:
         session = self._sessions[call.room]
         await self.cluster.wait_for_phase(session.metadata.name, "Ended", "Failed", seconds=60)
         return await asyncio.to_thread(self.cluster.rows, session)
-
-    async def _evict(self, pod: ProcessPod) -> None:
-        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod.name}}
-        path = f"/api/v1/namespaces/{self.cluster.namespace}/pods/{pod.name}/eviction"
-        await self.cluster.api.request("POST", path, eviction)

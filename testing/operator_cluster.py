@@ -134,6 +134,16 @@ class OperatorNamespace:
         """Returns all agent pods."""
         return (await self.api.list_pods())[0]
 
+    async def evict(self, pod: str) -> None:
+        """Evicts a pod, as a drain does.
+
+        Raises:
+            kube.client.ThrottledError: a budget is against it.
+            kube.client.NotFoundError: there is none of this name.
+        """
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        await self.api.request("POST", f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction", eviction)
+
     async def warm_pods(self) -> list[Raw]:
         """Returns the agent pods that wait for a call."""
         return [pod for pod in await self.pods() if is_warm_and_ready(pod)]

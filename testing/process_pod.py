@@ -123,6 +123,7 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         self._nodes = nodes
         self._node_of: dict[str, str] = {}  # by pod name
         self._cut: dict[str, list[socket.socket]] = {}  # by node: what keeps others from connecting
+        self.cordoned: set[str] = set()  # nodes that get no pod
 
     def cut(self, node: str) -> None:
         """Cuts a node off: its processes say and hear nothing, connections stay open, new ones are not answered.
@@ -130,7 +131,7 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         Nobody tells of its pods any more.
         """
         self._cut[node] = []
-        for pod in self._pods_on(node):
+        for pod in self.pods_on(node):
             self.lost.add(pod.name)
             pod.signal(signal.SIGSTOP)
             if pod.lives:
@@ -140,7 +141,7 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         """Brings a node back: its processes go on where they were."""
         for waiting in self._cut.pop(node, []):
             waiting.close()
-        for pod in self._pods_on(node):
+        for pod in self.pods_on(node):
             self.lost.discard(pod.name)
             pod.signal(signal.SIGCONT)
 
@@ -148,7 +149,8 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         """Returns the node that the pod of this name is on."""
         return self._node_of[pod]
 
-    def _pods_on(self, node: str) -> list[ProcessPod]:
+    def pods_on(self, node: str) -> list[ProcessPod]:
+        """Returns the pods that were begun on a node."""
         return [pod for name, pod in self.processes.items() if self._node_of.get(name) == node]
 
     async def _make_process(self, ip: str, raw: Raw) -> ProcessPod:
@@ -181,10 +183,10 @@ class ProcessKubelet(AnyKubelet[ProcessPod]):
         return base64.b64decode(secret["data"][reference["key"]]).decode()
 
     def _choose_node(self, name: str) -> str:
-        """Returns the node with the fewest pods among those that are there."""
+        """Returns the node with the fewest pods among those that are there and not cordoned."""
         load = Counter(self._node_of[pod.name] for pod in self.processes.values() if pod.lives)
         load.update(node for starting, node in self._node_of.items() if starting not in self.processes)
-        there = [node for node in self._nodes if node not in self._cut]
+        there = [node for node in self._nodes if node not in self._cut and node not in self.cordoned]
         self._node_of[name] = min(there, key=lambda node: load[node])
         return self._node_of[name]
 

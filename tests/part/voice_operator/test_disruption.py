@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kube.client import KubernetesApi, ThrottledError
+from kube.client import ThrottledError
 from testing.chart import find, render
 from testing.controllers import running_controllers
 from testing.operator_cluster import OperatorCluster
@@ -18,11 +18,6 @@ from voicesession.names import FREE_ANNOTATIONS, KEEP_ANNOTATIONS
 def _budgets_are_counted(api_server: Path) -> Iterator[None]:
     with running_controllers(api_server, ["disruption-controller"]):
         yield
-
-
-async def _evict(api: KubernetesApi, namespace: str, name: str) -> None:
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
-    await api.request("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", body)
 
 
 async def _apply_budget(cluster: OperatorCluster) -> None:
@@ -59,8 +54,8 @@ async def test_a_pool_that_waits_keeps_its_calls_through_a_drain_and_no_idle_pod
 
     await _apply_budget(cluster)
     with pytest.raises(ThrottledError, match="disruption budget"):
-        await _evict(cluster.api, cluster.namespace, stub.name)
-    await _evict(cluster.api, cluster.namespace, idle["metadata"]["name"])
+        await cluster.evict(stub.name)
+    await cluster.evict(idle["metadata"]["name"])
     await eventually(lambda: _is_gone(cluster, idle["metadata"]["name"]))
 
     await stub.finish(EndReason.PARTICIPANT_LEFT)
