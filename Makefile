@@ -12,7 +12,7 @@ PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
 CODE := operator agent_image local_models local_cluster testing tests docs $(wildcard benchmarks demo)
-WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path 'web/dist/*' 2> /dev/null)
+WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2> /dev/null)
 
 .PHONY: help
 help: ## Explain the targets
@@ -84,11 +84,11 @@ lock: setup ## Write all lock files anew from pyproject.toml
 	  $$compile --extra "$${lock##*:}" --constraints requirements.lock --output-file "$${lock%%:*}/requirements.lock"; \
 	done
 
-web: $(if $(wildcard web/package.json),web/dist/index.html) ## Build the page into web/dist
+web: $(if $(wildcard web/package.json),web/dist/index.html) ## Build the page into web/dist, and the tests' page of LiveKit's hooks
 
 web/dist/index.html: $(WEB_SOURCES) | setup
 	@echo "Building the page"
-	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build && npm run --silent build:hooks
 
 lint: venv ## Style, types, layers
 	@.venv/bin/ruff check $(CODE)

@@ -91,6 +91,11 @@ class TalkPage:
         """Presses start."""
         await self.tab.locator("#start").click()
 
+    async def say(self, text: str) -> None:
+        """Types a message and sends it."""
+        await self.tab.get_by_placeholder("Or type a message").fill(text)
+        await self.tab.keyboard.press("Enter")
+
     async def until_look(self, *looks: Look, timeout_millis: float = _WAIT_MILLIS) -> None:
         """Waits until the page shows one of these states."""
         pattern = re.compile(rf"^({'|'.join(looks)})$")
@@ -175,15 +180,27 @@ class TalkPage:
 
 
 @contextlib.asynccontextmanager
-async def open_page(browser: Browser, base_url: str) -> AsyncIterator[TalkPage]:
-    """Yields the page in a tab of a profile of its own; fails if the page threw an error that nobody caught."""
+async def open_page(browser: Browser, base_url: str, *scripts: str) -> AsyncIterator[TalkPage]:
+    """Yields the page in a tab of a profile of its own; see `open_tab`."""
+    async with open_tab(browser, *scripts) as tab:
+        await tab.goto(base_url)
+        yield TalkPage(tab)
+
+
+@contextlib.asynccontextmanager
+async def open_tab(browser: Browser, *scripts: str) -> AsyncIterator[Page]:
+    """Yields an empty tab of a profile of its own; fails if what it loaded threw an error that nobody caught.
+
+    `scripts`: run before whatever it loads.
+    """
     context = await browser.new_context(viewport=DESKTOP)
     tab = await context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     try:
-        await tab.goto(base_url)
-        yield TalkPage(tab)
+        for script in scripts:
+            await tab.add_init_script(script)
+        yield tab
     finally:
         await context.close()
     assert not errors, f"the page threw: {errors}"

@@ -29,8 +29,7 @@ async def test_a_refused_microphone_takes_no_agent_and_leaves_typing(stage: Stag
         await page.button("Go on without a microphone").click()
         agent = await stage.until_talking(page)
         await expect(page.button("Mute")).to_be_disabled()
-        await page.tab.get_by_placeholder("Or type a message").fill("Are you there?")
-        await page.tab.keyboard.press("Enter")
+        await page.say("Are you there?")
         await agent.until("chat", text="Are you there?")
 
 
