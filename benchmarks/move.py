@@ -178,27 +178,38 @@ class Ended:
 
 async def drain(stage: ReleaseStage, count: int) -> Ended:
     """Drains a node on which `count` calls talk, of its agent pods."""
+    async with gathered(stage, count) as drained, talking(stage, count) as calls:
+        await asyncio.to_thread(make_room, stage.release, drained, count)
+        began = time.monotonic()
+        await asyncio.to_thread(drain_agents, stage.release, drained, DRAIN_SECONDS)
+        seconds = time.monotonic() - began
+        return Ended(seconds, await count_lost_calls(calls))
+
+
+@contextlib.asynccontextmanager
+async def gathered(stage: ReleaseStage, count: int) -> AsyncIterator[str]:
+    """Has `count` pods wait, all of them on one node without LiveKit; yields the node, and mends all at the end.
+
+    Until there is room elsewhere (`make_room`) no pod begins on another one.
+    """
     release = stage.release
-    nodes = [node["metadata"]["name"] for node in release.get("nodes")["items"]]
-    drained = next(node for node in nodes if node != stage.livekit_node())
-    others = [node for node in nodes if node != drained]
+    node = next(name for name in _nodes(release) if name != stage.livekit_node())
     minimum = release.get("agentpool", "default")["spec"]["warm"]["min"]
     try:
-        await asyncio.to_thread(_gather_warm, release, drained, others, count)
-        async with talking(stage, count) as calls:
-            await asyncio.to_thread(_make_room, release, others, count)
-            began = time.monotonic()
-            await asyncio.to_thread(drain_agents, release, drained, DRAIN_SECONDS)
-            seconds = time.monotonic() - began
-            return Ended(seconds, await count_lost_calls(calls))
+        await asyncio.to_thread(_gather_warm, release, node, count)
+        yield node
     finally:
-        for node in nodes:
-            release.kubectl("uncordon", node)
+        for name in _nodes(release):
+            release.kubectl("uncordon", name)
         release.kubectl("scale", "agentpool/default", f"--replicas={minimum}")
 
 
-def _gather_warm(release: Release, node: str, others: Sequence[str], count: int) -> None:
-    """Has `count` pods wait, all of them on one node."""
+def _nodes(release: Release) -> list[str]:
+    return [node["metadata"]["name"] for node in release.get("nodes")["items"]]
+
+
+def _gather_warm(release: Release, node: str, count: int) -> None:
+    others = [name for name in _nodes(release) if name != node]
     for other in others:
         release.kubectl("cordon", other)
     release.kubectl("scale", "agentpool/default", f"--replicas={count}")
@@ -208,8 +219,9 @@ def _gather_warm(release: Release, node: str, others: Sequence[str], count: int)
     _until_warm_on(release, [node], count)
 
 
-def _make_room(release: Release, others: Sequence[str], count: int) -> None:
-    """Has as many pods wait on the other nodes as calls will come."""
+def make_room(release: Release, node: str, count: int) -> None:
+    """Has as many pods wait on other nodes than this one as calls will come."""
+    others = [name for name in _nodes(release) if name != node]
     for other in others:
         release.kubectl("uncordon", other)
     release.kubectl("scale", "agentpool/default", f"--replicas={2 * count}")
