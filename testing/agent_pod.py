@@ -34,7 +34,7 @@ from voicesession.assignment import (
     TerminationMessage,
     parse_pod_event,
 )
-from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SttModel, TtsModel
+from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SecretRef, SttModel, TtsModel
 from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
 from voicesession.spool import Spool
 
@@ -231,7 +231,7 @@ async def running_pod(
             "POD_UID": uid,
             "POD_NAME": "pod-1",
             "OPERATOR_PUBLIC_KEY": public_key_pem(key),
-            "AGENT_PROVIDERS": json.dumps([provider.to_wire() for provider in providers]),
+            "AGENT_PROVIDERS": json.dumps([name_key(provider, keys or {}).to_wire() for provider in providers]),
             "AGENT_PORT": str(port),
             "PROVIDER_KEYS_FOLDER": str(folder / "keys"),
             "TERMINATION_LOG": str(folder / "termination"),
@@ -247,6 +247,13 @@ async def running_pod(
             await pod.aclose()
             # Shown by pytest where the test fails.
             sys.stdout.write(pod.log)
+
+
+def name_key(provider: Provider, keys: Mapping[str, str]) -> Provider:
+    """Returns the provider with its Secret named, where it is given a key: without, none is asked with."""
+    if provider.name not in keys or provider.secret_ref:
+        return provider
+    return provider.model_copy(update={"secret_ref": SecretRef(name=provider.name)})
 
 
 def to_body(model: Any) -> bytes:
