@@ -21,6 +21,9 @@ from voicesession.models import AgentProfileSpec, EndReason, Phase, VoiceSession
 
 log = logging.getLogger(__name__)
 
+# What an agent's code has noted beside the conversation: for the database, not for the customer.
+_SAID_BY_NOBODY = {"system", "developer"}
+
 # After the longest call that its profile allows, a customer can still read what was said for this long.
 _READING_TIME = timedelta(hours=1)
 
@@ -72,7 +75,7 @@ def build_session_router(service: Service) -> APIRouter:
         except ConversationsUnavailableError as error:
             log.warning("transcript not read", extra={"error": error})
             raise unavailable("The database of conversations", 5) from error
-        return Transcript(items=[_build_item(item) for item in items])
+        return Transcript(items=[_build_item(item) for item in items if item.role not in _SAID_BY_NOBODY])
 
     return router
 

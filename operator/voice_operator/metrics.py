@@ -62,6 +62,10 @@ ROWS_LOST = Counter(
     "voice_operator_rows_lost_total",
     "Rows of conversations that were too large to be kept, or that the database refused when they came late.",
 )
+WORK_LOST = Counter(
+    "voice_operator_work_lost_total",
+    "Agents that could not finish what was left of their call: tools, end hooks.",
+)
 CONVERSATIONS_SWEPT = Counter(
     "voice_operator_conversations_swept_total",
     "Conversations that were found open although their call was over, and closed, by the reason they were given.",

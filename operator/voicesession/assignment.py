@@ -202,8 +202,24 @@ class ModelFailed(Model):
     part: Part
 
 
+class Finishing(Model):
+    """The call is over for its customer, and the agent still works: its tools, its code's end hooks.
+
+    `reason`, `message`: as in `CallEnded`. `seconds`: the longest that the work may take.
+    """
+
+    type: Literal["finishing"] = "finishing"
+    at: datetime
+    reason: EndReason
+    message: str = ""
+    seconds: float
+
+
 class CallEnded(Model):
-    """The last event. `end_written`: the database has all of the conversation; else somebody has to see to its end."""
+    """The last event. `end_written`: the database has all of the conversation; else somebody has to see to its end.
+
+    `cut_short`: what the agent was at when its time was over.
+    """
 
     type: Literal["ended"] = "ended"
     at: datetime
@@ -211,6 +227,7 @@ class CallEnded(Model):
     message: str = ""
     usage: dict[str, Any] = Field(default_factory=dict)
     end_written: bool = False
+    cut_short: list[str] = Field(default_factory=list)
 
 
 PodEvent = Annotated[
@@ -226,6 +243,7 @@ PodEvent = Annotated[
     | RoomDeletionRequested
     | OtherAgent
     | ModelFailed
+    | Finishing
     | CallEnded,
     Field(discriminator="type"),
 ]

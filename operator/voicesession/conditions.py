@@ -14,6 +14,7 @@ class ConditionType(StrEnum):
     POD_BOUND = "PodBound"
     AGENT_JOINED = "AgentJoined"
     FINISHED = "Finished"
+    AGENT_DONE = "AgentDone"
     READY = "Ready"
 
 
@@ -52,6 +53,10 @@ class Reason(StrEnum):
     PROVIDER_MISSING = "ProviderMissing"
     LIMIT_REACHED = "LimitReached"
     SUPERSEDED = "Superseded"
+    # AgentDone: what an agent still does of a call that is over, where that takes long
+    FINISHING = "Finishing"
+    WORK_DONE = "WorkDone"
+    WORK_LOST = "WorkLost"
     # Ready, of an AgentPool or AgentProfile; besides those of PodBound and the missing references
     PODS_WAITING = "PodsWaiting"
     PODS_STARTING = "PodsStarting"
@@ -84,6 +89,12 @@ def with_condition(
     if before is None:
         return [*conditions, new]
     return [new if condition.type == kind else condition for condition in conditions]
+
+
+def is_agent_at_work(conditions: Iterable[Condition]) -> bool:
+    """Tells whether the agent of a call that is over still has something to do: a tool, its code's end hooks."""
+    done = find_condition(conditions, ConditionType.AGENT_DONE)
+    return done is not None and done.status == "False"
 
 
 def derive_phase(conditions: Iterable[Condition], joined_before: bool, starting_slowly: bool = False) -> Phase:

@@ -85,6 +85,7 @@ class Limits(Model):
     idle_timeout_seconds: int | None = Field(default=None, ge=5)
     reconnect_grace_seconds: int | None = Field(default=None, ge=0)
     return_grace_seconds: int | None = Field(default=None, ge=0)
+    finish_seconds: int | None = Field(default=None, ge=0)
     ttl_seconds_after_finished: int | None = Field(default=None, ge=0)
     max_attempts: int | None = Field(default=None, ge=1)
 
@@ -97,6 +98,7 @@ class EffectiveLimits(Model):
     idle_timeout_seconds: int = Field(default=300, ge=5)
     reconnect_grace_seconds: int = Field(default=15, ge=0)
     return_grace_seconds: int = Field(default=5, ge=0)
+    finish_seconds: int = Field(default=60, ge=0)
     ttl_seconds_after_finished: int = Field(default=600, ge=0)
     max_attempts: int = Field(default=5, ge=1)
 

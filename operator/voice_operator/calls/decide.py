@@ -65,10 +65,11 @@ from voice_operator.calls.steps import (
     is_end_wanted,
     is_given_up,
 )
+from voice_operator.calls.work import decide_work, find_work_of_gone
 from voice_operator.pods.agent_pod import AgentPod, PodExit
 from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import is_finished, may_leave_room_to_people
-from voicesession.conditions import ConditionType, Reason, find_condition
+from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession, VoiceSessionStatus
 from voicesession.names import END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
@@ -96,6 +97,8 @@ ASK_LIVEKIT_EVERY = timedelta(seconds=3)
 # A pod holds what it could not write for 330 s.
 COLLECT_PATIENCE = timedelta(seconds=360)
 END_PATIENCE = timedelta(seconds=20)
+# The longest goodbye of a profile is said in less.
+GOODBYE_PATIENCE = timedelta(seconds=130)
 ASK_END_AGAIN = timedelta(seconds=1)
 # An agent ends its call itself when it has lasted long enough, and says goodbye.
 DURATION_MARGIN = timedelta(seconds=30)
@@ -282,8 +285,8 @@ def _assignment_problem(view: CallView) -> Problem:
 
 def _decide_bound(view: CallView, session: VoiceSession, pod: AgentPod) -> Step:
     link = _link_to(view, pod)
-    if link and link.ended:
-        return _decide_told_end(view, session, pod, link.ended.reason, link.ended.message)
+    if link and link.over:
+        return _decide_told_end(view, session, pod, link.over.reason, link.over.message)
     if pod.exit:
         return _decide_exited(view, session, pod, pod.exit)
     if view.rival:
@@ -374,7 +377,7 @@ def _decide_end(
     view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView | None, reason: EndReason, since: datetime
 ) -> Step:
     memory = view.memory
-    patience = (memory.end_asked_at or since) + END_PATIENCE
+    patience = memory.end_asked_at + _patience_with(link, reason) if memory.end_asked_at else since + END_PATIENCE
     if view.now >= patience or (link and link.state in {LinkState.DEAD, LinkState.REFUSED}):
         return _finish_wanted(view, session, reason)
     if link is None:
@@ -383,6 +386,13 @@ def _decide_end(
         return Rest(patience)
     again = memory.end_tried_at + ASK_END_AGAIN if memory.end_tried_at else view.now
     return AskEnd(pod, reason) if view.now >= again else Rest(min(again, patience))
+
+
+def _patience_with(link: LinkView | None, reason: EndReason) -> timedelta:
+    """Returns how long an agent may take that was asked to end: it says goodbye where the customer is still there."""
+    is_heard = link is not None and link.state is LinkState.FOLLOWING
+    says_goodbye = is_heard and reason in {EndReason.ENDED_BY_REQUEST, EndReason.MAX_DURATION}
+    return GOODBYE_PATIENCE if says_goodbye else END_PATIENCE
 
 
 def _decide_dead(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:
@@ -582,8 +592,10 @@ def _finish_ended(view: CallView, session: VoiceSession, pod: AgentPod, end_reas
     )
     if end_reason is EndReason.SUPERSEDED and not view.memory.pods_read:
         return ReadPods()
-    text = message or f"The call ended: {end_reason.value}."
-    return _finish(view, session, report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room))
+    text, link = message or f"The call ended: {end_reason.value}.", _link_to(view, pod)
+    works_on = link is not None and link.works_on
+    status = report_finished(session, reason, text, end_reason, view.wall, pod, view.memory.room, works_on=works_on)
+    return Finish(session, status) if works_on else _finish(view, session, status)
 
 
 def _finish_dead(view: CallView, session: VoiceSession, pod: AgentPod | None, death: Death) -> Step:
@@ -638,13 +650,15 @@ def _is_unclosed(view: CallView) -> bool:
     return view.memory.claims > 0 and not any(word and word.end_written for word in told)
 
 
-def _decide_finished(view: CallView, session: VoiceSession) -> Step:
+def _decide_finished(view: CallView, session: VoiceSession) -> Step:  # noqa: PLR0911 - an ordered list of questions
     status, memory = session.status, view.memory
     leaves_people = may_leave_room_to_people(session)
     if memory.untold and not memory.room_closed and not view.rival:
         return TellRefusal(
             memory.untold, leaves_people
         )  # somebody waits to hear it; a pod may take seconds to be dismissed
+    if is_agent_at_work(status.conditions):
+        return decide_work(view, session, closes=_is_unclosed(view))
     holding = _find_holding(view)
     if holding and view.now < (memory.finished_at or view.now) + COLLECT_PATIENCE:
         return Collect(holding)
@@ -673,10 +687,12 @@ def _find_holding(view: CallView) -> AgentPod | None:
     return None
 
 
-def _decide_gone(view: CallView) -> Step:
+def _decide_gone(view: CallView) -> Step:  # noqa: PLR0911 - an ordered list of questions
     live = tuple(pod for pod in view.pods if not pod.dismissed)
     if live and not view.known_deleted:
         return ConfirmGone(live[0].owner_name or "")
+    if step := find_work_of_gone(view):
+        return step
     holding = _find_holding(view)
     if holding and view.now < (view.memory.gone_at or view.now) + COLLECT_PATIENCE:
         return Collect(holding)

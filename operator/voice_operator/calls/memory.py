@@ -9,7 +9,7 @@ from voice_operator.calls.hand_over import Move
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voicesession.admission import is_finished
-from voicesession.conditions import ConditionType, Reason, find_condition
+from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
 
@@ -118,7 +118,7 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         room_sid=session.status.room_sid or session.spec.room_sid,
         customer=session.status.participant_identity,
         room_closed=is_finished(session),
-        conversation_settled=is_finished(session),
+        conversation_settled=is_finished(session) and not is_agent_at_work(session.status.conditions),
     )
 
 

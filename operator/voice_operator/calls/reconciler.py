@@ -28,6 +28,7 @@ from voice_operator.calls.steps import (
     CloseConversation,
     CloseRoom,
     Collect,
+    Complete,
     ConfirmGone,
     Connect,
     ConnectStandby,
@@ -60,7 +61,7 @@ from voice_operator.pools.waiting_line import Waiter
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
-from voicesession.conditions import Reason
+from voicesession.conditions import Reason, is_agent_at_work
 from voicesession.models import EndReason, VoiceSession, VoiceSessionStatus
 
 log = logging.getLogger(__name__)
@@ -292,6 +293,8 @@ class Reconciler:
                 return await self._lose(memory, step)
             case Finish():
                 return await self._finish(memory, step)
+            case Complete():
+                return await self._complete(memory, step)
             case ConfirmGone(name):
                 await self._kubernetes.refresh_session(name, memory.uid)
                 if self._world.cache.sessions.is_gone(memory.uid):
@@ -359,11 +362,21 @@ class Reconciler:
         written = await self._write(memory, step.session, step.status)
         if written is None:
             return memory
+        if is_agent_at_work(step.status.conditions):
+            return written
+        return self._settle(written, step)
+
+    async def _complete(self, memory: CallMemory, step: Complete) -> CallMemory:
+        written = await self._write(memory, step.session, step.status)
+        # What it holds, and itself, is kept as long as that of a call which is over now.
+        return self._settle(replace(written, finished_at=clock.steady()), step) if written else memory
+
+    def _settle(self, memory: CallMemory, step: Finish | Complete) -> CallMemory:
         self._links.cancel(memory.uid)
         if step.closes:
             end = End(memory.claims, step.status.end_reason or EndReason.ERROR, step.status.ended_at)
             self._closing.close(memory.uid, end)
-        return replace(written, conversation_settled=True)
+        return replace(memory, conversation_settled=True)
 
     def _close_conversation(self, memory: CallMemory, reason: EndReason) -> CallMemory:
         self._closing.close(memory.uid, End(memory.claims, reason, clock.now()))

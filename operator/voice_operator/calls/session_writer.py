@@ -18,10 +18,11 @@ from voice_operator.metrics import (
     OTHER_AGENTS,
     RECOVERY_SECONDS,
     SESSIONS_FINISHED,
+    WORK_LOST,
 )
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
-from voicesession.conditions import ConditionType, find_condition
+from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 
@@ -129,6 +130,8 @@ class SessionWriter:
                 self._tell_recovered(before, status)
         if status.phase in {Phase.ENDED, Phase.FAILED} and not is_finished(before):
             self._tell_finished(before, status)
+        if is_agent_at_work(before.status.conditions) and not is_agent_at_work(status.conditions):
+            self._tell_done(before, status)
 
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis
@@ -163,6 +166,18 @@ class SessionWriter:
         detail = message if phase is Phase.FAILED else None
         fields = {"pod": status.pod_name, "phase": phase, "reason": reason, "endReason": end_reason, "detail": detail}
         log.info("call finished", extra=fields)
+
+    def _tell_done(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
+        done = find_condition(status.conditions, ConditionType.AGENT_DONE)
+        if done is None:
+            return
+        fields = {"pod": status.pod_name, "reason": done.reason, "detail": done.message}
+        if done.reason != Reason.WORK_LOST:
+            log.info("the agent has done what was left of its call", extra=fields)
+            return
+        WORK_LOST.inc()
+        self._events.record(session, "Warning", done.reason, done.message)
+        log.warning("an agent's work after its call is lost", extra=fields)
 
 
 def _has_joined(status: VoiceSessionStatus) -> bool:

@@ -123,8 +123,10 @@ def report_finished(
     now: datetime,
     pod: AgentPod | None = None,
     room: str | None = None,
+    *,
+    works_on: bool = False,
 ) -> VoiceSessionStatus:
-    """The call is over, or will never be."""
+    """The call is over, or will never be. `works_on`: its agent still has something to do."""
     conditions = session.status.conditions
     bound = find_condition(conditions, ConditionType.POD_BOUND)
     joined = find_condition(conditions, ConditionType.AGENT_JOINED)
@@ -134,6 +136,9 @@ def report_finished(
     if joined is None or joined.status == "False":
         conditions = _set(conditions, ConditionType.AGENT_JOINED, "False", reason, message, now)
     conditions = _set(conditions, ConditionType.FINISHED, "True", reason, message, now)
+    if works_on:
+        text = "The call is over; its agent still has work to do."
+        conditions = _set(conditions, ConditionType.AGENT_DONE, "False", Reason.FINISHING, text, now)
     status = _report(session, conditions, reason, message)
     return status.model_copy(
         update={
@@ -145,6 +150,13 @@ def report_finished(
             "end_reason": end_reason,
         }
     )
+
+
+def report_done(session: VoiceSession, lost: str, now: datetime) -> VoiceSessionStatus:
+    """The agent of a call that is over has nothing left to do. `lost`: what has become of its work, if that is lost."""
+    reason, message = (Reason.WORK_LOST, lost) if lost else (Reason.WORK_DONE, "The agent has done its work.")
+    conditions = _set(session.status.conditions, ConditionType.AGENT_DONE, "True", reason, message, now)
+    return session.status.model_copy(update={"conditions": conditions})
 
 
 def _set(

@@ -170,6 +170,15 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class Complete:
+    """Tell that the agent of a call that is over has done its work, or lost it. `closes`: as in `Finish`."""
+
+    session: VoiceSession
+    status: VoiceSessionStatus
+    closes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """The call counts from now on; limits bind it no more."""
 
@@ -407,6 +416,7 @@ Act = (
     WriteStatus
     | Lose
     | Finish
+    | Complete
     | Begin
     | MakeRoom
     | JoinLine

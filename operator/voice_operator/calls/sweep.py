@@ -13,6 +13,7 @@ from kube.store import Store
 from voice_operator.calls.closing import End
 from voice_operator.metrics import CONVERSATIONS_SWEPT
 from voicesession.admission import is_finished
+from voicesession.conditions import is_agent_at_work
 from voicesession.models import EndReason, VoiceSession
 
 log = logging.getLogger(__name__)
@@ -83,8 +84,8 @@ class Sweep:
 def find_end(session: VoiceSession, attempt: int) -> End | None:
     """Returns how the conversation of a call that is over has ended, by what its VoiceSession says; None while it runs.
 
-    `attempt`: the youngest that has written to it. Pure.
+    Nor while its agent works on, which still writes. `attempt`: the youngest that has written to it. Pure.
     """
-    if not is_finished(session):
+    if not is_finished(session) or is_agent_at_work(session.status.conditions):
         return None
     return End(attempt, session.status.end_reason or EndReason.ERROR, session.status.ended_at)

@@ -1,13 +1,14 @@
 """What an agent pod has told of its call, and how the connection to it stands. Pure."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from voicesession.assignment import (
     Accepted,
     CallEnded,
     CustomerKnown,
+    Finishing,
     HandedOver,
     HeardLate,
     Heartbeat,
@@ -48,6 +49,8 @@ class LinkView:
     hands_at: datetime | None = None  # by the pod's clock: when it last did either
     late: HeardLate | None = None  # what its customer said to it since
     customer: str | None = None  # the participant whom it serves, where it had to find that out
+    finishing: Finishing | None = None  # its call is over, and it still works
+    done_by: datetime | None = None  # it said how long that takes at most
     ended: CallEnded | None = None
     deletion_requested: bool = False
     other_agent: str | None = None  # identity of somebody else's agent that is in the room too
@@ -55,8 +58,18 @@ class LinkView:
     refusal: int | None = None  # the HTTP status by which it refused
     detail: str = ""
 
+    @property
+    def over(self) -> CallEnded | Finishing | None:
+        """Returns by what it told that its call is over; None while that goes on."""
+        return self.ended or self.finishing
 
-def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # noqa: PLR0911 - one line for each event
+    @property
+    def works_on(self) -> bool:
+        """Tells whether its call is over and it still has something to do."""
+        return self.finishing is not None and self.ended is None
+
+
+def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # noqa: PLR0911, PLR0912 - one line for each event
     """Returns the view after this event of the pod, which came at `now`; the same event again changes nothing."""
     if view.answered_at is None or view.unanswered_since:
         view = replace(view, answered_at=view.answered_at or now, unanswered_since=None)
@@ -79,6 +92,9 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # n
             return replace(view, deletion_requested=True)
         case OtherAgent(identity=identity):
             return replace(view, other_agent=identity)
+        case Finishing():
+            done_by = view.done_by or now + timedelta(seconds=event.seconds)
+            return replace(view, finishing=event, done_by=done_by)
         case CallEnded():
             return replace(view, ended=event)
         case Heartbeat() | Turn() | ModelFailed():

@@ -575,7 +575,10 @@ async def test_the_transcript_is_for_its_participant(
     item = TranscriptItem(
         item_id="i", position=1, attempt=1, kind="message", role="user", content="hello", created_at=at
     )
-    transcripts.items[session["metadata"]["uid"]] = [item]
+    note = TranscriptItem(
+        item_id="n", position=2, attempt=1, kind="message", role="system", content="a secret", created_at=at
+    )
+    transcripts.items[session["metadata"]["uid"]] = [item, note]
     answer = await call_door.call("GET", f"/api/sessions/{room}/transcript", bearer=token)
     assert answer.body == {
         "items": [

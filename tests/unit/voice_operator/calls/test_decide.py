@@ -33,6 +33,7 @@ from voice_operator.calls.steps import (
     CloseConversation,
     CloseRoom,
     Collect,
+    Complete,
     ConfirmGone,
     Connect,
     Dismiss,
@@ -58,8 +59,8 @@ from voice_operator.calls.steps import (
 from voice_operator.pods.agent_pod import PodExit, Trouble
 from voice_operator.pods.link_view import LinkState, LinkView
 from voicesession.admission import AdmissionLimits
-from voicesession.assignment import CallEnded, Joined, TerminationMessage
-from voicesession.conditions import Reason
+from voicesession.assignment import CallEnded, Finishing, Joined, TerminationMessage
+from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work, with_condition
 from voicesession.models import EffectiveLimits, EndReason, Phase, StartType, VoiceSession
 from voicesession.names import CALL_LABEL, END_REASON_ANNOTATION
 from voicesession.serving import Problem, Serving
@@ -519,9 +520,11 @@ ENDING = make_session(conditions=joined_conditions(), end=True)
 def test_an_end_is_asked_for_once_and_awaited() -> None:
     assert decide_call(active(session=ENDING)) == AskEnd(POD, EndReason.ENDED_BY_REQUEST)
     asked = {"session": ENDING, "end_wanted_at": ago(30), "end_tried_at": ago(1)}
-    assert decide_call(active(**asked, end_asked_at=ago(1))) == Rest(ago(-19))
-    step = finish(decide_call(active(**asked, end_asked_at=ago(20), accepted=True)))
+    assert decide_call(active(**asked, end_asked_at=ago(1))) == Rest(ago(-129)), "its goodbye is said whole"
+    step = finish(decide_call(active(**asked, end_asked_at=ago(130), accepted=True)))
     assert (step.status.end_reason, step.closes) == (EndReason.ENDED_BY_REQUEST, True)
+    silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
+    assert finish(decide_call(active(**asked, end_asked_at=ago(20), link=silent))).status.phase is Phase.ENDED
 
 
 def test_an_end_that_comes_while_nobody_hears_the_pod_is_asked_for_when_it_is_heard() -> None:
@@ -551,7 +554,7 @@ def test_a_call_that_lasts_longer_than_it_may_is_ended_by_our_clock_too() -> Non
 
     assert decide_call(talking(89)) == Rest(ago(-1))
     assert decide_call(talking(90)) == AskEnd(POD, EndReason.MAX_DURATION)
-    step = finish(decide_call(talking(120, end_asked_at=ago(20), accepted=True)))
+    step = finish(decide_call(talking(230, end_asked_at=ago(130), accepted=True)))
     assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.MAX_DURATION)
     silent = link(LinkState.SILENT, accepted=True, joined=JOINED)
     assert decide_call(talking(89.5, link=silent, asked_livekit_at=NOW)) == Rest(ago(-0.5))
@@ -821,6 +824,88 @@ def test_after_the_end_the_pod_goes_then_the_room_then_the_voicesession() -> Non
     assert decide_call(over(pods=[replace(POD, deleting=True)], link=followed)) == CloseRoom()
     assert decide_call(over(room_closed=True)) == Rest(NOW + timedelta(seconds=600))
     assert decide_call(over(room_closed=True, now=NOW + timedelta(seconds=600))) == Expire(OVER)
+
+
+FINISHING = Finishing(at=NOW, reason=EndReason.PARTICIPANT_LEFT, seconds=100)
+WORKS_ON = make_session(
+    conditions=with_condition(
+        finished_conditions(), ConditionType.AGENT_DONE, "False", Reason.FINISHING, "The agent works.", NOW
+    ),
+    status_phase="Ended",
+    status_end_reason="participant_left",
+)
+
+
+def working(**told: Any) -> LinkView:
+    return link(**{"accepted": True, "joined": JOINED, "finishing": FINISHING, "done_by": ago(-100), **told})
+
+
+def at_work(**known: Any) -> CallView:
+    """A call that is over, whose agent works on with nobody in its room."""
+    values = {"session": WORKS_ON, "finished_at": NOW, "room_closed": True, "link": working()}
+    return bound(**{**values, **known})
+
+
+def is_done(view: CallView, lost: str | None = None) -> bool:
+    """Tells whether the next step says that the agent has done its work, or lost it by this."""
+    step = decide_call(view)
+    assert isinstance(step, Complete), step
+    done = find_condition(step.status.conditions, ConditionType.AGENT_DONE)
+    assert done is not None
+    assert (done.status, step.status.phase) == ("True", Phase.ENDED)
+    assert (lost or "") in done.message
+    return step.closes is False and done.reason == (Reason.WORK_LOST if lost else Reason.WORK_DONE)
+
+
+def test_a_call_is_over_for_everybody_while_its_agent_works_on() -> None:
+    step = finish(decide_call(active(link=working())))
+    assert (step.status.phase, step.status.end_reason) == (Phase.ENDED, EndReason.PARTICIPANT_LEFT)
+    assert is_agent_at_work(step.status.conditions)
+    assert not step.closes, "it still writes"
+    told = working(ended=ended(EndReason.PARTICIPANT_LEFT, end_written=True))
+    assert not is_agent_at_work(finish(decide_call(active(link=told))).status.conditions)
+
+
+def test_an_agent_that_works_on_has_nobody_in_its_room_and_its_time() -> None:
+    assert decide_call(at_work(room_closed=False)) == CloseRoom()
+    assert decide_call(at_work()) == Rest(ago(-130))
+    assert decide_call(at_work(link=None)) == Connect(WORKS_ON, POD, None), "another leader's call"
+    drained = replace(POD, deleting=True, leaves_within=50)
+    assert decide_call(at_work(pods=[drained], last_pod=drained)) == Rest(ago(-130)), "its grace is its own"
+    silent = working(state=LinkState.SILENT)
+    assert decide_call(at_work(link=silent)) == Rest(ago(-60))
+
+
+def test_what_an_agent_has_made_of_its_work_is_told() -> None:
+    assert is_done(at_work(link=working(ended=ended(EndReason.IDLE, end_written=True))))
+    cut = CallEnded(at=NOW, reason=EndReason.IDLE, end_written=True, cut_short=["tools"])
+    assert is_done(at_work(link=working(ended=cut)), lost="no time to finish: tools")
+    well = replace(POD, exit=exit_of(0, reason="idle", end_written=True))
+    assert is_done(at_work(pods=[well], last_pod=well, link=None))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"link": working(state=LinkState.DEAD)},
+        {"link": working(state=LinkState.SILENT, since=60)},
+        {"link": working(done_by=ago(30))},
+        {"pods": []},
+        {"pods": [replace(POD, exit=exit_of(137, reason="idle"))]},
+    ],
+)
+def test_work_that_is_lost_is_said_and_its_conversation_closed(known: dict[str, Any]) -> None:
+    step = decide_call(at_work(**known))
+    assert isinstance(step, Complete)
+    done = find_condition(step.status.conditions, ConditionType.AGENT_DONE)
+    assert (done and done.reason, step.closes) == (Reason.WORK_LOST, True)
+
+
+def test_an_agent_whose_voicesession_is_deleted_works_on_while_its_pod_may() -> None:
+    drained = replace(POD, deleting=True, leaves_within=50)
+    gone: dict[str, Any] = {"session": None, "known_deleted": True, "gone_at": ago(40), "link": working()}
+    assert decide_call(bound(**gone, pods=[drained])) == CloseRoom()
+    assert decide_call(bound(**gone, pods=[drained], room_closed=True)) == Rest(ago(-130))
 
 
 def test_a_room_is_left_to_people_whose_agent_is_done_unless_somebody_ended_it_all() -> None:

@@ -14,7 +14,14 @@ from testing.waiting import eventually
 from voice_operator.cache import Cache
 from voice_operator.calls.deaths import Death
 from voice_operator.calls.session_writer import Outcome, SessionWriter
-from voice_operator.calls.status import report_finished, report_joined, report_lost, report_returned, report_waiting
+from voice_operator.calls.status import (
+    report_done,
+    report_finished,
+    report_joined,
+    report_lost,
+    report_returned,
+    report_waiting,
+)
 from voice_operator.events import EventRecorder
 from voice_operator.write_through import WriteThrough
 from voicesession.conditions import Reason
@@ -154,3 +161,27 @@ async def test_what_is_new_by_a_status_is_told(
         await eventually(lambda: events)
         await recorder.stop()
     assert events == told
+
+
+@pytest.mark.parametrize(("lost", "told"), [("", []), ("The agent had no time to finish: tools.", ["WorkLost"])])
+async def test_work_that_is_lost_after_a_call_is_told(
+    open_kubernetes: Callable[[Answer], AbstractAsyncContextManager[KubernetesApi]], lost: str, told: list[str]
+) -> None:
+    events: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/events"):
+            events.append(await request.json())
+            return web.json_response({})
+        return web.json_response((await request.json()) | SESSION.to_wire())
+
+    status = report_finished(SESSION, Reason.CALL_ENDED, "It ended.", EndReason.IDLE, NOW, works_on=True)
+    over = SESSION.model_copy(update={"status": status})
+    async with open_kubernetes(answer) as kubernetes:
+        recorder = EventRecorder(kubernetes)
+        recorder.start()
+        writer = SessionWriter(WriteThrough(kubernetes, Cache()), recorder)
+        await writer.write(over, report_done(over, lost, NOW))
+        writer.tell_other_agent(over, "last")
+        await eventually(lambda: [event["reason"] for event in events] == [*told, "OtherAgent"])
+        await recorder.stop()

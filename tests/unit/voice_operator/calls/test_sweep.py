@@ -4,8 +4,12 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from conversations.closer import ConversationCloser, OpenConversation
+from testing.operator_objects import NOW, make_session
 from voice_operator.cache import Cache
-from voice_operator.calls.sweep import Sweep
+from voice_operator.calls.status import report_done, report_finished
+from voice_operator.calls.sweep import Sweep, find_end
+from voicesession.conditions import Reason
+from voicesession.models import EndReason
 
 
 class Database:
@@ -37,3 +41,14 @@ async def test_a_conversation_that_was_ended_meanwhile_is_not_remembered() -> No
 
 async def _nothing() -> AsyncIterator[tuple[list[dict[str, object]], int]]:
     yield [], 1
+
+
+def test_a_conversation_is_not_closed_before_its_agent_has_done_its_work() -> None:
+    session = make_session()
+    status = report_finished(session, Reason.CALL_ENDED, "It ended.", EndReason.IDLE, NOW, works_on=True)
+    over = session.model_copy(update={"status": status})
+    assert find_end(over, 1) is None
+    done = over.model_copy(update={"status": report_done(over, "", NOW)})
+    end = find_end(done, 1)
+    assert end is not None
+    assert (end.attempt, end.reason) == (1, EndReason.IDLE)
