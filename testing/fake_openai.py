@@ -26,11 +26,13 @@ _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
 class FakeOpenAI:
     """What it is told, and what it was asked."""
 
-    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime"), texts to hear, seconds before speech.
+    # Told: statuses by part ("chat", "speech", "transcriptions", "realtime"), texts to hear, seconds before speech and
+    # before a transcript.
     statuses: dict[str, int] = field(default_factory=dict)
     transcripts: deque[str] = field(default_factory=deque)
     speech_pause: float = 0.0
     stalls: set[str] = field(default_factory=set)  # parts of which nothing comes any more
+    transcription_pause: float = 0.0
     required_key: str | None = None
     # Asked.
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -100,6 +102,7 @@ class FakeOpenAI:
 
     async def _transcriptions(self, request: web.Request) -> web.StreamResponse:
         await request.post()
+        await asyncio.sleep(self.transcription_pause)  # noqa: TID251 - as told
         if refusal := self._refusal(request, "transcriptions"):
             return refusal
         return web.json_response({"text": self.transcripts.popleft() if self.transcripts else ""})

@@ -29,6 +29,7 @@ from voice_agent.job_context import (
     forget_recorded_events,
 )
 from voice_agent.opening import Resumption
+from voice_agent.process.termination import write_termination_message
 from voice_agent.profile_agent import ProfileCall, fill_in, find_spoken, run_profile_agent
 from voice_agent.provider_models import ProviderError
 from voice_agent.recollection import Recollection, build_recollection
@@ -36,14 +37,18 @@ from voice_agent.room_watch import RoomWatch
 from voice_agent.session_watch import SessionWatch
 from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
+from voice_agent.text import clean_text
 from voice_agent.trouble_words import TroubleWords
 from voice_agent.userdata import Userdata
+from voice_agent.voices import find_voice
 from voice_agent.workshop import Workshop
+from voice_telemetry.logs import hide_secrets
 from voicesession import clock
 from voicesession.assignment import (
     Assignment,
     CustomerKnown,
     EndRequest,
+    Finishing,
     Heartbeat,
     Joined,
     ModelFailed,
@@ -83,6 +88,7 @@ class Call:
         self._facts_changed = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._haste = Haste()
+        self.is_finishing = False  # it is over for its customer, and work goes on
         self._can_join = True
         self.conversation = ConversationLog(
             workshop.settings.database_url.get_secret_value() if workshop.settings.database_url else None,
@@ -128,7 +134,7 @@ class Call:
             on_customer_known=self._on_customer_known,
             on_end=self.end,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         health = workshop.shelf.health
         health.on_failure = lambda provider, part: self.events.emit(
             ModelFailed(at=clock.now(), provider=provider, part=part)
@@ -232,7 +238,17 @@ class Call:
             customer_joined=self._room_watch.customer_joined,
             can_join=self._can_join,
             trouble=self._watch.trouble,
+            on_finishing=self._on_finishing,
+            write_rest=self._watch.write_rest,
         )
+
+    def _on_finishing(self, ending: Ending, most_seconds: float) -> None:
+        self.is_finishing = True
+        # Should the process die of its work, its call has ended all the same.
+        write_termination_message(self._workshop.settings.termination_log, ending.reason.value, ending.message)
+        message = hide_secrets(clean_text(ending.message))
+        self.events.emit(Finishing(at=clock.now(), reason=ending.reason, message=message, seconds=most_seconds))
+        log.info("the call is over, and its agent works on", extra={"seconds": most_seconds})
 
     def _fail(self, message: str) -> None:
         self.end(Ending(EndReason.ERROR, message))
@@ -283,7 +299,7 @@ class Call:
 
     def _apologize(self, session: AgentSession[Any]) -> None:
         text = self._assignment.profile.recovery.apology.strip()
-        if text and session.tts is not None:
+        if text and find_voice(session) is not None:
             spoken = find_spoken(text, self._workshop.spoken, self._provider, self._assignment.profile)
             # Of no use to the model: what was left open before it still is.
             session.say(text, audio=build_frames(spoken) if spoken else NOT_GIVEN, add_to_chat_ctx=False)
@@ -362,6 +378,7 @@ class Call:
         rows = merge_rows(history.rows if history else [], told.rows)
         kept = {**(history.memory if history else {}), **told.memory}
         known = build_recollection(rows, kept, cut_off=told.cut_off)
+        self._watch.know(known.items)
         memory.recall(known.items, known.saved)
         return known
 
@@ -458,7 +475,7 @@ class Call:
             at=clock.now(), agent_state=self._read_agent_state(), unwritten_items=self.conversation.unwritten
         )
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from livekit.agents import Agent, AgentServer, JobProcess
 
-from voice_agent.worker_options import Entrypoint, Worker, read_server, read_worker_options
+from voice_agent.worker_options import SESSION_END_SECONDS, Entrypoint, Worker, read_server, read_worker_options
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +36,15 @@ class AgentCode:
 
 @dataclass(frozen=True)
 class EntrypointCode:
-    """Rung 2: an entrypoint as LiveKit's worker would run it, with its prewarm and its end hook."""
+    """Rung 2: an entrypoint as LiveKit's worker would run it, with its prewarm and its end hook.
+
+    `session_end_seconds`: what that may take, and the shutdown callbacks after it.
+    """
 
     entrypoint: Entrypoint
     prewarm: Callable[[JobProcess], object] | None = None
     on_session_end: Entrypoint | None = None
+    session_end_seconds: float = SESSION_END_SECONDS
 
 
 LoadedCode = ProfileCode | AgentCode | EntrypointCode
@@ -159,7 +163,12 @@ def _from_worker(worker: Worker, module: ModuleType) -> EntrypointCode:
         )
     if worker.unused:
         log.warning("options for LiveKit's worker mean nothing in an agent pod", extra={"options": [*worker.unused]})
-    return EntrypointCode(worker.entrypoint, prewarm=worker.prewarm, on_session_end=worker.on_session_end)
+    return EntrypointCode(
+        worker.entrypoint,
+        prewarm=worker.prewarm,
+        on_session_end=worker.on_session_end,
+        session_end_seconds=worker.session_end_seconds,
+    )
 
 
 def _prewarm_by_name(module: ModuleType) -> Callable[[JobProcess], object] | None:

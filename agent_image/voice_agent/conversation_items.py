@@ -6,12 +6,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from livekit.agents import AgentHandoff, AgentSession, ChatMessage, FunctionToolsExecutedEvent
-from livekit.agents.llm import ChatItem, FunctionCall, FunctionCallOutput, MetricsReport
+from livekit.agents.llm import (
+    AudioContent,
+    ChatContent,
+    ChatItem,
+    FunctionCall,
+    FunctionCallOutput,
+    ImageContent,
+    MetricsReport,
+)
 
 Row = dict[str, Any]
 
 # Attempts number their items from here on each, so that a successor's rows follow its predecessor's.
 POSITIONS_PER_ATTEMPT = 1_000_000
+
+# Under this id a chat context holds what the agent is told to be, which is said by nobody.
+_INSTRUCTIONS = "lk.agent_task.instructions"
 
 _LATENCIES = {
     "transcription_delay": "transcriptionMillis",
@@ -25,7 +36,11 @@ _LATENCIES = {
 def build_rows(item: object) -> list[Row]:
     """Returns the rows, without positions, for one item of a conversation; none for what nobody said or did."""
     if isinstance(item, ChatMessage):
-        return [_message_row(item)] if item.role in {"user", "assistant"} else []
+        return [_message_row(item)] if item.id != _INSTRUCTIONS and _text_of(item).strip() else []
+    if isinstance(item, FunctionCall):
+        return [build_call_row(item)]
+    if isinstance(item, FunctionCallOutput):
+        return [_result_row(item)]
     if isinstance(item, AgentHandoff) and item.old_agent_id is not None:
         tool = {"from": item.old_agent_id, "to": item.new_agent_id}
         return [_row(item.id, "handoff", item.created_at, tool=tool)]
@@ -37,13 +52,13 @@ def build_tool_rows(event: FunctionToolsExecutedEvent) -> list[Row]:
     rows = []
     for call, output in event.zipped():
         rows.append(build_call_row(call))
-        rows.append(_result_row(call, output))
+        rows.append(_result_row(output, call.name))
     return rows
 
 
 def build_call_row(call: FunctionCall) -> Row:
     """Returns the row, without a position, of a tool's call."""
-    tool = {"name": call.name, "callId": call.call_id, "arguments": _parse_arguments(_storable(call.arguments))}
+    tool = {"name": call.name, "callId": call.call_id, "arguments": _parse_arguments(call.arguments)}
     return _row(call.id, "tool_call", call.created_at, role="assistant", tool=tool)
 
 
@@ -92,7 +107,7 @@ def _message_row(message: ChatMessage) -> Row:
         "message",
         message.created_at,
         role=message.role,
-        content=_storable(message.text_content or ""),
+        content=_text_of(message),
         interrupted=message.interrupted,
         latencies=build_latencies(message.metrics) or None,
     )
@@ -102,18 +117,26 @@ def _parse_arguments(arguments: str) -> Any:
     """Returns the arguments as JSON; as they are where the model did not write any."""
     try:
         return json.loads(arguments)
-    except ValueError:
+    except (ValueError, RecursionError):
         return arguments
 
 
-def _result_row(call: FunctionCall, output: FunctionCallOutput) -> Row:
-    tool = {"name": call.name, "callId": call.call_id, "isError": output.is_error}
-    return _row(output.id, "tool_result", output.created_at, role="tool", content=_storable(output.output), tool=tool)
+def _result_row(output: FunctionCallOutput, name: str = "") -> Row:
+    tool = {"name": output.name or name, "callId": output.call_id, "isError": output.is_error}
+    return _row(output.id, "tool_result", output.created_at, role="tool", content=output.output, tool=tool)
 
 
-def _storable(text: str) -> str:
-    """Postgres holds every character but this one."""
-    return text.replace("\0", "")
+def _text_of(message: ChatMessage) -> str:
+    """Returns a message's words, and a word for what is no text."""
+    return "\n".join(filter(None, (_describe(part) for part in message.content)))
+
+
+def _describe(part: ChatContent) -> str:
+    if isinstance(part, AudioContent):
+        return part.transcript or "[audio]"
+    if isinstance(part, ImageContent):
+        return "[image]"
+    return part if isinstance(part, str) else ""
 
 
 def _restore(row: Mapping[str, Any]) -> ChatItem | None:

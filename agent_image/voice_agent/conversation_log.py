@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
+from voice_agent.places import Places
 from voice_agent.text import clean
 from voicesession import clock
 from voicesession.spool import Spool, SpooledEnd, SpooledStart, build_spool, spool_key
@@ -89,7 +90,7 @@ class ConversationLog:
         self._drafts: dict[str, Row] = {}
         self._memory: dict[str, _Kept] = {}
         self.kept: dict[str, Any] = {}  # what was kept last, by its name, whether the database has it or not
-        self._position = start.attempt * POSITIONS_PER_ATTEMPT
+        self._places = Places(start.attempt * POSITIONS_PER_ATTEMPT)
         self._begun_at: datetime | None = None
         self._end: SpooledEnd | None = None
         self._finishing = False
@@ -130,8 +131,10 @@ class ConversationLog:
         self._wanted.set()
 
     def append(self, rows: list[Row]) -> None:
-        """Takes rows, in their order; one without a position gets the next. Never waits."""
-        self.adopt([{"position": row.get("position") or self.next_position(), **clean(row)} for row in rows])
+        """Takes rows; one without a position gets that of its time, after those of the same. Never waits."""
+        self.adopt(
+            [{"position": row.get("position") or self._places.find(row["createdAt"]), **clean(row)} for row in rows]
+        )
 
     def adopt(self, rows: list[Row]) -> None:
         """Takes rows with the positions that an earlier attempt has given them: written twice, they are there once."""
@@ -153,8 +156,7 @@ class ConversationLog:
 
     def next_position(self) -> int:
         """Returns the place of what comes now, for a row that is given later."""
-        self._position += 1
-        return self._position
+        return self._places.find(clock.now().isoformat())
 
     def draft(self, row: Row) -> None:
         """Takes what has been said so far of a message, with its position: written soon, or never. Never waits."""

@@ -21,12 +21,16 @@ _ROOM_IS_GONE = {
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a call ended, once and for all. `by_code`: the agent's code ended it, in its own words."""
+    """Why a call ended, once and for all. `by_code`: the agent's code ended it, in its own words.
+
+    `cut_short`: what the agent was still at when its time was over.
+    """
 
     reason: EndReason
     message: str = ""
     by_code: bool = False
     usage: dict[str, object] = field(default_factory=dict)
+    cut_short: tuple[str, ...] = ()
 
     @property
     def wants_goodbye(self) -> bool:
@@ -55,6 +59,8 @@ class CallFacts:
     customer_speaks: bool = False
     turn_open_since: float | None = None  # they have spoken, and what they said is no item yet
     agent_busy: bool = False
+    has_session: bool = False  # there is an agent session, which tells who speaks
+    tools_running: set[str] = field(default_factory=set)  # their call ids, those that run beside the conversation too
 
     def customer_came(self, now: float) -> None:
         """The customer is in the room."""
@@ -65,6 +71,8 @@ class CallFacts:
 
     def customer_left(self, now: float, reason: rtc.DisconnectReason.ValueType | None) -> None:
         """The customer's connection is gone; `reason` tells whether on purpose."""
+        if self.customer_speaks:
+            self.turn_open_since = now
         self.customer_present = self.customer_speaks = False
         self.customer_left_at = now
         self.customer_left_by = _name(reason)
@@ -101,6 +109,12 @@ def decide_room_end(reason: rtc.DisconnectReason.ValueType | None) -> Ending | N
     return None
 
 
+def _may_be_idle(facts: CallFacts) -> bool:
+    """Tells whether nothing goes on, as far as it is known: of code without an agent session nothing is."""
+    is_active = facts.customer_speaks or facts.agent_busy or bool(facts.tools_running)
+    return facts.customer_present and facts.has_session and not is_active
+
+
 def _name(reason: rtc.DisconnectReason.ValueType | None) -> str:
     return rtc.DisconnectReason.Name(reason) if reason in rtc.DisconnectReason.values() else "UNKNOWN"
 
@@ -119,6 +133,6 @@ def _deadlines(facts: CallFacts, limits: EffectiveLimits) -> list[tuple[float, E
         found.append((facts.joined_at + limits.join_timeout_seconds, EndReason.NEVER_JOINED))
     # A later attempt is given what the earlier ones have left of it.
     found.append((facts.joined_at + limits.max_duration_seconds, EndReason.MAX_DURATION))
-    if facts.customer_present and not facts.customer_speaks and not facts.agent_busy:
+    if _may_be_idle(facts):
         found.append((facts.last_activity_at + limits.idle_timeout_seconds, EndReason.IDLE))
     return found

@@ -40,21 +40,28 @@ class Haste:
         """Returns how many of the `seconds` that a step may take otherwise it may take now, `kept` left to others."""
         return max(_LEAST_SECONDS, min(seconds, self._leave_by - self._now() - kept))
 
-    async def within(self, seconds: float, work: Awaitable[object], what: str) -> None:
+    async def within(self, seconds: float, work: Awaitable[object], what: str) -> bool:
         """As the function below, in the time that is left."""
         self._step = asyncio.timeout(self.time_for(seconds))
         try:
-            await within(self._step, work, what)
+            return await within(self._step, work, what)
         finally:
             self._step = None
 
 
-async def within(timeout: asyncio.Timeout, work: Awaitable[object], what: str) -> None:
-    """Awaits `work` until then at the latest; what goes wrong with it is logged, and life goes on."""
+async def within(timeout: asyncio.Timeout, work: Awaitable[object], what: str) -> bool:
+    """Awaits `work` until then at the latest; what goes wrong with it is logged, and life goes on.
+
+    Returns whether it came to its end, be that a failure.
+    """
     try:
         async with timeout:
             await work
     except TimeoutError:
-        log.warning("a step took too long and was given up", extra={"step": what})
+        if timeout.expired():
+            log.warning("a step took too long and was given up", extra={"step": what})
+            return False
+        log.exception("a step failed", extra={"step": what})
     except Exception:
         log.exception("a step failed", extra={"step": what})
+    return True

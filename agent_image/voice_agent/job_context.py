@@ -175,18 +175,19 @@ class CallContext(JobContext):
         _JobContextVar.set(self)
         http_context._new_session_ctx()  # noqa: SLF001
 
-    async def run_shutdown_callbacks(self, reason: str, timeout: float) -> None:
-        """Runs the code's shutdown callbacks at once, each told the reason; a failing one is logged."""
-        tasks = [asyncio.create_task(call_their_code(callback, reason)) for callback in self._shutdown_callbacks]
-        if not tasks:
-            return
-        done, late = await asyncio.wait(tasks, timeout=timeout)
-        for task in late:
-            task.cancel()
-            log.warning("a shutdown callback took too long and was cancelled", extra={"seconds": timeout})
-        for task in done:
-            if not task.cancelled() and (error := task.exception()):
-                log.error("a shutdown callback failed", exc_info=error)
+    async def run_shutdown_callbacks(self, reason: str) -> None:
+        """Runs the code's shutdown callbacks at once, each told the reason; a failing one is logged.
+
+        They end with whoever waits for them.
+        """
+
+        async def run(callback: Callable[[str], Awaitable[None]]) -> None:
+            try:
+                await call_their_code(callback, reason)
+            except Exception:
+                log.exception("a shutdown callback failed")
+
+        await asyncio.gather(*(run(callback) for callback in self._shutdown_callbacks))
 
     async def clean_up(self) -> None:
         """Ends what the code left running, and frees the context's resources."""

@@ -169,7 +169,9 @@ class Pod:
         if self._call is None or self._call.is_standby:
             self._leave(0)
             return
-        left = 0.0 if self._call.is_ending else self._workshop.settings.agent_grace_seconds - LEAVE_SECONDS
+        # One that ends is given 15 s by whoever told it so. One that works on after its call has what its pod is given.
+        is_leaving = self._call.is_ending and not self._call.is_finishing
+        left = 0.0 if is_leaving else self._workshop.settings.agent_grace_seconds - LEAVE_SECONDS
         if left > 0:
             log.info("the pod was told to stop: its call may go on for a while", extra={"seconds": left})
         asyncio.get_running_loop().call_later(max(0.0, left), self._leave_call, self._call)
@@ -216,6 +218,7 @@ class Pod:
                 message=hide_secrets(clean_text(ending.message)),
                 usage=clean(ending.usage),
                 end_written=written,
+                cut_short=list(ending.cut_short),
             )
         )
         call.events.close()

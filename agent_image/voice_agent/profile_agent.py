@@ -21,7 +21,8 @@ from livekit.agents.voice.room_io import RoomOptions
 
 from voice_agent.code_loader import AgentCode, ProfileCode
 from voice_agent.provider_models import PATIENCE, CallModels, ModelShelf
-from voice_agent.spoken_cache import SpokenCache, build_frames
+from voice_agent.spoken_cache import SpokenCache
+from voice_agent.voices import say_words
 from voicesession.assignment import Assignment, Greeting
 from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
 
@@ -91,9 +92,8 @@ def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[d
             tts_conn_options=PATIENCE,
             max_unrecoverable_errors=1,
         ),
-        # The idle limit is ours, and nobody waits for a last transcript when the call is over.
+        # The idle limit is ours.
         user_away_timeout=None,
-        session_close_transcript_timeout=0.3,
     )
 
 
@@ -155,11 +155,8 @@ def greet(session: AgentSession[Any], agent: Agent, call: ProfileCall) -> None:
     greeting = fill_in(call.assignment.profile.greeting, call.assignment.variables).strip()
     if not greeting:
         return
-    if session.tts is None:
-        session.generate_reply(instructions=f"Greet the customer with exactly these words: {greeting}")
-        return
     spoken = find_spoken(greeting, call.spoken, call.provider, call.assignment.profile)
-    session.say(greeting, audio=build_frames(spoken) if spoken else NOT_GIVEN)
+    say_words(session, greeting, "Greet the customer", spoken)
 
 
 async def add_mcp_tools(agent: Agent, servers: Sequence[McpServer]) -> None:

@@ -23,6 +23,12 @@ def is_quiet(facts: CallFacts, now: float) -> bool:
     return not (facts.customer_speaks or facts.agent_busy or is_open)
 
 
+def may_have_words(facts: CallFacts, now: float) -> bool:
+    """Tells whether the customer has said something, by the time they left, that may still become words."""
+    open_since, at = facts.turn_open_since, facts.customer_left_at or now
+    return facts.customer_speaks or (open_since is not None and at < open_since + TURN_SECONDS)
+
+
 async def until_quiet(session: AgentSession[Any] | None, facts: CallFacts, patience: float) -> bool:
     """Waits for a quiet moment, at most `patience` seconds; returns whether this is one."""
     if session is None or not session.agent_state or session.agent_state == "initializing":

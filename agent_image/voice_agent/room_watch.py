@@ -37,7 +37,7 @@ class RoomWatch:
     facts: CallFacts
     customer_identity: str | None
     read_agent_state: Callable[[], str | None]
-    start: Callable[[Coroutine[Any, Any, None]], None]
+    start: Callable[[Coroutine[Any, Any, object]], None]
     on_change: Callable[[], None]
     on_other_agent: Callable[[str], None]
     on_customer_known: Callable[[str], None]

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,24 @@ from livekit.agents import (
     ConversationItemAddedEvent,
     ErrorEvent,
     FunctionToolsExecutedEvent,
+    ToolCallEnded,
     ToolCallStarted,
     ToolExecutionUpdatedEvent,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
 )
+from livekit.agents.llm import ChatItem
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.answers.wrong_answer import WrongAnswerError
-from voice_agent.conversation_items import build_call_row, build_latencies, build_rows, build_tool_rows, count_usage
+from voice_agent.conversation_items import (
+    Row,
+    build_call_row,
+    build_latencies,
+    build_rows,
+    build_tool_rows,
+    count_usage,
+)
 from voice_agent.conversation_log import ConversationLog
 from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
@@ -72,14 +81,15 @@ class SessionWatch:
     trouble: str = ""
     _question_latencies: dict[str, int] = field(default_factory=dict)
     _usage_counted: dict[str, int] = field(default_factory=dict)
-    _calls_written: set[str] = field(default_factory=set)
     _proven: set[str] = field(default_factory=set)  # kinds of errors, of parts that have worked in this call
     _failed_turns: int = 0
     _unheard: int = 0
+    _told: dict[str, str | None] = field(default_factory=dict)  # what is a row, or was told to us: content by item id
 
     def attach(self, session: AgentSession[Any]) -> None:
         """Listens from now on; to be called before the session does anything."""
         self.session = session
+        self.facts.has_session = True
         session.on("conversation_item_added", self._on_item)
         session.on("tool_execution_updated", self._on_tool)
         session.on("function_tools_executed", self._on_tools)
@@ -89,29 +99,64 @@ class SessionWatch:
         session.on("error", self._on_error)
         session.on("close", self._on_close)
 
+    def know(self, items: Iterable[ChatItem]) -> None:
+        """Takes what an earlier attempt has written: in the session's history it is nothing new."""
+        self._told.update((item.id, None) for item in items)
+
+    def write_rest(self) -> None:
+        """Has everything written that no event has told: what was heard and answered by nobody, and the history."""
+        self.conversation.append(self.drafts.rest())
+        self._write_untold()
+
+    def _write_untold(self) -> None:
+        """Has written what is in the session's history, and no event was told of: by code, or by a tool that went on.
+
+        A background tool's results come there so.
+        """
+        items = self.session.history.items if self.session is not None else []
+        self._append([row for item in items if item.id not in self._told for row in build_rows(item)])
+
+    def _append(self, rows: Iterable[Row]) -> None:
+        new = [row for row in rows if row["itemId"] not in self._told]
+        self._told.update((row["itemId"], row.get("content")) for row in new)
+        self.conversation.append(new)
+
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         self.on_activity()
-        rows = build_rows(event.item)
         if isinstance(event.item, ChatMessage):
-            usage = self._usage_since_last(event.item)
-            rows = [self.drafts.complete({**row, "usage": usage} if usage else row) for row in rows]
-            self._report_turn(event.item)
+            self._on_message(event.item)
             self._note_success(event.item)
             if event.item.role == "user":
                 self.facts.turn_open_since = None
-        self.conversation.append(rows)
+        else:
+            self._append(build_rows(event.item))
+        self._write_untold()
+
+    def _on_message(self, message: ChatMessage) -> None:
+        usage = self._usage_since_last(message)
+        self._report_turn(message)
+        for row in ({**row, "usage": usage} if usage else row for row in build_rows(message)):
+            if row["itemId"] not in self._told:
+                self._told[row["itemId"]] = row["content"]
+                is_spoken = bool(message.metrics) or message.transcript_confidence is not None
+                self.conversation.append(self.drafts.complete(row, spoken=is_spoken))
+            elif self._told[row["itemId"]] not in {None, row["content"]}:
+                # A transcript that was revised: what is written stays.
+                self._append([{**row, "itemId": f"{row['itemId']}_{len(self._told)}"}])
 
     def _on_tool(self, event: ToolExecutionUpdatedEvent) -> None:
-        if isinstance(event.update, ToolCallStarted):
+        update = event.update
+        if isinstance(update, ToolCallStarted):
             # At once: should the agent die, whoever comes next has to know that it may have been done.
-            row = build_call_row(event.update.function_call)
-            self._calls_written.add(row["itemId"])
-            self.conversation.append([row])
+            self._append([build_call_row(update.function_call)])
+            self.facts.tools_running.add(update.function_call.call_id)
+        elif isinstance(update, ToolCallEnded):
+            self.facts.tools_running.discard(update.call_id)
+        self.on_activity()
 
     def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
         self.on_activity()
-        rows = build_tool_rows(event)
-        self.conversation.append([row for row in rows if row["itemId"] not in self._calls_written])
+        self._append(build_tool_rows(event))
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self.facts.agent_busy = event.new_state in {"thinking", "speaking"}

@@ -13,6 +13,7 @@ from voice_agent.endings import CallFacts
 from voice_agent.moments import say_ahead
 from voice_agent.quiet import until_quiet
 from voice_agent.spoken_cache import build_frames
+from voice_agent.voices import find_voice
 
 # After the customer's last word, and after each time that it was said.
 MOMENT_SECONDS = 2.5
@@ -66,7 +67,7 @@ class TroubleWords:
         if not at_once:
             await until_quiet(session, self.facts, _PATIENCE_SECONDS)
         spoken = self.find_spoken(self.apology)
-        if spoken is None and (voice_failed or session.tts is None):
+        if spoken is None and (voice_failed or find_voice(session) is None):
             spoken = recorded_apology()
         try:
             # Of no use to the model: what was asked is still open.

@@ -11,6 +11,9 @@ from livekit.agents import AgentServer, JobContext, JobProcess
 
 Entrypoint = Callable[[JobContext], Awaitable[None]]
 
+# What LiveKit's worker gives the end hook, where the code does not say.
+SESSION_END_SECONDS = 300.0
+
 # Of a server or its `rtc_session`: about a process that takes jobs from LiveKit, many at a time. A pod has one call.
 _ABOUT_WORKERS = (
     "agent_name",
@@ -44,6 +47,7 @@ class Worker:
     entrypoint: Entrypoint | None
     prewarm: Callable[[JobProcess], object] | None = None
     on_session_end: Entrypoint | None = None
+    session_end_seconds: float = SESSION_END_SECONDS
     unused: tuple[str, ...] = ()
 
 
@@ -54,6 +58,7 @@ def read_server(server: AgentServer) -> Worker:
         told["_entrypoint_fnc"],
         prewarm=server.setup_fnc,
         on_session_end=told["_session_end_fnc"],
+        session_end_seconds=told["_session_end_timeout"],
         unused=tuple(name for name in _ABOUT_WORKERS if told[f"_{name}"] != untold[f"_{name}"]),
     )
 

@@ -12,7 +12,7 @@ from voice_agent.job_context import build_job_process
 
 SERVER = """
 from livekit.agents import Agent, AgentServer, JobContext
-server = AgentServer()
+server = AgentServer(session_end_timeout=90)
 def prewarm(process): process.userdata["menu"] = ["pizza"]
 server.setup_fnc = prewarm
 async def over(ctx): pass
@@ -72,6 +72,7 @@ def test_a_server_by_module_by_name_and_by_entrypoint(write: Write, suffix: str)
     module = sys.modules[name]
     assert code.entrypoint is module.entrypoint
     assert code.on_session_end is module.over
+    assert code.session_end_seconds == 90
     process = build_job_process()
     run_prewarm(code, process)
     assert process.userdata == {"menu": ["pizza"]}

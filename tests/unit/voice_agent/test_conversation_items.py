@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from livekit.agents import AgentHandoff, ChatMessage, FunctionToolsExecutedEvent
-from livekit.agents.llm import FunctionCall, FunctionCallOutput
+from livekit.agents.llm import AudioContent, FunctionCall, FunctionCallOutput, ImageContent
 
 from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, restore_items
 
@@ -46,7 +46,8 @@ def test_a_message_as_it_was_heard() -> None:
 
 
 def test_what_nobody_said_is_no_row() -> None:
-    assert build_rows(ChatMessage(role="system", content=["be kind"])) == []
+    instructions = ChatMessage(id="lk.agent_task.instructions", role="system", content=["be kind"])
+    assert build_rows(instructions) == build_rows(ChatMessage(role="user", content=[" "])) == []
     assert build_rows(AgentHandoff(old_agent_id=None, new_agent_id="order_taker")) == []
 
 
@@ -56,9 +57,14 @@ def test_a_handoff() -> None:
     assert row["tool"] == {"from": "order_taker", "to": "dispatcher"}
 
 
-def test_a_character_that_postgres_cannot_hold() -> None:
-    (row,) = build_rows(ChatMessage(role="user", content=["a\0b"]))
-    assert row["content"] == "ab"
+def test_what_the_code_has_added_and_what_is_no_text() -> None:
+    (summary,) = build_rows(ChatMessage(role="system", content=["They booked a table."]))
+    assert (summary["role"], summary["content"]) == ("system", "They booked a table.")
+    heard = AudioContent(frame=[], transcript="look at this")
+    (shown,) = build_rows(ChatMessage(role="user", content=[heard, ImageContent(image="https://acme.test/a.png")]))
+    assert shown["content"] == "look at this\n[image]"
+    (sound,) = build_rows(ChatMessage(role="user", content=[AudioContent(frame=[])]))
+    assert sound["content"] == "[audio]"
 
 
 def build_tools_event(arguments: str) -> FunctionToolsExecutedEvent:

@@ -1,5 +1,7 @@
 """When a call ends and why: every clock, alone and against the others."""
 
+from typing import Any
+
 import pytest
 from livekit import rtc
 
@@ -16,7 +18,7 @@ LIMITS = EffectiveLimits(
 
 
 def call_with_customer(at: float = 5.0) -> CallFacts:
-    facts = CallFacts(joined_at=0.0, last_activity_at=0.0)
+    facts = CallFacts(joined_at=0.0, last_activity_at=0.0, has_session=True)
     facts.customer_came(at)
     return facts
 
@@ -38,8 +40,11 @@ def test_a_silent_customer(now: float, reason: EndReason | None) -> None:
     assert decide_end(call_with_customer(), LIMITS, now) is reason
 
 
-@pytest.mark.parametrize("busy", [{"customer_speaks": True}, {"agent_busy": True}])
-def test_nobody_is_idle_while_somebody_speaks(busy: dict[str, bool]) -> None:
+@pytest.mark.parametrize(
+    "busy",
+    [{"customer_speaks": True}, {"agent_busy": True}, {"tools_running": {"call_1"}}, {"has_session": False}],
+)
+def test_nobody_is_idle_while_something_goes_on_or_nobody_can_tell(busy: dict[str, Any]) -> None:
     facts = call_with_customer()
     for name, value in busy.items():
         setattr(facts, name, value)

@@ -7,7 +7,6 @@ import pytest
 from testing.waiting import let_others_run
 from voice_agent import haste
 from voice_agent.farewell import (
-    CALLBACK_SECONDS,
     CLOSE_SECONDS,
     DISCONNECT_SECONDS,
     ENTRYPOINT_SECONDS,
@@ -16,17 +15,19 @@ from voice_agent.farewell import (
 )
 from voice_agent.haste import Haste
 from voice_agent.pod import LAST_LINE_SECONDS
+from voice_agent.worker_options import SESSION_END_SECONDS
 from voice_operator.pods.agent_pod import GRACE_SECONDS
+from voicesession.models import EffectiveLimits
 
 # What comes before the writing of the end, in order.
 STEPS = [
     GOODBYE_SECONDS,
-    CLOSE_SECONDS,
+    EffectiveLimits().finish_seconds,
     ENTRYPOINT_SECONDS,
     CLOSE_SECONDS,
-    CALLBACK_SECONDS,
+    SESSION_END_SECONDS,
+    SESSION_END_SECONDS,
     DISCONNECT_SECONDS,
-    CALLBACK_SECONDS,
 ]
 
 

@@ -97,6 +97,7 @@ class LongCall:
     """A call that goes on."""
 
     is_standby = False
+    is_finishing = False
 
     def __init__(self) -> None:
         self.endings: list[Ending] = []
@@ -137,6 +138,17 @@ async def test_a_pod_that_is_told_to_stop_goes_on_with_its_call_while_it_has_gra
     pod.end(EndRequest())
     # What is wanted by then is an end within the kubelet's patience, which may be less than the pod's own.
     assert [ending.reason for ending in call.endings] == [EndReason.ENDED_BY_REQUEST, EndReason.SHUTDOWN]
+
+
+async def test_a_pod_that_works_on_after_its_call_has_the_grace_that_it_is_given(
+    stopped: Callable[[float], tuple[Pod, LongCall]],
+) -> None:
+    pod, call = stopped(3600)
+    pod.end(EndRequest())
+    call.is_finishing = True
+    pod.terminate()
+    await let_others_run()
+    assert [ending.reason for ending in call.endings] == [EndReason.ENDED_BY_REQUEST]
 
 
 async def test_a_pod_whose_call_ends_anyway_makes_haste_when_it_is_told_to_stop(

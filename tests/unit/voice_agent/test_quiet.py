@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from voice_agent.endings import CallFacts
-from voice_agent.quiet import TURN_SECONDS, is_quiet, until_quiet
+from voice_agent.quiet import TURN_SECONDS, is_quiet, may_have_words, until_quiet
 
 NOW = 100.0
 
@@ -58,3 +58,22 @@ async def test_patience_ends_where_turns_go_on_for_ever_and_so_does_the_call() -
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await until_quiet(session, CallFacts(), patience=60)
+
+@pytest.mark.parametrize(
+    ("facts", "may"),
+    [
+        (CallFacts(), False),
+        (CallFacts(turn_open_since=NOW - TURN_SECONDS), False),
+        (CallFacts(turn_open_since=NOW - TURN_SECONDS + 0.1), True),
+        # Who leaves is waited for: what they were saying as they left is none the older for it.
+        (CallFacts(turn_open_since=NOW - 60, customer_left_at=NOW - 58), True),
+    ],
+)
+def test_only_what_the_customer_has_just_said_may_still_become_words(facts: CallFacts, may: bool) -> None:
+    assert may_have_words(facts, NOW) is may
+
+
+def test_who_leaves_in_mid_sentence_may_have_said_something() -> None:
+    facts = CallFacts(customer_speaks=True)
+    facts.customer_left(NOW, None)
+    assert may_have_words(facts, NOW + 15)

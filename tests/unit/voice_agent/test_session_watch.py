@@ -12,8 +12,11 @@ from livekit.agents import (
     ChatMessage,
     CloseEvent,
     ErrorEvent,
+    ToolCallEnded,
+    ToolCallStarted,
+    ToolExecutionUpdatedEvent,
 )
-from livekit.agents.llm import LLMError
+from livekit.agents.llm import FunctionCall, FunctionCallOutput, LLMError
 from livekit.agents.stt import STTError
 from livekit.agents.tts import TTSError
 from livekit.agents.voice.agent_session import SessionConnectOptions
@@ -277,3 +280,57 @@ async def test_what_nobody_said_is_no_activity() -> None:
     assert watched.activities == 0
     watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="yes", is_final=False))
     assert watched.activities == 1
+
+
+def contents(watched: Watched) -> list[str]:
+    return [row["content"] for row in watched.conversation.recent() if row.get("content")]
+
+
+async def test_what_comes_into_the_history_without_an_event_is_a_row_once() -> None:
+    watched = Watched()
+    restored = ChatMessage(role="user", content=["before my time"])
+    watched.watch.know([restored])
+    late = FunctionCallOutput(call_id="call_1", name="find_flight", output="199 euros", is_error=False)
+    watched.session.history.insert([restored, late])
+    watched.emit("conversation_item_added", ConversationItemAddedEvent(item=ChatMessage(role="user", content=["hi"])))
+    watched.session.history.add_message(role="system", content="They booked.")
+    watched.watch.write_rest()
+    watched.watch.write_rest()
+    assert contents(watched) == ["hi", "199 euros", "They booked."]
+
+
+async def test_a_revised_transcript_is_another_row_and_a_repeated_one_none() -> None:
+    watched = Watched()
+    for text in ("I'd like tea", "I'd like tea", "I'd like two teas"):
+        item = ChatMessage(id="item_1", role="user", content=[text], transcript_confidence=1.0)
+        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=item))
+    assert contents(watched) == ["I'd like tea", "I'd like two teas"]
+    assert len({row["itemId"] for row in watched.conversation.recent()}) == 2
+
+
+async def test_what_was_heard_and_answered_by_nobody_is_a_row_at_the_end() -> None:
+    watched = Watched()
+    watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="note this", is_final=True))
+    watched.watch.write_rest()
+    assert contents(watched) == ["note this"]
+
+
+async def test_a_question_that_is_told_after_its_answer_comes_before_it() -> None:
+    watched = Watched()
+    answer = ChatMessage(role="assistant", content=["At nine."], created_at=200.0)
+    question = ChatMessage(role="user", content=["When?"], created_at=100.0, transcript_confidence=1.0)
+    for item in (answer, question):
+        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=item))
+    rows = sorted(watched.conversation.recent(), key=lambda row: row["position"])
+    assert [row["content"] for row in rows] == ["When?", "At nine."]
+
+
+async def test_a_tool_that_runs_beside_the_conversation_holds_the_idle_clock() -> None:
+    watched = Watched()
+    call = FunctionCall(call_id="call_1", name="find_flight", arguments="{}")
+    watched.emit("tool_execution_updated", ToolExecutionUpdatedEvent(update=ToolCallStarted(function_call=call)))
+    assert watched.facts.tools_running == {"call_1"}
+    done = ToolCallEnded(id="call_1_final", call_id="call_1", message="199 euros", status="done")
+    watched.emit("tool_execution_updated", ToolExecutionUpdatedEvent(update=done))
+    assert watched.facts.tools_running == set()
+    assert watched.activities == 2

@@ -29,3 +29,7 @@ def test_rows_are_cleaned_in_all_their_depth() -> None:
         "tool": {"arguments": ["\ufffd", 1, None, {"\ufffd": True}]},
         "position": 7,
     }
+
+
+def test_a_number_that_json_does_not_know_is_a_text() -> None:
+    assert clean({"x": [float("nan"), float("-inf"), 1.5]}) == {"x": ["NaN", "-Infinity", 1.5]}
