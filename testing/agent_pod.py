@@ -34,7 +34,16 @@ from voicesession.assignment import (
     TerminationMessage,
     parse_pod_event,
 )
-from voicesession.models import AgentProfileSpec, EffectiveLimits, LlmModel, Provider, SecretRef, SttModel, TtsModel
+from voicesession.models import (
+    AgentProfileSpec,
+    EffectiveLimits,
+    LlmModel,
+    Provider,
+    SecretRef,
+    SttModel,
+    Timeouts,
+    TtsModel,
+)
 from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
 from voicesession.spool import Spool
 
@@ -263,11 +272,13 @@ def to_body(model: Any) -> bytes:
 
 def build_provider(base_url: str, name: str = "fake", **parts: Any) -> Provider:
     """Returns a provider whose models all live at one URL."""
+    # A test's machine may be very busy.
+    patient = Timeouts(connect_seconds=30, read_seconds=60)
     return Provider(
         name=name,
-        stt=SttModel(base_url=base_url, model="whisper"),
-        llm=LlmModel(base_url=base_url, model="chat"),
-        tts=TtsModel(base_url=base_url, model="speech", voice="alloy"),
+        stt=SttModel(base_url=base_url, model="whisper", timeouts=patient),
+        llm=LlmModel(base_url=base_url, model="chat", timeouts=patient),
+        tts=TtsModel(base_url=base_url, model="speech", voice="alloy", timeouts=patient),
         **parts,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from testing.sound import build_murmur
+from testing.waiting import eventually
 
 SECONDS_PER_CHARACTER = 0.02
 RIGHT_KEY = "sk-the-right-key-of-this-test"
@@ -31,7 +32,7 @@ class FakeOpenAI:
     statuses: dict[str, int] = field(default_factory=dict)
     transcripts: deque[str] = field(default_factory=deque)
     speech_pause: float = 0.0
-    stalls: set[str] = field(default_factory=set)  # parts of which nothing comes any more
+    stalls: set[str] = field(default_factory=set)  # parts of which nothing comes as long as they are here
     transcription_pause: float = 0.0
     required_key: str | None = None
     # Asked.
@@ -77,8 +78,7 @@ class FakeOpenAI:
         self.chats.append(body)
         if refusal := self._refusal(request, "chat"):
             return refusal
-        if "chat" in self.stalls:
-            await asyncio.Event().wait()
+        await eventually(lambda: "chat" not in self.stalls, 300)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for delta, reason in _answer(body):

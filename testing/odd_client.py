@@ -1,15 +1,22 @@
-"""A client of one model server that waits as long as a test says."""
+"""Asks an odd server: with a patience of the test's own, and all its oddities at once."""
 
-from typing import Any
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 from livekit.agents import APIConnectOptions
 from openai import AsyncClient
 
-from voice_agent.answers.client import PATIENCE, Patience
+from testing.odd_server import Reply, running_odd_server
+from voice_agent.answers.client import PATIENCE, ModelClient, Patience
+from voice_agent.session_watch import find_wrong_answer
 
 # As a call's, but at once.
 TRIES = APIConnectOptions(max_retry=2, retry_interval=0.01, timeout=15)
+
+# However busy the test's machine is.
+PATIENT = Patience(connect=60, answer=120, stall=120)
 
 
 class PatientClient(AsyncClient):
@@ -22,3 +29,40 @@ class PatientClient(AsyncClient):
 
     async def _prepare_request(self, request: httpx2.Request) -> None:
         request.extensions = {**request.extensions, PATIENCE: self._patience}
+
+
+class Oddity(Protocol):
+    """Something that a server does: its name, and what it answers in turn."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def replies(self) -> list[Reply]: ...
+
+
+_Odd = TypeVar("_Odd", bound=Oddity)
+_Outcome = TypeVar("_Outcome")
+
+
+async def try_all(
+    oddities: Sequence[_Odd], attempt: Callable[[_Odd, str, ModelClient], Awaitable[_Outcome]]
+) -> dict[str, tuple[_Outcome, int]]:
+    """Returns by each one's name what came of it, and how often its server was asked.
+
+    `attempt` is given the server's URL, and the client to ask by.
+    """
+    keys = [f"odd{number}" for number, _ in enumerate(oddities)]
+    replies = {key: odd.replies for key, odd in zip(keys, oddities, strict=True)}
+    async with running_odd_server(replies) as server, ModelClient() as http:
+        outcomes = await asyncio.gather(
+            *(attempt(odd, server.url(key), http) for key, odd in zip(keys, oddities, strict=True))
+        )
+        asked = [len(server.asked.get(key, [])) for key in keys]
+        names = [odd.name for odd in oddities]
+        return dict(zip(names, zip(outcomes, asked, strict=True), strict=True))
+
+
+def describe(error: Exception) -> str:
+    """Returns how a failure is named: what was answered, its status, or its kind."""
+    return find_wrong_answer(error) or str(getattr(error, "status_code", type(error).__name__))

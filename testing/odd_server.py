@@ -35,7 +35,13 @@ class OddServer:
     # What was asked, by the same.
     asked: dict[str, list[Any]] = field(default_factory=dict)
     port: int = 0
+    _peers: set[object] = field(default_factory=set)
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return len(self._peers)
 
     def url(self, name: str) -> str:
         """Returns what a client of this oddity is given."""
@@ -44,6 +50,8 @@ class OddServer:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answers as told."""
         name = request.match_info["name"]
+        if request.transport is not None:
+            self._peers.add(request.transport.get_extra_info("peername"))
         body = await request.read()
         asked = self.asked.setdefault(name, [])
         asked.append(json.loads(body) if request.content_type == JSON else body)

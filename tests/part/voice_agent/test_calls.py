@@ -308,11 +308,33 @@ async def test_a_chat_that_keeps_failing_ends_the_call(livekit: LiveKitServer, f
         await customer.until_said(GREETING)
         await customer.type("one")
         await customer.until(lambda: len(fake.chats) == 3, 20, "three tries")
+        await customer.until_said(AgentProfileSpec().trouble.apology)
         await stays(lambda: not follower.all_of(CallEnded), 1, "one answer that failed ended the call")
         await customer.type("two")
         await apology_heard(customer)
         ended = await until_ended(pod, follower, EndReason.ERROR)
     assert ended.message == "provider 'fake' answered 500 to a chat request"
+
+
+async def test_a_customer_who_waits_is_told_so_before_the_answer(
+    livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod
+) -> None:
+    moment = "One moment, please."
+    await pod.prepare(Preparation(greetings=[Greeting(provider="fake", text=moment)]))
+    await eventually(lambda: len(fake.spoken) == 2)
+    room = new_room()
+    profile = AgentProfileSpec.model_validate({"greeting": GREETING, "trouble": {"moment": moment}})
+    await pod.assign(build_assignment(livekit, room, profile=profile))
+    async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+        await customer.until_said(GREETING)
+        await customer.until(lambda: customer.agent_state == "listening", 20, "the greeting's end")
+        customer.heard.frames.clear()
+        fake.stalls.add("chat")
+        await customer.type("are you there?")
+        await until_audible(customer)
+        assert not customer.agent_said("You said"), "it was the answer that was heard"
+        fake.stalls.clear()
+        await customer.until_said("You said: are you there?.")
 
 
 async def test_a_realtime_model(livekit: LiveKitServer, fake: FakeOpenAI) -> None:

@@ -59,6 +59,7 @@ async def test_patience_ends_where_turns_go_on_for_ever_and_so_does_the_call() -
         async with asyncio.timeout(0.1):
             await until_quiet(session, CallFacts(), patience=60)
 
+
 @pytest.mark.parametrize(
     ("facts", "may"),
     [

@@ -12,7 +12,7 @@ from livekit.agents.voice import io
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.plugins import openai
 
-from testing.odd_client import TRIES, PatientClient
+from testing.odd_client import PATIENT, TRIES, PatientClient
 from testing.odd_server import Reply, delta, one_json, running_odd_server, stream
 from testing.sound import build_murmur
 from testing.waiting import eventually, stays
@@ -132,10 +132,10 @@ def split(pcm: bytes, sounds: tuple[bytes, ...]) -> list[bytes]:
 
 @asynccontextmanager
 async def talking(
-    chat: list[Reply], speech: list[Reply], patience: Patience | None = None, *, prepared: bool = True
+    chat: list[Reply], speech: list[Reply], patience: Patience = PATIENT, *, prepared: bool = True
 ) -> AsyncIterator[Talk]:
     async with running_odd_server({"chat": chat, "speech": speech}) as server, ModelClient() as http:
-        talk = Talk(server.url, http, patience or Patience(), prepared)
+        talk = Talk(server.url, http, patience, prepared)
         await talk.session.start(Agent(instructions="x"))
         try:
             yield talk
@@ -182,28 +182,33 @@ async def test_a_voice_that_fails_apologizes_by_what_is_prepared_or_recorded() -
         await eventually(talk.hears(recorded_apology()))
 
 
-async def test_a_stall_is_filled_by_moments_and_then_by_the_apology(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[bytes] = []
-
-    async def say_ahead(session: AgentSession[Any], pcm: bytes) -> None:
-        said.append(pcm)
-
-    monkeypatch.setattr(trouble_words, "MOMENT_SECONDS", 0.05)
-    monkeypatch.setattr(trouble_words, "say_ahead", say_ahead)
-    async with talking([SILENT], [SPEAKS], Patience(answer=1.5)) as talk:
+async def test_a_stall_is_apologized_for() -> None:
+    async with talking([SILENT], [SPEAKS], Patience(answer=0.5)) as talk:
         talk.say("Hello?")
         await eventually(talk.hears(PREPARED))
-        assert said == [PREPARED] * 3
 
 
-async def test_nothing_is_said_to_who_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[bytes] = []
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What was said ahead of the agent's words, which needs a room; and moments that are short."""
+    heard: list[bytes] = []
 
     async def say_ahead(session: AgentSession[Any], pcm: bytes) -> None:
-        said.append(pcm)
+        heard.append(pcm)
 
     monkeypatch.setattr(trouble_words, "MOMENT_SECONDS", 0.01)
     monkeypatch.setattr(trouble_words, "say_ahead", say_ahead)
+    return heard
+
+
+async def test_who_waits_is_told_so_three_times(said: list[bytes]) -> None:
+    async with talking([SILENT], [SPEAKS]) as talk:
+        talk.say("Hello?")
+        await eventually(lambda: len(said) == 3)
+        await stays(lambda: len(said) == 3, 0.3, "the customer was told again and again")
+
+
+async def test_nothing_is_said_to_who_does_not_wait(said: list[bytes]) -> None:
     async with talking([SAYS_YES], [SPEAKS]) as talk:
         talk.session._update_user_state("speaking")
         talk.session._update_user_state("listening")  # a cough

@@ -3,7 +3,6 @@
 Beside each oddity stands where somebody met it.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,11 +11,10 @@ from livekit import rtc
 from livekit.agents import APIError
 from livekit.plugins import openai
 
-from testing.odd_client import TRIES, PatientClient
-from testing.odd_server import JSON, Reply, one_json, running_odd_server, stream
+from testing.odd_client import PATIENT, TRIES, PatientClient, describe, try_all
+from testing.odd_server import JSON, Reply, one_json, stream
 from testing.sound import build_murmur
 from voice_agent.answers.client import ModelClient, Patience
-from voice_agent.session_watch import find_wrong_answer
 
 WORDS = "A table for two, please."
 
@@ -30,7 +28,7 @@ class Odd:
     text: str = ""
     failure: str = ""
     tries: int = 1
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = PATIENT
 
 
 def fails(name: str, reply: Reply, failure: str) -> Odd:
@@ -85,10 +83,6 @@ class Outcome:
     text: str = ""
     errors: list[Exception] = field(default_factory=list)
 
-    def describe(self) -> str:
-        error = self.errors[-1]
-        return find_wrong_answer(error) or str(getattr(error, "status_code", type(error).__name__))
-
 
 async def hear(odd: Odd, url: str, http: ModelClient) -> Outcome:
     model = openai.STT(client=PatientClient(odd.patience, base_url=url, http_client=http), model="whisper-1")
@@ -108,12 +102,7 @@ async def hear(odd: Odd, url: str, http: ModelClient) -> Outcome:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def outcomes() -> dict[str, tuple[Outcome, int]]:
     """Each oddity's outcome, and how often its server was asked; all were tried at once."""
-    keys = {odd.name: f"odd{number}" for number, odd in enumerate(ODDITIES)}
-    async with running_odd_server({keys[odd.name]: odd.replies for odd in ODDITIES}) as server, ModelClient() as http:
-        found = await asyncio.gather(*(hear(odd, server.url(keys[odd.name]), http) for odd in ODDITIES))
-        return {
-            odd.name: (outcome, len(server.asked[keys[odd.name]])) for odd, outcome in zip(ODDITIES, found, strict=True)
-        }
+    return await try_all(ODDITIES, hear)
 
 
 @pytest.mark.parametrize("odd", ODDITIES, ids=lambda odd: odd.name)
@@ -122,5 +111,6 @@ def test_an_odd_transcript(odd: Odd, outcomes: dict[str, tuple[Outcome, int]]) -
     assert outcome.text == odd.text
     assert bool(outcome.errors) == bool(odd.failure), outcome.errors
     if odd.failure:
-        assert odd.failure in outcome.describe()
-    assert asked == odd.tries
+        assert odd.failure in describe(outcome.errors[-1])
+    if odd.patience is PATIENT:
+        assert asked == odd.tries
