@@ -95,7 +95,7 @@ async def try_program(program: Path, name: str, livekit: LiveKitServer, fake: Fa
         "AGENT_CODE": program.stem,
         "WORKING_FOLDER": str(program.parent),
     }
-    async with running_pod([build_provider(fake.base_url)], wait=False, **environment) as pod:
+    async with running_pod([build_provider(fake.base_url)], None, wait=False, **environment) as pod:
         try:
             await eventually(lambda: is_settled(pod), LOAD_SECONDS, "loaded")
         except TimeoutError:

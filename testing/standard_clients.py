@@ -15,9 +15,9 @@ from livekit import rtc
 from playwright.async_api import Browser, Page
 
 from local_cluster.layout import REPOSITORY
+from local_cluster.ports import LOOPBACK
 from testing.browser import TalkPage, open_page, open_tab
 from testing.customer import Customer, joined_room
-from testing.ports import LOOPBACK
 from testing.waiting import WAIT_SECONDS, eventually
 from voicesession.names import AGENT_IDENTITY
 
