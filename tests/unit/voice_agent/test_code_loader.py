@@ -106,7 +106,7 @@ def test_options_that_mean_nothing_in_a_pod_are_said(write: Write, caplog: pytes
     load_code(name := write(SERVER))
     del sys.modules[name]
     assert "mean nothing" not in caplog.text
-    text = SERVER.replace("AgentServer()", "AgentServer(num_idle_processes=3, load_threshold=0.5)")
+    text = SERVER.replace("AgentServer(", "AgentServer(num_idle_processes=3, load_threshold=0.5, ")
     load_code(write(text.replace("on_session_end=over", "agent_name='a', on_request=over")))
     (said,) = [vars(record)["options"] for record in caplog.records]
     assert said == ["agent_name", "request_fnc", "load_threshold", "num_idle_processes"]
