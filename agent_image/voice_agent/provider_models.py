@@ -118,8 +118,10 @@ class ModelShelf:
         ears = self._choose("stt", provider, choices, lambda whose, which: self._build_stt(whose, which, language))
         chats = self._choose("llm", provider, choices, self._build_llm)
         voices = self._choose("tts", provider, choices, self.build_tts)
+        # One that streams hears by a connection of its own: there is no question that another could be asked.
+        streams = any(model.capabilities.streaming for model in ears.all)
         return CallModels(
-            stt=FallbackSTT(ears) if len(ears.all) > 1 else next(iter(ears.all), None),
+            stt=FallbackSTT(ears) if len(ears.all) > 1 and not streams else next(iter(ears.all), None),
             llm=FallbackLLM(chats) if len(chats.all) > 1 else next(iter(chats.all), None),
             tts=FallbackTTS(voices) if len(voices.all) > 1 else next(iter(voices.all), None),
         )

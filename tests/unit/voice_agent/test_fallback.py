@@ -13,6 +13,7 @@ from livekit.agents import APIConnectOptions, APIError, APIStatusError, ChatCont
 
 from testing.sound import build_murmur
 from voice_agent import fallback
+from voice_agent.fallback import FallbackSTT
 from voice_agent.model_clients import ModelClients
 from voice_agent.provider_models import PATIENCE, CallModels, ModelShelf
 from voicesession.models import ModelChoices, Provider
@@ -164,6 +165,14 @@ async def test_where_all_fail_it_is_the_firsts_failure_that_is_told(part: str, u
         await use(vendors.build())
     assert failed.value.status_code == 403
     assert vendors.failures == [("first", part), ("second", part)]
+
+
+async def test_speech_to_text_that_streams_has_nobody_behind_it() -> None:
+    vendors = Vendors(first=work, second=work)
+    assert isinstance(vendors.build().stt, FallbackSTT)
+    streaming = vendors.build(ModelChoices(stt="gpt-realtime-whisper")).stt
+    assert streaming is not None
+    assert streaming.capabilities.streaming
 
 
 async def test_what_was_asked_is_at_fault_not_who_was() -> None:
