@@ -1,16 +1,15 @@
-"""A pod behind a company's proxy, with models whose certificate only the company's authority vouches for."""
+"""Models behind a company's proxy, whose certificate only the company's authority vouches for."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from openai import APIConnectionError, AsyncClient
 
-from testing.agent_pod import build_assignment, build_provider, running_pod
+from testing.agent_pod import build_provider
 from testing.company_network import HOST, CompanyNetwork, company_network
-from testing.customer import joined_room
 from testing.fake_openai import FakeOpenAI
-from testing.livekit import LiveKitServer, new_room
-from testing.waiting import eventually
+from voice_agent.model_clients import ModelClients
 
 
 @pytest.fixture
@@ -20,30 +19,31 @@ async def company(fake: FakeOpenAI, tmp_path: Path) -> AsyncIterator[CompanyNetw
         yield network
 
 
-async def test_models_are_reached_by_what_the_pools_env_says(
-    livekit: LiveKitServer, fake: FakeOpenAI, company: CompanyNetwork
+def build_client(company: CompanyNetwork, keys: Path) -> AsyncClient:
+    """Returns the client of a provider's chat model, made as a pod makes it."""
+    provider = build_provider(company.base_url)
+    assert provider.llm
+    return ModelClients(keys).build(provider, "llm", provider.llm)
+
+
+async def test_models_are_reached_by_what_the_environment_says(
+    fake: FakeOpenAI, company: CompanyNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake.transcripts.append("a table for two")
-    async with running_pod([build_provider(company.base_url)], **company.environment) as pod:
-        room = new_room()
-        await pod.assign(build_assignment(livekit, room))
-        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await customer.until_said("Hello there.")
-            await customer.type("good morning")
-            await customer.until_said("You said: good morning.")
-    assert fake.spoken
-    assert fake.chats
-    assert set(company.asked) == {f"{HOST}:443"}, "LiveKit's address is ws://: it is no proxy's"
+    for name, value in company.environment.items():
+        monkeypatch.setenv(name, value)
+    async with build_client(company, tmp_path) as client:
+        await client.audio.speech.create(model="speech", voice="alloy", input="Hello there.")
+    assert fake.spoken == ["Hello there."]
+    assert company.asked == [f"{HOST}:443"]
 
 
 async def test_an_authority_that_nobody_was_told_of_is_not_trusted(
-    livekit: LiveKitServer, fake: FakeOpenAI, company: CompanyNetwork
+    company: CompanyNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = {name: value for name, value in company.environment.items() if name != "SSL_CERT_FILE"}
-    async with running_pod([build_provider(company.base_url)], **environment) as pod:
-        room = new_room()
-        await pod.assign(build_assignment(livekit, room))
-        async with joined_room(livekit.url, livekit.customer_token(room)):
-            await eventually(lambda: "provider 'fake' failed at a text-to-speech request" in pod.log)
-    assert company.asked
-    assert not fake.spoken
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", company.environment["HTTPS_PROXY"])
+    async with build_client(company, tmp_path) as client:
+        with pytest.raises(APIConnectionError) as raised:
+            await client.models.list()
+    assert "CERTIFICATE_VERIFY_FAILED" in str(raised.value.__cause__)
+    assert company.asked == [f"{HOST}:443"]
