@@ -24,6 +24,7 @@ import {
   noticeProblem,
   type Problem,
   ProblemError,
+  readNote,
   readNotice,
 } from "./problems";
 import type { Pulse } from "./pulse";
@@ -36,6 +37,8 @@ const AGENT_IDENTITY = "agent";
 const NOTICE_TOPIC = "voice-agent";
 const CHAT_TOPIC = "lk.chat";
 const WORDS_TOPIC = "lk.transcription";
+/** Attribute of a participant that speaks for another one, as an avatar does. */
+const ON_BEHALF = "lk.publish_on_behalf";
 const LEVELS_MS = 40;
 const TICK_MS = 250;
 /** After the last sound, somebody is still speaking for this long: pauses between words do not flicker. */
@@ -63,6 +66,8 @@ export interface CallObserver {
   onSilenced(silenced: boolean): void;
   /** The microphone went away and no other could be opened: the call goes on muted. */
   onMicrophoneLost(): void;
+  /** Agent or service say something in passing: what was typed is not read, for example. */
+  onTold(note: string): void;
   onEnd(): void;
 }
 
@@ -86,6 +91,9 @@ export class Call {
   private readonly lastHeard: Record<Speaker, number> = { agent: -Infinity, customer: -Infinity };
   private readonly timers: number[] = [];
   private microphone: LocalAudioTrack | undefined;
+  /** The agent's voice, and whose it is: a successor has another sid. */
+  private voice: RemoteTrack | undefined;
+  private speaker: string | undefined;
   private muted = false;
   private typed = 0;
   private over = false;
@@ -221,8 +229,8 @@ export class Call {
       .on(RoomEvent.ParticipantDisconnected, (participant, reason) => this.onAgentGone(participant, reason))
       .on(RoomEvent.ParticipantAttributesChanged, (_, participant) => this.onAttributes(participant))
       .on(RoomEvent.TrackSubscribed, (track, _, participant) => this.onVoice(track, participant))
-      .on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()))
-      .on(RoomEvent.DataReceived, (data, _participant, _kind, topic) => this.onData(data, topic))
+      .on(RoomEvent.TrackUnsubscribed, (track) => this.onVoiceGone(track))
+      .on(RoomEvent.DataReceived, (data, sender, _kind, topic) => this.onData(data, sender, topic))
       .on(RoomEvent.SignalReconnecting, () => this.dispatch({ type: "connection", up: false }))
       .on(RoomEvent.Reconnecting, () => this.dispatch({ type: "connection", up: false }))
       .on(RoomEvent.Reconnected, () => this.dispatch({ type: "connection", up: true }))
@@ -253,14 +261,24 @@ export class Call {
   }
 
   private onVoice(track: RemoteTrack, participant: RemoteParticipant): void {
-    if (participant.identity !== AGENT_IDENTITY || track.kind !== Track.Kind.Audio) return;
+    const forAgent = participant.attributes[ON_BEHALF] === AGENT_IDENTITY;
+    if ((participant.identity !== AGENT_IDENTITY && !forAgent) || track.kind !== Track.Kind.Audio) return;
     document.body.append(track.attach());
+    // An avatar's sound, or another one beside the voice: music, an apology.
+    if (forAgent || (participant.sid === this.speaker && this.voice !== undefined)) return;
+    this.voice = track;
+    this.speaker = participant.sid;
     this.ears.agent.listenTo(track.mediaStreamTrack);
     this.watch.watch(track);
     // A successor takes the identity over without a word of the first one leaving: its new voice is all that tells.
     this.onAttributes(participant);
     this.setLines(withCut(this.lines, "agent"));
     this.dispatch({ type: "agent-present" });
+  }
+
+  private onVoiceGone(track: RemoteTrack): void {
+    track.detach().forEach((element) => element.remove());
+    if (track === this.voice) this.voice = undefined;
   }
 
   private onAgentGone(participant: Participant, reason: DisconnectReason | undefined): void {
@@ -296,9 +314,13 @@ export class Call {
     }
   }
 
-  private onData(data: Uint8Array, topic: string | undefined): void {
-    const notice = topic === NOTICE_TOPIC ? readNotice(data) : undefined;
+  private onData(data: Uint8Array, sender: Participant | undefined, topic: string | undefined): void {
+    // The service's own come from nobody in the room.
+    if (topic !== NOTICE_TOPIC || (sender !== undefined && sender.identity !== AGENT_IDENTITY)) return;
+    const notice = readNotice(data);
+    const note = readNote(data);
     if (notice !== undefined) this.end(noticeProblem(notice));
+    else if (note !== undefined) this.observer.onTold(note);
   }
 
   private async read(reader: TextStreamReader, identity: string): Promise<void> {

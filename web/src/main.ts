@@ -62,6 +62,7 @@ function observerOf(current: () => Call | undefined): CallObserver {
     onLevels: (levels) => page.showLevels(levels),
     onSilenced: (silenced) => page.showSilenced(silenced),
     onMicrophoneLost: () => showMicrophoneLost(),
+    onTold: (note) => page.tell(note),
     onEnd() {
       const ended = current();
       if (ended !== undefined) void showEnd(ended);

@@ -8,6 +8,7 @@ import {
   knowsBetter,
   microphoneProblem,
   noticeProblem,
+  readNote,
   readNotice,
   tokenProblem,
 } from "./problems";
@@ -81,6 +82,14 @@ describe("problems", () => {
     expect(readNotice(encode({ type: "weather" }))).toBeUndefined();
     expect(readNotice(new TextEncoder().encode("hello"))).toBeUndefined();
     expect(readNotice(encode(null))).toBeUndefined();
+  });
+
+  it("are not what is told in passing", () => {
+    const note = encode({ type: "text-refused", reason: "too-long", message: "It is too long." });
+    expect([readNotice(note), readNote(note)]).toEqual([undefined, "It is too long."]);
+    expect(readNote(encode({ type: "error", reason: "error", message: "I am sorry." }))).toBe("I am sorry.");
+    expect(readNote(encode({ type: "refused", message: "no" }))).toBeUndefined();
+    expect(readNote(encode({ type: "error", message: { html: "no text" } }))).toBeUndefined();
   });
 
   it("of a call that failed by the service's account", () => {

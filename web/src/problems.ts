@@ -126,6 +126,16 @@ export function readNotice(data: Uint8Array): RoomNotice | undefined {
   return notice;
 }
 
+/**
+ * Returns what a data message tells in passing: what was typed is not read, or something went wrong; undefined where it
+ * is something else.
+ */
+export function readNote(data: Uint8Array): string | undefined {
+  const body = parseObject(new TextDecoder().decode(data));
+  if (body?.type !== "text-refused" && body?.type !== "error") return undefined;
+  return typeof body.message === "string" ? body.message : undefined;
+}
+
 /** The problem a room's notice amounts to: everyone is busy only where the service says when to come again. */
 export function noticeProblem(notice: RoomNotice): Problem {
   if (notice.retryAfterSeconds !== undefined) return withRetry(FULL, notice.retryAfterSeconds);

@@ -61,13 +61,23 @@ export async function fetchProfiles(): Promise<Profile[]> {
  * Throws a ProblemError.
  */
 export async function fetchPass(choices: Choices, signal: AbortSignal): Promise<Pass> {
-  const timeout = AbortSignal.any([signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
-  const source = TokenSource.endpoint("/api/token", { signal: timeout });
+  const source = TokenSource.endpoint("/api/token", { signal: whicheverFirst(signal, ANSWER_TIMEOUT_MS) });
   try {
     return passOf(await source.fetch(tokenRequest(choices)));
   } catch (error) {
     throw new ProblemError(tokenProblem(error), { cause: error });
   }
+}
+
+/** Returns a signal that is aborted with `signal`, and after that time; `AbortSignal.any` is missing before iOS 17.4. */
+export function whicheverFirst(signal: AbortSignal, milliseconds: number): AbortSignal {
+  const first = new AbortController();
+  const abort = (): void => first.abort(signal.aborted ? signal.reason : new DOMException("too late", "TimeoutError"));
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { signal: first.signal });
+  const timer = setTimeout(abort, milliseconds);
+  first.signal.addEventListener("abort", () => clearTimeout(timer));
+  return first.signal;
 }
 
 /** Returns the request for what the customer chose, in the words of LiveKit's standard endpoint. */
