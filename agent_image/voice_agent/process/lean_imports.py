@@ -7,6 +7,7 @@ but its `__init__` runs when something first asks it for a name. What it then ho
 """
 
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
@@ -27,8 +28,15 @@ DEFERRED = frozenset(
 )
 
 
+# Of the names with two underscores, which Python itself looks at without wanting the package, those that a package has.
+_WANTED = {"__all__", "__version__"}
+
+
 class _DeferredLoader(Loader):
-    """Makes a module whose code runs at the first look at a name that it does not have yet."""
+    """Makes a module whose code runs at the first look at a name that it does not have yet.
+
+    Once, whichever threads look: those that come while it runs wait for its end.
+    """
 
     def __init__(self, real: Loader) -> None:
         self._real = real
@@ -37,12 +45,29 @@ class _DeferredLoader(Loader):
         return self._real.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        lock, runs = threading.RLock(), False
+
+        def load() -> None:
+            nonlocal runs
+            runs = True
+            try:
+                self._real.exec_module(module)
+            finally:
+                runs = False
+            if module.__dict__.get("__getattr__") is look:
+                del module.__dict__["__getattr__"]
+
         def look(name: str) -> Any:
-            if name.startswith("__") and name != "__all__":
-                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-            del module.__dict__["__getattr__"]
-            self._real.exec_module(module)
-            return getattr(module, name)
+            if not name.startswith("__") or name in _WANTED:
+                with lock:
+                    if not runs:
+                        if module.__dict__.get("__getattr__") is look:
+                            load()
+                        return getattr(module, name)
+                    # Its own code, which runs, is told what there is so far.
+                    if name in module.__dict__:
+                        return module.__dict__[name]
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__dict__["__getattr__"] = look
 
