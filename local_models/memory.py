@@ -9,7 +9,9 @@ from local_models.words import NUMBER_WORD, digits_at_start, sentences
 _NAME = re.compile(r"\b(?:my name is|my name's|i am called|call me|the name is)\s+([a-z][\w'-]*)", re.IGNORECASE)
 # "I'm Anna", but not "I'm looking": only a capital tells.
 _I_AM = re.compile(r"\b[Ii](?:'m| am) ([A-Z][a-z]+)\b")
-_NUMBER = re.compile(r"\b(?:(\w+) )?(?:number|code|pin|id)(?:'s| is|:)\s*(?:the number )?(?P<rest>.+)", re.IGNORECASE)
+_NUMBER = re.compile(r"\b(?:(\w+) )?(?:number|code|pin|id)(?:'s| is|:)\s*(?:the number )?(?=.)", re.IGNORECASE)
+# Far more than a number is spelled in.
+_LONGEST_NUMBER = 300
 _WISH = (
     r"(?:i(?:'d| would) (?:like|love) to|i want to|i need to|i wish to|i'll|i will|can i|could i|may i|let me|please)"
 )
@@ -72,12 +74,11 @@ def _find_name(sentence: str) -> str:
 
 def _find_numbers(text: str) -> list[tuple[str, str]]:
     found = []
-    while match := _NUMBER.search(text):
-        digits = digits_at_start(match["rest"])
+    for match in _NUMBER.finditer(text):
+        digits = digits_at_start(text[match.end() : match.end() + _LONGEST_NUMBER])
         label = (match[1] or "").lower()
         if digits:
             found.append(("" if label in _UNLABELLED else label, digits))
-        text = match["rest"]
     return found
 
 

@@ -33,6 +33,8 @@ STORY = (
 )
 _HIGHEST_COUNT = 30
 _MOST_CHARACTERS = 2000
+# Of a conversation's messages: what the rules look for takes longer than in proportion to what they look at.
+_MOST_REMEMBERED = 100
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _said(messages: Sequence[Message]) -> list[str]:
 def _told(messages: Sequence[Message]) -> list[str]:
     """Returns what the customer said, to remember it: parts with no answer in between also as one sentence."""
     told: list[str] = []
-    for role, run in itertools.groupby(messages, key=lambda message: message.role):
+    for role, run in itertools.groupby(messages[-_MOST_REMEMBERED:], key=lambda message: message.role):
         if role == "user":
             parts = _said(list(run))
             told += [_join(parts), *parts]
@@ -98,8 +100,8 @@ def _told(messages: Sequence[Message]) -> list[str]:
 
 
 def _join(parts: Sequence[str]) -> str:
-    """Returns parts of a sentence as one: a recognizer ends each with a full stop."""
-    return " ".join([part.rstrip(" .,") for part in parts[:-1]] + list(parts[-1:]))
+    """Returns parts of a sentence as one, its end where it is long: a recognizer ends each with a full stop."""
+    return " ".join([part.rstrip(" .,") for part in parts[:-1]] + list(parts[-1:]))[-_MOST_CHARACTERS:]
 
 
 def _last_said(messages: Sequence[Message]) -> str:
@@ -117,7 +119,7 @@ def _answer(messages: Sequence[Message], offered: Sequence[Function]) -> Reply:
     for text in dict.fromkeys((said[-1], _join(parts))):
         if (reply := _apply_rules(text, messages, memory, offered)) is not None:
             return reply
-    return Say(f"You said: {as_sentence(' '.join(parts))}")
+    return Say(f"You said: {as_sentence(' '.join(parts)[-_MOST_CHARACTERS:])}")
 
 
 def _apply_rules(text: str, messages: Sequence[Message], memory: Memory, offered: Sequence[Function]) -> Reply | None:

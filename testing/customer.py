@@ -109,15 +109,15 @@ class Customer:
         """Tells whether the agent has said exactly this, as its transcription tells."""
         return any(said.identity == AGENT_IDENTITY and said.text == text for said in self.heard.transcripts)
 
-    async def connect(self, server_url: str, token: str) -> None:
-        """Connects and publishes the microphone.
+    async def connect(self, server_url: str, token: str, *, listens: bool = True) -> None:
+        """Connects and publishes the microphone. Who does not listen takes text alone, as a chat's window does.
 
         Raises:
             livekit.rtc.ConnectError: the server refused.
         """
         self._listen_to_room()
         self.connect_began_at = time.monotonic()
-        await self.room.connect(server_url, token)
+        await self.room.connect(server_url, token, rtc.RoomOptions(auto_subscribe=listens))
         self.connected_at = time.monotonic()
         if agent := self.room.remote_participants.get(AGENT_IDENTITY):
             self.heard.agent_joins.setdefault(agent.sid, self.connected_at)
@@ -301,11 +301,11 @@ class Customer:
 
 
 @contextlib.asynccontextmanager
-async def joined_room(server_url: str, token: str) -> AsyncIterator[Customer]:
-    """Yields a customer in the room that `token` is for; hangs up at the end."""
+async def joined_room(server_url: str, token: str, *, listens: bool = True) -> AsyncIterator[Customer]:
+    """Yields a customer in the room that `token` is for; hangs up at the end. `listens`: as in `connect`."""
     customer = Customer(rtc.Room())
     try:
-        await customer.connect(server_url, token)
+        await customer.connect(server_url, token, listens=listens)
         yield customer
     finally:
         await customer.close()

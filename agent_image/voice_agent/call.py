@@ -30,7 +30,7 @@ from voice_agent.job_context import (
 )
 from voice_agent.opening import Resumption
 from voice_agent.process.termination import write_termination_message
-from voice_agent.profile_agent import ProfileCall, fill_in, find_spoken, run_profile_agent
+from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agent
 from voice_agent.provider_models import ProviderError
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
@@ -38,8 +38,10 @@ from voice_agent.session_watch import SessionWatch
 from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
 from voice_agent.text import clean_text
+from voice_agent.text_refusals import TextRefusals
 from voice_agent.trouble_words import TroubleWords
 from voice_agent.userdata import Userdata
+from voice_agent.variables import fill_in_words
 from voice_agent.voices import find_voice
 from voice_agent.workshop import Workshop
 from voice_telemetry.logs import hide_secrets
@@ -113,15 +115,22 @@ class Call:
         )
         self._trouble_words = TroubleWords(
             facts=self._facts,
-            moment=fill_in(assignment.profile.trouble.moment, assignment.variables).strip(),
-            apology=fill_in(assignment.profile.trouble.apology, assignment.variables).strip(),
+            moment=fill_in_words(assignment.profile.trouble.moment, assignment, provider.realtime is None),
+            apology=fill_in_words(assignment.profile.trouble.apology, assignment, provider.realtime is None),
             find_spoken=lambda text: find_spoken(text, workshop.spoken, provider, assignment.profile),
             is_hearing=lambda: workshop.shelf.is_hearing,
         )
         self._standby = Standby(self._on_ready) if assignment.standby else None
         self._resumption: Resumption | None = None
         self._has_read = asyncio.Event()
-        self._room = CallRoom(assignment.room, self._on_joined, self._until_wanted if self._standby else None)
+        self._text_refusals = TextRefusals(self._start)
+        self._room = CallRoom(
+            assignment.room,
+            self._on_joined,
+            self._until_wanted if self._standby else None,
+            assignment.profile.text_input,
+            lambda *refused: self._text_refusals.tell(self._room, *refused),
+        )
         self._room_watch = RoomWatch(
             room=self._room,
             facts=self._facts,
@@ -333,6 +342,7 @@ class Call:
             provider=self._provider,
             shelf=self._workshop.shelf,
             spoken=self._workshop.spoken,
+            mcp=self._workshop.mcp,
             is_first_word=lambda: resumption is None or resumption.is_first_word,
             announced=self._room_watch.announced,
             customer_joined=self._room_watch.customer_joined,

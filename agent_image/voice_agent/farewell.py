@@ -17,9 +17,10 @@ from voice_agent.conversation_log import ConversationLog
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.haste import Haste, within
 from voice_agent.job_context import CallContext, CallRoom, call_their_code
-from voice_agent.profile_agent import fill_in, find_spoken
+from voice_agent.profile_agent import find_spoken
 from voice_agent.quiet import may_have_words
 from voice_agent.text import clean
+from voice_agent.variables import fill_in_words
 from voice_agent.voices import find_voice, say_words, until_silent
 from voice_agent.worker_options import SESSION_END_SECONDS
 from voice_agent.workshop import Workshop
@@ -171,7 +172,7 @@ class Farewell:
         return self._customer_hears
 
     async def _say_goodbye(self, session: AgentSession[Any]) -> None:
-        text = fill_in(self.assignment.profile.goodbye, self.assignment.variables).strip()
+        text = fill_in_words(self.assignment.profile.goodbye, self.assignment, find_voice(session) is not None)
         if not text:
             return
         # What it was saying ends; a tool that it runs may go on.

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from livekit import api as livekit_api
@@ -13,12 +14,22 @@ from livekit.agents import AgentSession, JobContext, JobExecutorType, JobProcess
 from livekit.agents.job import JobAcceptArguments, RunningJobInfo, _JobContextVar
 from livekit.agents.types import TOPIC_CHAT
 from livekit.agents.utils import http_context
+from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BUFFER_STREAM
 from livekit.protocol import agent, models
-from livekit.rtc.data_stream import TextStreamHandler
+from livekit.rtc.data_stream import ByteStreamHandler, ByteStreamReader, TextStreamHandler
 
 from voice_agent.early_chat import EarlyChat
 from voice_agent.process.tcp_nodelay import send_at_once
+from voice_agent.text_budget import TextRefusal
+from voice_agent.typed_text import TypedText
+from voicesession.models import TextInput
 from voicesession.names import AGENT_IDENTITY
+
+# Of one stream of text or bytes that a participant sends. The code of a team may take pictures.
+MOST_STREAM_BYTES = 16 * 1024 * 1024
+# What a customer said before the agent came, of which a client sends one, and one more whenever it comes back.
+_MOST_EARLY_AUDIO = 5
+_ORDINARY = TextInput()
 
 _Argument = TypeVar("_Argument")
 
@@ -37,10 +48,13 @@ class CallRoom(rtc.Room):
         name: str,
         on_connected: Callable[[], None],
         until_wanted: Callable[[str], Awaitable[str]] | None = None,
+        text_input: TextInput = _ORDINARY,
+        on_text_refused: Callable[[str, TextRefusal, str], None] = lambda *_: None,
     ) -> None:
         """`on_connected` is called at the moment `Room.connect` returns.
 
         `until_wanted` holds a connection back; it is given the token, and returns the one to connect with.
+        `on_text_refused` is told of each typed text beyond `text_input`: whose it is, why, and words for them.
         """
         super().__init__()
         # As LiveKit's own runner does: the name is known before the connection.
@@ -51,7 +65,9 @@ class CallRoom(rtc.Room):
         self._options = rtc.RoomOptions()
         self.connect_millis = 0
         self.chat = EarlyChat()
-        super().register_text_stream_handler(TOPIC_CHAT, self.chat.come)
+        typed = TypedText(text_input, give=self.chat.come, refuse=on_text_refused)
+        super().register_text_stream_handler(TOPIC_CHAT, typed.come)
+        self._early_audio_left = _MOST_EARLY_AUDIO
         self.on("reconnected", send_at_once)
 
     async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
@@ -63,7 +79,8 @@ class CallRoom(rtc.Room):
         if self._until_wanted is not None:
             token = await self._until_wanted(token)
         began = time.monotonic()
-        self._url, self._options = url, options or self._options
+        bound = rtc.DataStreamOptions(max_payload_byte_length=MOST_STREAM_BYTES)
+        self._url, self._options = url, replace(options or self._options, data_stream=bound)
         await super().connect(url, token, self._options)
         self.connect_millis = round(1000 * (time.monotonic() - began))
         send_at_once()
@@ -86,6 +103,22 @@ class CallRoom(rtc.Room):
             self.chat.take_away()
         else:
             super().unregister_text_stream_handler(topic)
+
+    def register_byte_stream_handler(self, topic: str, handler: ByteStreamHandler) -> None:
+        """As LiveKit's; of audio from before the agent came, which livekit-agents keeps, few streams are taken.
+
+        Raises:
+            ValueError: the topic has its handler already.
+        """
+
+        def take_few(reader: ByteStreamReader, identity: str) -> None:
+            self._early_audio_left -= 1
+            if self._early_audio_left >= 0:
+                handler(reader, identity)
+            else:
+                reader.close()
+
+        super().register_byte_stream_handler(topic, take_few if topic == PRE_CONNECT_AUDIO_BUFFER_STREAM else handler)
 
     async def rejoin(self) -> None:
         """Connects again after LiveKit's library has given up; the tracks that were published are published again.

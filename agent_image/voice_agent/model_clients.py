@@ -49,7 +49,7 @@ class ModelClients:
             base_url=read_url(server),
             api_key=self.read_key(provider, server, part),
             headers={
-                header.name: header.value or self._read(header_folder(provider, part, header))
+                header.name: header.value or self.read_secret(header_folder(provider, part, header))
                 for header in server.headers or []
             },
             timeouts=server.timeouts or Timeouts(),
@@ -59,9 +59,10 @@ class ModelClients:
     def read_key(self, provider: Provider, server: ModelServer | RealtimeModel, part: Part | None = None) -> str:
         """Returns the key that a server is asked with, as it is now, or NO_KEY; `part` as in `key_folder`."""
         folder = key_folder(provider, server, part)
-        return (self._read(folder) if folder else "") or NO_KEY
+        return (self.read_secret(folder) if folder else "") or NO_KEY
 
-    def _read(self, folder: str) -> str:
+    def read_secret(self, folder: str) -> str:
+        """Returns what the Secret of this folder has now, or nothing."""
         try:
             secret = (self._keys_folder / folder / KEY_FILE).read_text().strip()
         except OSError:

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +15,21 @@ from livekit.agents import (
     TurnHandlingOptions,
     inference,
 )
+from livekit.agents.llm import Tool, Toolset
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import RoomOptions
 
 from voice_agent.code_loader import AgentCode, ProfileCode
+from voice_agent.mcp_tools import CallTools, McpShelf
 from voice_agent.provider_models import PATIENCE, CallModels, ModelShelf
 from voice_agent.spoken_cache import SpokenCache
-from voice_agent.voices import say_words
+from voice_agent.variables import build_instructions, fill_in_words
+from voice_agent.voices import find_voice, say_words
 from voicesession.assignment import Assignment, Greeting
-from voicesession.models import AgentProfileSpec, McpServer, Provider, TurnTaking
+from voicesession.models import AgentProfileSpec, Provider, TurnTaking
 
 # How long the news of the joining has the event loop to itself. It mostly takes a tenth of it.
 NEWS_SECONDS = 0.04
-_MCP_SECONDS = 15.0
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class ProfileCall:
     provider: Provider
     shelf: ModelShelf
     spoken: SpokenCache
+    mcp: McpShelf
     is_first_word: Callable[[], bool]  # asked when the session runs: nobody has said anything before
     announced: asyncio.Event  # LiveKit has told the customer of the agent
     customer_joined: asyncio.Event
@@ -50,7 +52,7 @@ class ProfileCall:
 async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
     if call.assignment.standby:
-        session, agent = _prepare(call)
+        session, agent = await _prepare(call)
         await context.connect()
     else:
         # Preparing takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
@@ -59,7 +61,7 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(NEWS_SECONDS):
                 await call.announced.wait()
-        session, agent = _prepare(call)
+        session, agent = await _prepare(call)
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN
     options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
@@ -67,23 +69,30 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     await call.customer_joined.wait()
     if call.is_first_word():
         greet(session, agent, call)
-    await add_mcp_tools(session.current_agent, call.assignment.profile.mcp_servers)
 
 
-def _prepare(call: ProfileCall) -> tuple[AgentSession[dict[str, str]], Agent]:
+async def _prepare(call: ProfileCall) -> tuple[AgentSession[dict[str, str]], Agent]:
     profile = call.assignment.profile
     models = call.shelf.build_models(call.provider, profile.models, profile.language)
-    return build_agent_session(models, call), build_agent(call.code, profile, call.assignment.variables)
+    tools = CallTools(call.mcp.find, profile.mcp_servers) if profile.mcp_servers else None
+    session = build_agent_session(models, call, [tools] if tools else [])
+    agent = await build_agent(call.code, call.assignment)
+    if tools is not None:
+        tools.serve(session, agent)
+    return session, agent
 
 
-def build_agent_session(models: CallModels, call: ProfileCall) -> AgentSession[dict[str, str]]:
-    """Returns the session that hears and speaks as the profile says."""
+def build_agent_session(
+    models: CallModels, call: ProfileCall, tools: list[Tool | Toolset]
+) -> AgentSession[dict[str, str]]:
+    """Returns the session that hears and speaks as the profile says, each of its agents with these tools."""
     profile = call.assignment.profile
     return AgentSession(
         stt=models.stt or NOT_GIVEN,
         llm=models.llm or NOT_GIVEN,
         tts=models.tts or NOT_GIVEN,
         vad=call.shelf.vad or NOT_GIVEN,
+        tools=tools,
         turn_handling=build_turn_handling(profile.turn_taking, is_realtime=models.is_realtime),
         userdata=dict(call.assignment.variables),
         conn_options=SessionConnectOptions(
@@ -121,18 +130,18 @@ def build_turn_handling(turns: TurnTaking, *, is_realtime: bool = False) -> Turn
     )
 
 
-def build_agent(code: ProfileCode | AgentCode, profile: AgentProfileSpec, variables: Mapping[str, str]) -> Agent:
+async def build_agent(code: ProfileCode | AgentCode, assignment: Assignment) -> Agent:
     """Returns the agent: the class's own, or one that knows only the profile's instructions."""
-    instructions = fill_in(profile.instructions, variables)
-    if isinstance(code, ProfileCode):
-        return Agent(instructions=instructions)
-    make: Callable[..., Agent] = code.agent_class
-    return make(instructions=instructions) if code.takes_instructions else make()
-
-
-def fill_in(text: str, variables: Mapping[str, str]) -> str:
-    """Returns the text with each `{name}` replaced by the call's variable of that name, or by nothing."""
-    return re.sub(r"\{([A-Za-z_]\w*)\}", lambda match: variables.get(match[1], ""), text)
+    instructions, told = build_instructions(assignment)
+    if isinstance(code, AgentCode) and not code.takes_instructions:
+        return code.agent_class()  # type: ignore[call-arg]  # made without arguments, as was seen when it was loaded
+    make: Callable[..., Agent] = code.agent_class if isinstance(code, AgentCode) else Agent
+    agent = make(instructions=instructions)
+    if told is not None:
+        known = agent.chat_ctx.copy()
+        known.add_message(role="user", content=told)
+        await agent.update_chat_ctx(known)
+    return agent
 
 
 def build_spoken_key(text: str, provider: Provider, profile: AgentProfileSpec) -> Greeting | None:
@@ -152,31 +161,8 @@ def greet(session: AgentSession[Any], agent: Agent, call: ProfileCall) -> None:
     """Says the profile's greeting, if the agent does not say one of its own."""
     if type(agent).on_enter is not Agent.on_enter:
         return
-    greeting = fill_in(call.assignment.profile.greeting, call.assignment.variables).strip()
+    greeting = fill_in_words(call.assignment.profile.greeting, call.assignment, find_voice(session) is not None)
     if not greeting:
         return
     spoken = find_spoken(greeting, call.spoken, call.provider, call.assignment.profile)
     say_words(session, greeting, "Greet the customer", spoken)
-
-
-async def add_mcp_tools(agent: Agent, servers: Sequence[McpServer]) -> None:
-    """Gives the running agent the tools of its MCP servers. A server that fails is logged, and the call goes on."""
-    if not servers:
-        return
-    # Imported only where a profile asks for it, off the event loop: half a second and 20 MB.
-    mcp = await asyncio.to_thread(_import_mcp)
-    for server in servers:
-        transport = "sse" if server.url.rstrip("/").endswith("/sse") else "streamable_http"
-        toolset = mcp.MCPToolset(id=server.name, mcp_server=mcp.MCPServerHTTP(server.url, transport_type=transport))
-        try:
-            async with asyncio.timeout(_MCP_SECONDS):
-                await toolset.setup()
-                await agent.update_tools([*agent.tools, toolset])
-        except Exception:
-            log.exception("the tools of an MCP server are missing", extra={"server": server.name})
-
-
-def _import_mcp() -> Any:
-    from livekit.agents.llm import mcp  # noqa: PLC0415
-
-    return mcp

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
 from voice_telemetry.start import LogLevel
-from voicesession.models import Provider
+from voicesession.models import PoolMcpServer, Provider
 from voicesession.names import AGENT_PORT
 from voicesession.pod_environment import LIVEKIT_SECRETS
 from voicesession.provider_keys import KEYS_FOLDER
@@ -38,6 +38,9 @@ class AgentSettings(BaseModel):
         default="Pool", description="The pool's `inference`: who serves what code asks of LiveKit Inference."
     )
     agent_providers: Json[list[Provider]] = Field(description="The pool's providers, as a JSON list.")
+    agent_mcp_servers: Json[list[PoolMcpServer]] = Field(
+        default=[], description="The pool's tool servers, as a JSON list."
+    )
     agent_log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
     database_url: SecretStr | None = Field(
         default=None, description="The database as role `voice_agent`; without it nothing of a call is written."

@@ -10,6 +10,7 @@ from livekit.agents.utils import codecs
 from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
 from voice_agent.livekit_inference import StandIn
+from voice_agent.mcp_tools import McpShelf, import_client
 from voice_agent.model_clients import ModelClients
 from voice_agent.model_warmer import ModelWarmer
 from voice_agent.provider_models import ModelShelf, ProviderError
@@ -30,6 +31,7 @@ class Workshop:
     stand_in: StandIn
     spoken: SpokenCache
     warmer: ModelWarmer
+    mcp: McpShelf
 
 
 def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) -> Workshop:
@@ -48,6 +50,9 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     stand_in = StandIn(shelf)
     if settings.agent_inference == "Pool":
         stand_in.install()
+    mcp = McpShelf(settings.agent_mcp_servers, clients.read_secret)
+    if mcp.servers:
+        import_client()
     code = load_code(settings.agent_code)
     process = build_job_process()
     run_prewarm(code, process)
@@ -63,4 +68,4 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
         return bytes((await speech.synthesize(greeting.text).collect()).data)
 
     warmer = ModelWarmer(settings.agent_providers, shelf.ask_one_word)
-    return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer)
+    return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer, mcp)

@@ -255,6 +255,37 @@ class Provider(Model):
     fallback: str | None = None
 
 
+class PlainHeader(Model):
+    """A header of each request to a tool server that a profile describes itself."""
+
+    name: str
+    value: str
+
+
+class McpServer(Model):
+    """A tool server that a profile's agents may call. Without `url` it is the one of this name in the pool.
+
+    `transport`, where it is None: SSE where the URL ends in /sse, else streamable HTTP.
+    """
+
+    name: str
+    url: str | None = None
+    transport: Literal["streamable-http", "sse"] | None = None
+    headers: list[PlainHeader] | None = None
+    timeout_seconds: int = Field(default=60, ge=1, le=600)
+
+
+class PoolMcpServer(Model):
+    """A tool server with its key, for the profiles that name it. The key goes to its URL alone."""
+
+    name: str
+    url: str
+    transport: Literal["streamable-http", "sse"] | None = None
+    secret_ref: SecretRef | None = None
+    headers: list[Header] | None = None
+    timeout_seconds: int = Field(default=60, ge=1, le=600)
+
+
 class Resources(Model):
     """What an agent pod asks for. No CPU limit where the pool names none: throttling tears audio.
 
@@ -433,6 +464,7 @@ class AgentPoolSpec(Model):
     resources: Resources = Field(default_factory=Resources)
     pod: PodSettings = Field(default_factory=PodSettings)
     providers: list[Provider] = Field(default_factory=list)
+    mcp_servers: list[PoolMcpServer] = Field(default_factory=list)
     warm: Warm = Field(default_factory=Warm)
     disruption: Disruption = Field(default_factory=Disruption)
     handover: HandOverTerms = Field(default_factory=HandOverTerms)
@@ -475,11 +507,12 @@ class TurnTaking(Model):
     min_interruption_millis: int = Field(default=300, ge=0)
 
 
-class McpServer(Model):
-    """A tool server the agent may call, by streamable HTTP (or SSE where the URL ends in /sse)."""
+class TextInput(Model):
+    """How much one participant may type to an agent, in bytes of UTF-8."""
 
-    name: str
-    url: str
+    max_message_bytes: int = Field(default=8192, ge=1, le=65536)
+    messages_per_minute: int = Field(default=30, ge=1, le=600)
+    max_conversation_bytes: int = Field(default=65536, ge=1, le=1048576)
 
 
 class ModelChoices(Model):
@@ -521,6 +554,7 @@ class AgentProfileSpec(Model):
     trouble: TroubleWords = Field(default_factory=TroubleWords)
     language: str = "en"
     turn_taking: TurnTaking = Field(default_factory=TurnTaking)
+    text_input: TextInput = Field(default_factory=TextInput)
     mcp_servers: list[McpServer] = Field(default_factory=list)
     limits: EffectiveLimits = Field(default_factory=EffectiveLimits)
     max_sessions: int | None = Field(default=None, ge=0)

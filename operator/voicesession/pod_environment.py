@@ -9,6 +9,7 @@ OPERATOR_VARIABLES = frozenset(
         "AGENT_HANG_SECONDS",
         "AGENT_INFERENCE",
         "AGENT_LOG_LEVEL",
+        "AGENT_MCP_SERVERS",
         "AGENT_PORT",
         "AGENT_PROVIDERS",
         "AGENT_VAD",

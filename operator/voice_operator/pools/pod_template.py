@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from voice_operator.pods.agent_pod import GRACE_SECONDS
+from voicesession.mcp_keys import list_server_keys
 from voicesession.models import AgentPool, OnDrain, Resources
 from voicesession.names import (
     AGENT_PORT,
@@ -115,8 +116,9 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
 
 
 def list_pool_keys(pool: AgentPool) -> list[ProviderKey]:
-    """Returns the providers' keys that this pool's pods are given."""
-    return [key for provider in pool.spec.providers for key in list_keys(provider)]
+    """Returns the keys of providers and tool servers that this pool's pods are given."""
+    providers = [key for provider in pool.spec.providers for key in list_keys(provider)]
+    return providers + [key for server in pool.spec.mcp_servers for key in list_server_keys(server)]
 
 
 def grace_seconds(pool: AgentPool) -> int:
@@ -219,6 +221,7 @@ def _build_resources(resources: Resources) -> Raw:
 
 def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> list[Raw]:
     providers = json.dumps([provider.to_wire() for provider in pool.spec.providers], sort_keys=True)
+    servers = json.dumps([server.to_wire() for server in pool.spec.mcp_servers], sort_keys=True)
     env: list[Raw] = [
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
@@ -228,6 +231,7 @@ def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level
         {"name": "AGENT_HANG_SECONDS", "value": str(pool.spec.hang_seconds)},
         {"name": "AGENT_INFERENCE", "value": pool.spec.inference},
         {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
+        {"name": "AGENT_MCP_SERVERS", "value": _escape(servers)},
         {"name": "AGENT_LOG_LEVEL", "value": log_level},
         {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},
         # As they are anyway; here because nothing that comes by `envFrom` may say otherwise.

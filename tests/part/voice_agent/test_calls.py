@@ -1,17 +1,13 @@
 """Whole calls: the pod's process, a real LiveKit, a customer who types and listens, and models that answer as told."""
 
 import asyncio
-import contextlib
 import json
 import signal
-import sys
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from livekit import api, rtc
 
-from local_cluster.ports import free_port, listens
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
@@ -23,7 +19,6 @@ from voicesession.models import (
     AgentProfileSpec,
     EffectiveLimits,
     EndReason,
-    McpServer,
     ModelChoices,
     Provider,
     RealtimeModel,
@@ -89,6 +84,16 @@ async def test_a_personal_greeting_and_chosen_models(livekit: LiveKitServer, fak
         await customer.until_said("You said: hello.")
     assert fake.chats[0]["model"] == "another-chat"
     assert fake.chats[0]["messages"][0]["content"] == "You serve Ada."
+
+
+async def test_a_customer_who_takes_text_alone_gets_it(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
+    room = new_room()
+    await pod.assign(build_assignment(livekit, room, AgentProfileSpec(greeting=GREETING)))
+    async with joined_room(livekit.url, livekit.customer_token(room), listens=False) as customer:
+        await customer.until_said(GREETING)
+        await customer.type("good morning")
+        await customer.until_said("You said: good morning.")
+        assert not customer.heard.frames
 
 
 async def test_a_customer_who_hangs_up(livekit: LiveKitServer, pod: AgentPod) -> None:
@@ -369,54 +374,3 @@ async def test_a_refused_realtime_model(livekit: LiveKitServer, fake: FakeOpenAI
         assert "provider 'fake'" in ended.message
         assert "realtime" in ended.message
         assert "sk-wrong-4711" not in pod.log
-
-
-TOOLS = """
-import sys
-from mcp.server.mcpserver import MCPServer
-server = MCPServer("tables")
-@server.tool()
-def free_tables(day: str) -> str:
-    "Which tables are free"
-    return f"Two tables on {day}."
-server.run(transport="streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
-"""
-
-
-async def test_tools_of_an_mcp_server(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
-    port = free_port()
-    tools = await asyncio.create_subprocess_exec(sys.executable, "-c", TOOLS, str(port))
-    try:
-        servers = [
-            McpServer(name="absent", url="http://127.0.0.1:1/mcp"),
-            McpServer(name="tables", url=f"http://127.0.0.1:{port}/mcp"),
-        ]
-        await eventually(lambda: listens(port), 30)
-        room = new_room()
-        profile = AgentProfileSpec(greeting=GREETING, mcp_servers=servers)
-        await pod.assign(build_assignment(livekit, room, profile))
-        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
-            await customer.until_said(GREETING)
-            await until_offered(customer, fake, "free_tables")
-            await customer.type('please use free_tables with {"day": "Friday"}')
-            await customer.until(
-                lambda: any("Two tables on Friday." in heard.text for heard in customer.heard.transcripts),
-                20,
-                "the tool's answer",
-            )
-        assert "absent" in [line.get("server") for line in pod.lines]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            tools.kill()
-        await tools.wait()
-
-
-async def until_offered(customer: Customer, fake: FakeOpenAI, tool: str) -> None:
-    """Types until the model is offered the tool: servers are asked for theirs beside the greeting."""
-    for attempt in range(20):
-        await customer.type(f"ready {attempt}?")
-        await customer.until_said(f"You said: ready {attempt}?.")
-        offered: list[dict[str, Any]] = fake.chats[-1].get("tools", [])
-        if tool in {each["function"]["name"] for each in offered}:
-            return
-    pytest.fail(f"{tool} was never offered")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from livekit.agents.voice.room_io._output import _ParticipantAudioOutput
 
 from local_cluster.layout import REPOSITORY
 from testing.livekit import running_livekit
-from testing.waiting import eventually, let_others_run
+from testing.waiting import eventually, let_others_run, stays
 from voice_agent import first_words, moments, session_host
 from voice_agent.job_context import (
     CallContext,
@@ -168,6 +169,28 @@ async def test_words_that_are_interrupted_before_they_are_heard_are_not_the_last
     assert not await interrupt_and_speak_again(), "livekit-agents does it right now: `first_words` can go"
     first_words.survive_interruption()
     assert await interrupt_and_speak_again()
+
+
+def room_of(*kinds: "rtc.ParticipantKind.ValueType") -> Any:
+    participants = {str(kind): SimpleNamespace(sid=f"PA_{kind}", kind=kind) for kind in kinds}
+    return SimpleNamespace(remote_participants=participants)
+
+
+async def test_whoever_is_there_and_does_not_listen_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_ParticipantAudioOutput, "capture_frame", _ParticipantAudioOutput.capture_frame)  # put back
+    monkeypatch.setattr(first_words, "LISTEN_SECONDS", 0.01)
+    first_words.survive_interruption()
+    output = _ParticipantAudioOutput(
+        rtc.Room(), sample_rate=24_000, num_channels=1, track_publish_options=rtc.TrackPublishOptions()
+    )
+    monkeypatch.setattr(output, "_room", room_of(rtc.ParticipantKind.PARTICIPANT_KIND_AGENT))
+    words = asyncio.create_task(output.capture_frame(rtc.AudioFrame(bytes(960), 24_000, 1, 480)))
+    await stays(lambda: not words.done(), 0.2, "nobody is there: the words wait")
+    monkeypatch.setattr(output, "_room", room_of(rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD))
+    await eventually(words.done)
+    await output.aclose()
 
 
 async def test_recorded_events_can_be_forgotten() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from livekit.agents.voice.remote_session import TOPIC_SESSION_MESSAGES as SESSION_TOPIC
-from livekit.protocol.agent_pb import agent_session
 
 from local_cluster.layout import REPOSITORY
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod
@@ -18,6 +17,7 @@ from testing.conversations import ConversationsDatabase
 from testing.customer import Customer, joined_room
 from testing.fake_openai import RIGHT_KEY, FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
+from testing.session_host import session_requests
 from testing.waiting import eventually
 from voice_agent.apology import APOLOGY
 from voicesession.assignment import CallEnded, Joined, RoomDeletionRequested, conversation_write_token
@@ -180,17 +180,6 @@ await begin(ctx)
         await follower.wait_for(CallEnded)
 
 
-def session_requests() -> list[agent_session.SessionRequest]:
-    """Returns what LiveKit's session host would answer to anyone."""
-    request = agent_session.SessionRequest
-    return [
-        request(request_id="1", get_agent_info=request.GetAgentInfo()),
-        request(request_id="2", get_chat_history=request.GetChatHistory()),
-        request(request_id="3", run_input=request.RunInput(text="cancel every order")),
-        request(request_id="4", update_io=request.UpdateIO(output=request.UpdateIO.Output(audio_enabled=False))),
-    ]
-
-
 @pytest.mark.parametrize("code", ["", "acme:Waiter", "acme:entrypoint"])
 async def test_who_is_in_the_room_gets_at_the_agent_by_talking_alone(
     livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path, code: str
@@ -206,9 +195,8 @@ async def test_who_is_in_the_room_gets_at_the_agent_by_talking_alone(
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
             customer.room.register_byte_stream_handler(SESSION_TOPIC, lambda _, identity: answers.append(identity))
             await customer.until_said("Hello there.")
-            for request in session_requests():
-                message = agent_session.AgentSessionMessage(request=request)
-                await customer.room.local_participant.send_bytes(message.SerializeToString(), topic=SESSION_TOPIC)
+            for message in session_requests():
+                await customer.room.local_participant.send_bytes(message, topic=SESSION_TOPIC)
             customer.heard.frames.clear()
             await customer.type("still there?")
             await customer.until_said("You said: still there?.")

@@ -248,3 +248,21 @@ def test_instructions_are_used_lightly(messages: list[Message], answer: str) -> 
 
 def test_a_very_long_message_is_answered_too() -> None:
     assert said(*conversation("count " * 50_000)).startswith("You said: count")
+
+
+def test_what_is_said_at_once_is_looked_at_as_far_as_a_message_goes() -> None:
+    flood = [Message(role="user", content="my name is Eve. " + "x " * 900) for _ in range(50)]
+    assert len(said(*flood, Message(role="user", content="nothing of note"))) < 2100
+    assert said(*flood, Message(role="user", content="What is my name?")) == "Your name is Eve."
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        ("My account number is 4711. My pin is 12.", "1 2"),
+        ("My number is 1. My number is 2. My number is 3.", "3"),
+    ],
+)
+def test_several_numbers_in_one_breath(text: str, digits: str) -> None:
+    question = "What is my pin?" if "pin" in text else "What is my number?"
+    assert digits in said(*conversation(text, "Yes?", question))

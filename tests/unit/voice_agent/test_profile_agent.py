@@ -1,9 +1,8 @@
 """A profile in livekit-agents' terms."""
 
-import pytest
 from livekit.agents import inference
 
-from voice_agent.profile_agent import build_spoken_key, build_turn_handling, fill_in
+from voice_agent.profile_agent import build_spoken_key, build_turn_handling
 from voicesession.models import AgentProfileSpec, ModelChoices, Provider, TtsModel, TurnTaking
 
 PROVIDER = Provider(name="fake", tts=TtsModel(model="speech", voice="alloy"))
@@ -27,18 +26,6 @@ def test_turn_taking_with_the_model_is_asked_for() -> None:
 
 def test_a_realtime_model_takes_its_own_turns() -> None:
     assert build_turn_handling(TurnTaking(), is_realtime=True)["turn_detection"] == "realtime_llm"
-
-
-@pytest.mark.parametrize(
-    ("text", "filled"),
-    [
-        ("Hello {name}!", "Hello Ada!"),
-        ("Hello {nobody}!", "Hello !"),
-        ('Answer as {"a": 1} or {1}', 'Answer as {"a": 1} or {1}'),
-    ],
-)
-def test_variables_in_texts(text: str, filled: str) -> None:
-    assert fill_in(text, {"name": "Ada"}) == filled
 
 
 def test_a_prepared_text_belongs_to_a_voice() -> None:
