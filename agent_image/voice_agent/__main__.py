@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from voice_agent.process import lean_imports
 from voice_agent.process.termination import CODE_IMPORT_FAILED, HANG, leave, write_termination_message
 from voice_agent.settings import AgentSettings, drop_livekit_secrets, read_settings
-from voice_telemetry.logs import hide, set_process_fields
+from voice_telemetry.logs import hide, keep_logs, set_process_fields
 from voice_telemetry.start import start
 from voicesession.assignment import Assignment
 
@@ -40,6 +40,7 @@ def main() -> None:
     # starts would go on importing until its grace period is over.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     settings = start("voice_agent", lambda: read_settings(os.environ))
+    keep_logs()
     set_process_fields(pod=settings.pod_name)
     if dropped := drop_livekit_secrets(os.environ):
         log.warning("LiveKit's secrets are kept from the agent's code", extra={"variables": dropped})

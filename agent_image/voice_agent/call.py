@@ -26,6 +26,7 @@ from voice_agent.job_context import (
     CallContext,
     CallRoom,
     build_job_info,
+    call_their_code,
     forget_recorded_events,
 )
 from voice_agent.opening import Resumption
@@ -351,7 +352,7 @@ class Call:
     async def _run_entrypoint(self, context: CallContext, code: EntrypointCode) -> None:
         if self._assignment.attempt > 1:
             await self._has_read.wait()
-        await code.entrypoint(context)
+        await call_their_code(code.entrypoint, context)
         if not self._room.isconnected() and not self._ending.done():
             self._fail("the agent's entrypoint returned without joining the room")
 

@@ -40,6 +40,10 @@ class NoLiveKitSecretError(RuntimeError):
     """The agent's code asked for LiveKit's server API, which this pod has no key for."""
 
 
+class CodeExitedError(RuntimeError):
+    """The agent's code wanted to end the process; only its call's end does."""
+
+
 class CallRoom(rtc.Room):
     """A room that says when it is connected and how long that took, and that can be joined again."""
 
@@ -233,8 +237,15 @@ class CallContext(JobContext):
 
 
 async def call_their_code(callback: Callable[[_Argument], Awaitable[None]], argument: _Argument) -> None:
-    """Calls where it is awaited, so that code which is not async, as its type says, fails there and nowhere else."""
-    await callback(argument)
+    """Calls where it is awaited, so that code which is not async, as its type says, fails there and nowhere else.
+
+    Raises:
+        CodeExitedError: it called `sys.exit()`, which would end the process with its books unwritten.
+    """
+    try:
+        await callback(argument)
+    except SystemExit as error:
+        raise CodeExitedError(f"the agent's code called sys.exit({error.code!r})") from error
 
 
 class ApiWithoutSecret:

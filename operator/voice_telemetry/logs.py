@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 # Ours in every part. Which others are ours differs: in the agent image `conversations` may be a team's own.
 _EVERYWHERE_OURS = frozenset({"voice_telemetry", "voicesession"})
@@ -109,6 +109,16 @@ def configure_logs(level: str, packages: Iterable[str]) -> None:
     sys.excepthook = _tell_uncaught
     threading.excepthook = lambda failed: _tell_uncaught(failed.exc_type, failed.exc_value, failed.exc_traceback)
     warnings.showwarning = _tell_warning
+
+
+def keep_logs() -> None:
+    """Has `logging.basicConfig(force=True)` change nothing: it would put lines beside ours that hide no key."""
+    configure: Any = logging.basicConfig
+
+    def configure_if_nobody_has(**wanted: Any) -> None:
+        configure(**{**wanted, "force": False})
+
+    logging.basicConfig = configure_if_nobody_has
 
 
 @contextmanager

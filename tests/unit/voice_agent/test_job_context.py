@@ -1,8 +1,10 @@
 """What of a job is made without a room."""
 
+import sys
+
 import pytest
 
-from voice_agent.job_context import build_job_process
+from voice_agent.job_context import CodeExitedError, build_job_process, call_their_code
 
 
 @pytest.mark.parametrize(
@@ -21,3 +23,11 @@ def test_plugins_find_the_proxy_that_a_worker_would_give_them(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert build_job_process().http_proxy == proxy
+
+
+async def test_code_that_exits_ends_no_process() -> None:
+    async def leave(_: str) -> None:
+        sys.exit(3)
+
+    with pytest.raises(CodeExitedError, match=r"sys\.exit\(3\)"):
+        await call_their_code(leave, "idle")

@@ -17,6 +17,7 @@ from voice_telemetry.logs import (
     add_to_log_context,
     hide,
     hide_secrets,
+    keep_logs,
     log_context,
     set_process_fields,
 )
@@ -217,3 +218,12 @@ def test_a_line_that_cannot_be_written_says_where_it_comes_from_and_no_more(extr
 
 def test_a_message_that_does_not_fit_its_arguments_tells_none_of_them() -> None:
     assert CARD not in write("voice_agent.call", "%d pizzas", CARD)
+
+
+def test_nobody_takes_our_lines_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging, "basicConfig", logging.basicConfig)  # put back afterwards
+    ours = logging.NullHandler()
+    monkeypatch.setattr(logging.root, "handlers", [ours])
+    keep_logs()
+    logging.basicConfig(force=True, level=logging.DEBUG)
+    assert logging.root.handlers == [ours]
