@@ -111,7 +111,7 @@ PYTEST := PYTHONPATH=. $(PYTHON) -m pytest
 TIERS := unit part chart e2e
 # Tests mostly wait, for processes and for sounds: so there are twice as many at once as the cores of a small machine, and
 # whoever has no more takes half of what another has left. e2e tests have the machine to themselves.
-OPTIONS_part := --numprocesses=4 --dist=worksteal
+OPTIONS_part := --numprocesses=3 --dist=worksteal
 
 .PHONY: test test-unit test-part test-chart test-e2e golden
 test: lint images ## Lint, then every tier: unit, part, chart, e2e
