@@ -59,13 +59,18 @@ async def _freeze_postgres(stage: ReleaseStage, _dice: random.Random) -> None:
 
 
 async def _restart_pgbouncer(stage: ReleaseStage, _dice: random.Random) -> None:
-    for pod in await _pods_of(stage.release, "pgbouncer"):
-        await asyncio.to_thread(stage.release.kubectl, "delete", "pod", pod["metadata"]["name"], "--wait=false")
+    await _replace_pods(stage.release, "pgbouncer")
 
 
 async def _restart_livekit(stage: ReleaseStage, _dice: random.Random) -> None:
-    for pod in await _pods_of(stage.release, "livekit"):
-        signal_all(pids_of(pod), signal.SIGKILL)
+    await _replace_pods(stage.release, "livekit")
+
+
+async def _replace_pods(release: Release, component: str) -> None:
+    """Has other pods take their place: a container that is killed again and again is waited with for minutes."""
+    for pod in await _pods_of(release, component):
+        command = ("delete", "pod", pod["metadata"]["name"], "--grace-period=1", "--wait=false")
+        await asyncio.to_thread(release.kubectl, *command)
 
 
 async def _stall_models(stage: ReleaseStage, _dice: random.Random) -> None:
