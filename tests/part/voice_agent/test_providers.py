@@ -49,10 +49,10 @@ async def test_a_chat_that_stalls_is_answered_by_the_second_and_so_is_the_next_c
     async with AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(running_fake_openai()) for _ in range(2)]
         first.stalls.add("chat")
-        providers = [
-            build_provider(first.base_url, "first", fallback="second"),
-            build_provider(second.base_url, "second"),
-        ]
+        # Not with the patience that other tests have with a busy machine.
+        chat = LlmModel(base_url=first.base_url, model="chat")
+        stalling = build_provider(first.base_url, "first", fallback="second").model_copy(update={"llm": chat})
+        providers = [stalling, build_provider(second.base_url, "second")]
         pods = [await stack.enter_async_context(running_pod(providers)) for _ in range(2)]
         follower = await hold_call(livekit, pods[0])
         failed = await follower.wait_for(ModelFailed)
