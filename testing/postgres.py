@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from local_cluster.ports import LOOPBACK, free_port, listens
-from testing.waiting import until_started
+from testing.waiting import eventually_sync, until_started
 
 OWNER = "voice_owner"
 PASSWORD = "owner-password"
@@ -116,18 +116,34 @@ class PostgresServer:
     def frozen(self) -> Iterator[None]:
         """Stops all of its processes meanwhile, which is worse than ending them: whoever is connected waits."""
         assert self.process is not None
-        main = self.process.pid
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        with paused([main, *map(int, children)]):
+        with paused([self.process.pid, *_children_of(self.process.pid)]):
             yield
 
     def stop(self) -> None:
         """Ends the server at once; its data stays, and `start` brings it back."""
         if self.process is not None:
+            children = _children_of(self.process.pid)
             self.process.kill()
             self.process.wait()
             self.process = None
+            # They hold the shared memory, which the next server refuses to take while they live.
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            eventually_sync(lambda: not any(map(_lives, children)), READY_SECONDS, "the server's processes are gone")
             (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _children_of(process: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 @contextmanager

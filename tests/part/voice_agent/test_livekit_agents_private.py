@@ -279,7 +279,7 @@ async def test_a_call_s_connection_to_livekit_holds_nothing_back() -> None:
         await room.disconnect()
 
 
-def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
+async def test_where_a_server_keeps_what_its_decorator_is_given() -> None:
     server = AgentServer()
 
     async def over(_: JobContext) -> None: ...

@@ -185,7 +185,12 @@ async def test_greetings_are_prepared_while_the_pod_waits(pod: AgentPod, fake: F
     [
         ("acme:entrypoint", "import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("acme:entrypoint", "x = 1", "module 'acme' has no 'entrypoint'; the pool's `code` is 'acme:entrypoint'"),
-        ("acme", "def prewarm(p): ...", "module 'acme' has 0 AgentServers; name what to run as `acme:Name`"),
+        (
+            "acme",
+            "def prewarm(p): ...",
+            "module 'acme' has 0 AgentServers, or WorkerOptions that name an entrypoint; "
+            "name what to run as `acme:Name`",
+        ),
     ],
 )
 async def test_code_that_cannot_be_used(tmp_path: Path, code: str, text: str, said: str) -> None:
