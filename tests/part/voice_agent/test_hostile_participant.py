@@ -22,13 +22,15 @@ from testing.livekit import KEY, SECRET, LiveKitServer, new_room
 from testing.session_host import session_requests
 from voice_agent.job_context import MOST_STREAM_BYTES
 from voicesession.assignment import conversation_write_token
-from voicesession.models import EffectiveLimits
+from voicesession.models import AgentProfileSpec, EffectiveLimits, TextInput
 
 PIZZA = REPOSITORY / "examples" / "agents"
 WELCOME = "Pizza line, good evening. What may I bring you?"
 # Of the example's instructions and tools; nobody says or types them.
 SECRETS = ("You take orders", "one short sentence", "read_menu", "menu with its prices")
 MEBIBYTE = 1024 * 1024
+# Small, so that what is read is answered in no time on a busy machine too.
+LIMITS = TextInput(max_message_bytes=1000, messages_per_minute=20, max_conversation_bytes=2500)
 
 
 class Intruder:
@@ -106,7 +108,7 @@ async def a_call(
     """Yields the pizza line's pod in a call, its customer and the room."""
     fake.required_key = RIGHT_KEY
     room = new_room()
-    assignment = build_assignment(livekit, room)
+    assignment = build_assignment(livekit, room, AgentProfileSpec(text_input=LIMITS))
     kept: dict[str, Any] = {}
     if conversations is not None:
         token = conversation_write_token(conversations.key, assignment.session_id, 1)
@@ -150,22 +152,24 @@ async def test_ten_megabytes_that_are_typed_cost_no_more_than_the_limit(
             told.append(reader.info.topic)
 
         customer.room.register_text_stream_handler("lk.chat", note)
+        await customer.type("good morning")
+        await customer.until_said("You said: good morning.")
         before = memory_of(pod)
         for _ in range(5):
             await customer.type("a" * MEBIBYTE)
-        for number in range(640):
-            await customer.type(f"{number:04} " + "b" * (8 * 1024 - 100))
+        for number in range(20):
+            await customer.type(f"{number:04} " + "b" * (MEBIBYTE // 4))
+        for number in range(100):
+            await customer.type(f"{number:04} " + "c" * 500)
         await customer.until(lambda: told, 20, "a message in the chat that says so")
-        # What was taken is answered, and what is said by voice still is.
-        fake.transcripts.append("are you there")
         await customer.until(lambda: b"text-refused" in str(customer.heard.messages).encode(), 20, "a notice")
         grown = memory_of(pod) - before
     rows = conversations.query("SELECT content FROM voice.conversation_messages WHERE role = 'user'")
     typed = sum(len(row["content"]) for row in rows)
-    assert 0 < typed <= 65536
+    assert 0 < typed <= LIMITS.max_conversation_bytes
     messages = [message for chat in fake.chats for message in chat["messages"] if message["role"] == "user"]
-    # Of 8 that are read each is asked for with those before it, and tried three times at most.
-    assert sum(len(message["content"]) for message in messages) <= 3 * 8 * 65536
+    # Of 4 that are read each is asked for with those before it, and tried three times at most.
+    assert sum(len(message["content"]) for message in messages) <= 3 * 4 * LIMITS.max_conversation_bytes
     assert grown < 64, f"{grown} MiB"
 
 
