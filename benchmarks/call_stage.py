@@ -6,7 +6,7 @@ tests (process_stage.py).
 
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from testing.customer import Customer, Transcribed
@@ -22,13 +22,14 @@ POD_FAULTS = ("kill", "oom", "hang", "delete", "evict", "node")
 class Call:
     """A call, its customer, and how they say a sentence: returns when it was said (monotonic seconds).
 
-    `typed`: what was said so; of what is spoken the customer's transcriptions tell.
+    `typed`: what was said so; of what is `spoken` the customer's transcriptions tell, if they come.
     """
 
     room: str
     customer: Customer
     say: Callable[[str], Coroutine[Any, Any, float]]
     typed: list[str]
+    spoken: list[str] = field(default_factory=list)
 
     def transcript(self) -> list[Transcribed]:
         """Returns whole sentences of both sides as their customer knows them, typed ones first."""

@@ -84,6 +84,8 @@ async def suffer(stage: CallStage, fault: str, dice: random.Random) -> Outcome:
                 first = await call.customer.until_audible(joined_at, FIRST_WORD_SECONDS, "the successor's first word")
                 outcome.first_word = first - hurt_at
             outcome.remembered = await _is_remembered(call)
+        except LiveKitsNodeError:
+            raise
         except (CustomerError, ReleaseError) as error:
             outcome.problem = str(error)
         finally:
@@ -94,7 +96,7 @@ async def suffer(stage: CallStage, fault: str, dice: random.Random) -> Outcome:
     except (TimeoutError, ReleaseError) as error:
         outcome.problem = f"{outcome.problem}; not over: {error}"
         return outcome
-    outcome.rows_lost, outcome.doubled = compare(rows, heard)
+    outcome.rows_lost, outcome.doubled = compare(rows, heard, call.spoken)
     return outcome
 
 
@@ -125,12 +127,12 @@ def _names_robert(customer: Customer, before: int) -> bool:
     return any(said.identity == AGENT_IDENTITY and NAME in words(said.text) for said in answers)
 
 
-def compare(rows: Sequence[Row], heard: Sequence[Transcribed]) -> tuple[int, int]:
+def compare(rows: Sequence[Row], heard: Sequence[Transcribed], spoken: Sequence[str] = ()) -> tuple[int, int]:
     """Returns how many sentences that were heard are in no row, and how many are there, or were said, twice.
 
     The sentence in which the agent died had no end to be heard: something of it has to be in a row of its own. One that
     the customer interrupted is written as far as it was heard, to a word. A greeting is said twice where a successor
-    begins as if it were the first.
+    begins as if it were the first. `spoken`: what the customer said, of which a transcription may not have come.
     """
     messages = [row for row in rows if is_message(row)]
     agents = [row for row in messages if row["role"] == "assistant"]
@@ -143,7 +145,8 @@ def compare(rows: Sequence[Row], heard: Sequence[Transcribed]) -> tuple[int, int
         told = [row for row in agents if row["attempt"] == story["attempt"] and row["position"] > story["position"]]
         lost += 0 if any(words(row["content"]) for row in told) else 1
     sentences = Counter(tuple(words(row["content"])) for row in customers)
-    doubled = sum(max(0, count - max(1, said[text])) for text, count in sentences.items())
+    asked = Counter(tuple(words(text)) for text in spoken)
+    doubled = sum(max(0, count - max(1, said[text], asked[text])) for text, count in sentences.items())
     greeting = next((tuple(words(one.text)) for one in heard if one.identity == AGENT_IDENTITY), ())
     greeted = sum(1 for row in agents if tuple(words(row["content"])) == greeting)
     return lost, doubled + max(0, greeted - 1)
@@ -273,10 +276,10 @@ def first(outcomes: Sequence[Outcome]) -> list[float]:
 
 async def measure(release: Release, count: int, each_other: int, peers: int, *, spoken: bool) -> int:
     """Runs everything."""
+    recovered = await kill_peers(release, peers) if peers else 0
     stage = ReleaseStage(release, spoken)
     outcomes = await suffer_all(stage, ["kill"] * count)
     others = await suffer_all(stage, [fault for fault in POD_FAULTS if fault != "kill" for _ in range(each_other)])
-    recovered = await kill_peers(release, peers) if peers else 0
     return report(outcomes, others, peers, recovered)
 
 

@@ -55,16 +55,17 @@ class ReleaseStage:
         """Yields a new call; its customer hangs up at the end."""
         connection = await asyncio.to_thread(ask_for_connection, self._front_door, profile=self.profile)
         async with joined_room(connection.server_url, connection.token) as customer:
-            typed = list[str]()
+            typed, spoken = list[str](), list[str]()
 
             async def say(text: str) -> float:
                 if self.spoken:
+                    spoken.append(text)
                     return await customer.say(await asyncio.to_thread(synthesize, self.release, text))
                 typed.append(text)
                 await customer.type(text)
                 return time.monotonic()
 
-            yield Call(connection.room, customer, say, typed)
+            yield Call(connection.room, customer, say, typed, spoken)
 
     async def until_ready(self) -> None:
         """Waits until as many pods wait as should."""

@@ -57,3 +57,9 @@ def test_a_sentence_that_was_understood_in_two_parts_is_one_row() -> None:
 def test_the_next_agents_story_does_not_stand_for_that_in_which_the_first_one_died() -> None:
     again = row(3, "assistant", "Once upon a time", attempt=2, interrupted=True)
     assert compare([*ROWS[:2], again, *ROWS[3:]], HEARD) == (1, 0)
+
+
+def test_a_question_that_was_asked_twice_may_be_there_twice() -> None:
+    rows = [*ROWS, row(6, "user", "What is my name?")]
+    assert compare(rows, HEARD) == (0, 1)
+    assert compare(rows, HEARD, ["What is my name?", "What is my name?"]) == (0, 0)
