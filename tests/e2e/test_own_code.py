@@ -137,7 +137,10 @@ def wait_for_reason(release: Release, pool: str, reason: str) -> str:
     [
         {"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vendros", "key": "x"}}}]},
         {"envFrom": [{"configMapRef": {"name": "vendros"}}]},
-        {"volumes": [{"name": "v", "secret": {"secretName": "vendros"}}]},
+        {
+            "volumes": [{"name": "v", "secret": {"secretName": "vendros"}}],
+            "volumeMounts": [{"name": "v", "mountPath": "/etc/vendors"}],  # else the kubelet passes it over
+        },
     ],
     ids=["key", "variables", "volume"],
 )
