@@ -109,7 +109,7 @@ reference: venv ## Write docs/reference anew, from the CRDs, the settings and th
 test test-e2e: export NODES := 2
 PYTEST := PYTHONPATH=. $(PYTHON) -m pytest
 TIERS := unit part chart e2e
-# Tests mostly wait, for processes and for sounds: so there are twice as many at once as the cores of a small machine, and
+# Tests mostly wait, for processes and for sounds: so there are more at once than a small machine has cores, and
 # whoever has no more takes half of what another has left. e2e tests have the machine to themselves.
 OPTIONS_part := --numprocesses=3 --dist=worksteal
 
