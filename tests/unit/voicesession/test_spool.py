@@ -69,7 +69,9 @@ def test_a_key_is_bound_to_its_attempt_beyond_its_bytes() -> None:
         SpoolKey("session-2", 1, mine.secret).open(piece.data)
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5] + b"x" + data[6:]])
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: b"", lambda data: data[:5] + bytes([data[5] ^ 1]) + data[6:]]
+)
 def test_a_damaged_piece_is_refused(change: object) -> None:
     assert callable(change)
     (piece,) = build_spool(key_of(), STARTED, [{"content": "one"}], None).pieces
