@@ -104,15 +104,25 @@ class McpConnection(MCPServerHTTP):
         info = get_raw_function_info(tool)
 
         async def call(raw_arguments: dict[str, Any]) -> Any:
-            await self.ensure()
             try:
-                answer = await tool(raw_arguments=raw_arguments)
+                return await self._ask(tool, raw_arguments)
+            except MCPError as error:
+                if error.code != INVALID_REQUEST:
+                    raise ToolError(self._tell(error)) from error
+            # One that was started again does not know the session: it has done nothing, and is asked in a new one.
+            self._answered_at = 0.0
+            try:
+                return await self._ask(tool, raw_arguments)
             except MCPError as error:
                 raise ToolError(self._tell(error)) from error
-            self._answered_at = time.monotonic()
-            return answer
 
         return function_tool(call, raw_schema=info.raw_schema, flags=info.flags)
+
+    async def _ask(self, tool: Tool, raw_arguments: dict[str, Any]) -> Any:
+        await self.ensure()
+        answer = await tool(raw_arguments=raw_arguments)
+        self._answered_at = time.monotonic()
+        return answer
 
     def _tell(self, error: MCPError) -> str:
         """Returns what the model is told of a call that broke off: the server may have done its work."""
