@@ -38,6 +38,7 @@ from testing.release import Release
 from testing.sound import AUDIBLE_RMS, SAMPLE_RATE, audible_part
 from testing.speech import synthesize
 from testing.transcripts import words
+from testing.web_server import serving
 from voicesession.names import API_VERSION, POOL_LABEL
 
 QUESTION = "What is my name, and what did I tell you so far?"
@@ -148,13 +149,8 @@ async def tone_server(address: str) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_post("/v1/audio/speech", speech)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, address, 0).start()
-    try:
-        yield f"http://{address}:{runner.addresses[0][1]}/v1"
-    finally:
-        await runner.cleanup()
+    async with serving(app, address) as port:
+        yield f"http://{address}:{port}/v1"
 
 
 def tone_objects(release: Release, tone_url: str, node: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from testing.sound import build_murmur
 from testing.waiting import eventually
+from testing.web_server import serving
 
 SECONDS_PER_CHARACTER = 0.02
 RIGHT_KEY = "sk-the-right-key-of-this-test"
@@ -175,15 +176,8 @@ class RealtimeConversation:
 async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
     """Serves on a free port of loopback."""
     fake = FakeOpenAI()
-    runner = web.AppRunner(fake.build_app(), shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    fake.port = runner.addresses[0][1]
-    try:
+    async with serving(fake.build_app()) as fake.port:
         yield fake
-    finally:
-        await runner.cleanup()
 
 
 def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:

@@ -1,11 +1,13 @@
 """Asks an odd server: with a patience of the test's own, and all its oddities at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import httpx2
-from livekit.agents import APIConnectOptions
+from livekit import rtc
+from livekit.agents import APIConnectOptions, APIError
 from openai import AsyncClient
 
 from testing.odd_server import Reply, running_odd_server
@@ -61,6 +63,18 @@ async def try_all(
         asked = [len(server.asked.get(key, [])) for key in keys]
         names = [odd.name for odd in oddities]
         return dict(zip(names, zip(outcomes, asked, strict=True), strict=True))
+
+
+@contextlib.contextmanager
+def noting(model: rtc.EventEmitter[Any], errors: list[Exception], name: str) -> Iterator[None]:
+    """Notes in `errors` what a model fails by; nothing where a later try has made it good. `name`: the oddity's."""
+    model.on("error", lambda event: errors.append(event.error))
+    try:
+        yield
+    except APIError:
+        assert errors, name
+    else:
+        errors.clear()
 
 
 def describe(error: Exception) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from testing.web_server import serving
+
 EVENTS = "text/event-stream"
 JSON = "application/json"
 
@@ -77,16 +79,11 @@ async def running_odd_server(replies: Mapping[str, Sequence[Reply]]) -> AsyncIte
     server = OddServer(replies)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/{name}/v1/{path:.*}", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    server.port = runner.addresses[0][1]
-    try:
-        yield server
-    finally:
-        server._closing.set()
-        await runner.cleanup()
+    async with serving(app) as server.port:
+        try:
+            yield server
+        finally:
+            server._closing.set()
 
 
 def stream(*chunks: Mapping[str, Any], ends: bool = True) -> Reply:

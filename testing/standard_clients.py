@@ -15,10 +15,10 @@ from livekit import rtc
 from playwright.async_api import Browser, Page
 
 from local_cluster.layout import REPOSITORY
-from local_cluster.ports import LOOPBACK
 from testing.browser import TalkPage, open_page, open_tab
 from testing.customer import Customer, joined_room
 from testing.waiting import WAIT_SECONDS, eventually
+from testing.web_server import serving
 from voicesession.names import AGENT_IDENTITY
 
 HOOKS_PAGE = REPOSITORY / "web" / "hooks" / "dist"
@@ -229,14 +229,8 @@ async def _hooks_server(base_url: str) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/api/token", pass_on)
     app.router.add_static("/", HOOKS_PAGE)
-    runner = web.AppRunner(app)
-    async with aiohttp.ClientSession() as http:
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, LOOPBACK, 0).start()
-            yield f"http://localhost:{runner.addresses[0][1]}/index.html"
-        finally:
-            await runner.cleanup()
+    async with aiohttp.ClientSession() as http, serving(app) as port:
+        yield f"http://localhost:{port}/index.html"
 
 
 async def _sound_in(tab: Page) -> dict[str, float]:

@@ -12,8 +12,9 @@ from livekit.agents import Agent, AgentSession
 from livekit.agents.llm import RealtimeModel, Tool, Toolset
 from livekit.agents.llm.tool_context import get_fnc_tool_names
 
-from voicesession.mcp_keys import header_folder, server_folder
+from voicesession.mcp_keys import server_folder
 from voicesession.models import McpServer, PoolMcpServer
+from voicesession.provider_keys import header_folder
 
 # Between two tries to reach a server that has not been there yet.
 FIRST_PAUSE = 1.0
@@ -57,7 +58,7 @@ class McpShelf:
         if server is None:
             raise McpSetupError(f"the profile names the tool server {wanted.name!r}, which its pool does not have")
         headers = {
-            header.name: header.value or self._read(server, header_folder(server, header))
+            header.name: header.value or self._read(server, header_folder(server_folder(server), header))
             for header in server.headers or []
         }
         if server.secret_ref:

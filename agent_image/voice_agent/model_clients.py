@@ -11,7 +11,7 @@ from openai import AsyncClient
 
 from voice_agent.answers.client import PATIENCE, ModelClient, Patience
 from voicesession.models import ModelServer, Provider, RealtimeModel, Timeouts
-from voicesession.provider_keys import KEY_FILE, OPENAI_URL, Part, header_folder, key_folder
+from voicesession.provider_keys import KEY_FILE, OPENAI_URL, Part, header_folder, key_folder, part_folder
 
 # Local servers want no key, and the client library wants some. It is not sent.
 NO_KEY = "none"
@@ -49,7 +49,7 @@ class ModelClients:
             base_url=read_url(server),
             api_key=self.read_key(provider, server, part),
             headers={
-                header.name: header.value or self.read_secret(header_folder(provider, part, header))
+                header.name: header.value or self.read_secret(header_folder(part_folder(provider, part), header))
                 for header in server.headers or []
             },
             timeouts=server.timeouts or Timeouts(),

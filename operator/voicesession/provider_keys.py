@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from voicesession.models import Header, ModelServer, Provider, RealtimeModel, SecretRef
+from voicesession.models import Header, ModelServer, PoolMcpServer, Provider, RealtimeModel, SecretRef
 
 Part = Literal["stt", "llm", "tts"]
 PARTS: tuple[Part, ...] = ("stt", "llm", "tts")
@@ -30,12 +30,19 @@ def list_keys(provider: Provider) -> Iterator[ProviderKey]:
     if provider.secret_ref:
         yield ProviderKey(provider.name, f"key-{provider.name}", provider.secret_ref)
     for part, server in list_servers(provider):
-        if server.secret_ref:
-            yield ProviderKey(part_folder(provider, part), f"key--{part}-{provider.name}", server.secret_ref)
-        for number, header in enumerate(server.headers or []):
-            if header.secret_ref:
-                folder = header_folder(provider, part, header)
-                yield ProviderKey(folder, f"key--{part}--{number}-{provider.name}", header.secret_ref)
+        yield from list_own_keys(server, part, provider.name, part_folder(provider, part))
+
+
+def list_own_keys(server: ModelServer | PoolMcpServer, kind: str, name: str, folder: str) -> Iterator[ProviderKey]:
+    """Yields the keys that one server is asked with, its own and its headers'. `folder`: of its own.
+
+    `kind` and `name` are of one pool's servers no other's.
+    """
+    if server.secret_ref:
+        yield ProviderKey(folder, f"key--{kind}-{name}", server.secret_ref)
+    for number, header in enumerate(server.headers or []):
+        if header.secret_ref:
+            yield ProviderKey(header_folder(folder, header), f"key--{kind}--{number}-{name}", header.secret_ref)
 
 
 def list_servers(provider: Provider) -> list[tuple[Part, ModelServer]]:
@@ -59,9 +66,9 @@ def part_folder(provider: Provider, part: Part) -> str:
     return f"{provider.name}.{part}"
 
 
-def header_folder(provider: Provider, part: Part, header: Header) -> str:
-    """Returns the folder of a header's value, where it is a Secret's."""
-    return f"{part_folder(provider, part)}.{header.name}"
+def header_folder(folder: str, header: Header) -> str:
+    """Returns the folder of a header's value, where it is a Secret's. `folder`: of its server's key."""
+    return f"{folder}.{header.name}"
 
 
 def find_host(server: ModelServer | RealtimeModel) -> str:

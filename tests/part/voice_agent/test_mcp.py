@@ -11,8 +11,9 @@ from testing.customer import Customer, joined_room
 from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer, new_room
 from testing.mcp_server import running_tables_server
-from voicesession.mcp_keys import header_folder
+from voicesession.mcp_keys import server_folder
 from voicesession.models import AgentProfileSpec, Header, McpServer, PoolMcpServer, SecretRef
+from voicesession.provider_keys import header_folder
 
 KEY = "sk-of-the-tables"
 GREETING = "Hello there."
@@ -62,7 +63,7 @@ async def test_tools_of_the_pools_server_for_each_agent_and_over_its_restart(
         described = PoolMcpServer(name="tables", url=server.url, headers=[header])
         async with running_pod(
             [build_provider(fake.base_url)],
-            {header_folder(described, header): KEY},
+            {header_folder(server_folder(described), header): KEY},
             AGENT_CODE="acme:Host",
             WORKING_FOLDER=str(tmp_path),
             AGENT_MCP_SERVERS=json.dumps([described.to_wire()]),

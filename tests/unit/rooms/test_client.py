@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from rooms.client import LiveKitUnavailableError, RoomClient
+from testing.web_server import serving
 from voicesession.models import EffectiveLimits
 
 SECRET = "a-secret-for-tests-of-at-least-32-bytes"
@@ -39,13 +40,9 @@ async def server() -> AsyncIterator[FailingServer]:
     failing = FailingServer()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", failing.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    failing.url = site.name
-    yield failing
-    await runner.cleanup()
+    async with serving(app) as port:
+        failing.url = f"http://127.0.0.1:{port}"
+        yield failing
 
 
 @pytest.fixture

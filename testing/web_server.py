@@ -1,0 +1,20 @@
+"""Serves an aiohttp application on a free port, for as long as a test or a benchmark needs it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from local_cluster.ports import LOOPBACK
+
+
+@asynccontextmanager
+async def serving(app: web.Application, address: str = LOOPBACK) -> AsyncIterator[int]:
+    """Yields the port. Requests that are under way at the end have a second."""
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address, 0).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
