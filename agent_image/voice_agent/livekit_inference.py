@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from livekit.agents import inference
+from livekit.agents import inference, stt
 
 from voice_agent.provider_models import ModelShelf, ProviderError
 from voicesession.models import ANY_LANGUAGE, AgentProfileSpec, ModelChoices, Provider
@@ -72,6 +72,8 @@ class StandIn:
                 f"Inference for as {asked.model!r}"
             )
         found.update_options = functools.partial(_update, asked, provider, getattr(found, "update_options", None))
+        if isinstance(found, stt.STT) and not found.capabilities.streaming:
+            found.stream = functools.partial(_stream, found)  # type: ignore[method-assign]
         self._tell(asked, provider, getattr(found, "model", ""))
         return found
 
@@ -132,6 +134,11 @@ def _update(asked: Asked, provider: Provider, update: Callable[..., None] | None
         log.info("options of a LiveKit Inference model are left out", extra={"part": asked.part, "options": [*options]})
 
 
+def _stream(found: stt.STT[Any], **options: Any) -> stt.RecognizeStream:
+    """Hears a stream as the gateway's models do, sentence by sentence."""
+    return stt.StreamAdapter(stt=found, vad=inference.VAD()).stream(**options)
+
+
 @functools.cache
 def _take_hold() -> None:
     """Has the gateway's classes ask for a stand-in whenever one of them is made. Once: it cannot be undone."""
@@ -139,6 +146,7 @@ def _take_hold() -> None:
     _stand_in_for(inference.LLM, "llm")
     _stand_in_for(inference.TTS, "tts")
     _keep_turn_detector_here()
+    _tell_fallbacks_where_speech_ends()
 
 
 def _stand_in_for(original: type[Any], part: Part) -> None:
@@ -162,3 +170,16 @@ def _keep_turn_detector_here() -> None:
         begin(self, **options)
 
     inference.TurnDetector.__init__ = begin_here  # type: ignore[method-assign]
+
+
+def _tell_fallbacks_where_speech_ends() -> None:
+    begin = stt.FallbackAdapter.__init__
+
+    @functools.wraps(begin)
+    def begin_here(self: stt.FallbackAdapter, *arguments: Any, **options: Any) -> None:
+        # Without one it takes only models that stream. The gateway's do; those that stand for them may not.
+        if _current is not None and options.get("vad") is None:
+            options["vad"] = inference.VAD()
+        begin(self, *arguments, **options)
+
+    stt.FallbackAdapter.__init__ = begin_here  # type: ignore[method-assign]

@@ -112,7 +112,16 @@ async def test_whoever_makes_them() -> None:
 def test_fallback_adapters_take_them() -> None:
     llm.FallbackAdapter([inference.LLM("openai/gpt-4.1-mini"), inference.LLM("google/gemini-2.5-flash")])
     tts.FallbackAdapter([inference.TTS("cartesia/sonic-3"), inference.TTS("inworld/inworld-tts-1")])
-    stt.FallbackAdapter([inference.STT("deepgram/nova-3"), inference.STT("assemblyai/universal")], vad=inference.VAD())
+    models: list[stt.STT[Any]] = [inference.STT("deepgram/nova-3"), inference.STT("assemblyai/universal")]
+    assert stt.FallbackAdapter(models).capabilities.streaming
+    stt.FallbackAdapter(stt=models, vad=inference.VAD())
+
+
+async def test_they_hear_a_stream_as_the_gateway_s_do(stand_in: StandIn) -> None:
+    heard = stand_in.build(Asked("stt", "deepgram/nova-3"))
+    async with heard.stream(language="de") as stream:
+        stream.end_input()
+        assert [event async for event in stream] == []
 
 
 def test_options_that_change_later_are_obeyed_as_far_as_they_can(
