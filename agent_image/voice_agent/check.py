@@ -139,7 +139,7 @@ def tell_variable(name: str) -> str:
         return "never in a pod"
     if name in OPERATOR_VARIABLES:
         return "the operator's own"
-    if name in {"OPENAI_API_KEY", "OPENAI_BASE_URL"}:
+    if name in {"OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"}:
         return "of the call's provider, unless the pool sets it"
     return "set it in the pool's `env` or `envFrom`" + ("" if name in os.environ else "; not set here")
 

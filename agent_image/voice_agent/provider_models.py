@@ -17,7 +17,8 @@ from voicesession.provider_keys import Part, list_servers
 
 # A customer waits for no fourth try of a model.
 PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
-_EXPORTED = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
+# OpenAI's own clients read the first address, its older ones and many frameworks the second.
+_EXPORTED = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"})
 # Where another provider is behind one: together with its own answer, the customer waits less than six seconds.
 FIRST_WORD_SECONDS: dict[Part, float] = {"stt": 4.0, "llm": 3.0, "tts": 3.0}
 # A server that loads a model says nothing meanwhile; the deadline is the caller's.
@@ -49,7 +50,7 @@ class ModelShelf:
         """`clients` asks the servers of these providers."""
         self._providers = {provider.name: provider for provider in providers}
         self._clients = clients
-        # Set by the pool for its code: neither is one of the two to go to the other's address.
+        # Set by the pool for its code: no key is to go to the other's address.
         self._exports = _EXPORTED.isdisjoint(os.environ)
         self.health = Health()
         self.vad: vad.VAD | None = None
@@ -168,16 +169,17 @@ class ModelShelf:
         """Gives the provider to code that makes its own models, as the variables that OpenAI's clients read.
 
         They have room for one server: the chat model's, or the realtime one's. Where the
-        pool's own environment has one of them, both are left as they are.
+        pool's own environment has one of them, all are left as they are.
         """
         server = provider.llm or provider.realtime
         if server is None or not self._exports:
             return
         os.environ["OPENAI_API_KEY"] = self._clients.read_key(provider, server, "llm" if provider.llm else None)
         if server.base_url:
-            os.environ["OPENAI_BASE_URL"] = server.base_url
+            os.environ["OPENAI_BASE_URL"] = os.environ["OPENAI_API_BASE"] = server.base_url
         else:
             os.environ.pop("OPENAI_BASE_URL", None)
+            os.environ.pop("OPENAI_API_BASE", None)
 
     def _build_stt(self, provider: Provider, choices: ModelChoices, language: str) -> stt.STT[Any] | None:
         server = provider.stt

@@ -40,6 +40,7 @@ BESIDE_SETTINGS = {
         "HTTP_PROXY": "Likewise for `http://` and `ws://`, as a cluster's own services are asked.",
         "OPENAI_API_KEY": "Set by the agent pod for a team's own code: the provider's key. For `make demo-openai`: "
         "your key.",
+        "OPENAI_API_BASE": "Set by the agent pod for a team's own code: the same address, as older clients read it.",
         "OPENAI_BASE_URL": "Set by the agent pod for a team's own code: the provider's address.",
         "ORT_DISABLE_TELEMETRY": "Always set to `1` by the local models: onnxruntime tells its maker nothing.",
     },
