@@ -12,7 +12,14 @@ from types import ModuleType
 
 from livekit.agents import Agent, AgentServer, JobProcess
 
-from voice_agent.worker_options import SESSION_END_SECONDS, Entrypoint, Worker, read_server, read_worker_options
+from voice_agent.worker_options import (
+    SESSION_END_SECONDS,
+    Entrypoint,
+    Worker,
+    read_run_app,
+    read_server,
+    read_worker_options,
+)
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +153,16 @@ def _workers(module: ModuleType) -> list[Worker]:
     return [worker] if worker else []
 
 
+def _made_by_functions(module: ModuleType) -> list[Worker]:
+    try:
+        return read_run_app(module)
+    except (Exception, SystemExit) as error:
+        _tell(error)
+        raise CodeLoadError(_last_line(error)) from error
+
+
 def _only_worker(module: ModuleType) -> Worker:
-    workers = _workers(module)
+    workers = _workers(module) or _made_by_functions(module)
     if len(workers) != 1:
         raise CodeLoadError(
             f"module {module.__name__!r} has {len(workers)} AgentServers, or WorkerOptions that name an entrypoint; "

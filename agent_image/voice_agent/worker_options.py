@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from livekit.agents import AgentServer, JobContext, JobProcess
+from livekit.agents import AgentServer, JobContext, JobProcess, cli
 
 Entrypoint = Callable[[JobContext], Awaitable[None]]
 
@@ -38,6 +38,7 @@ _ABOUT_WORKERS = (
 )
 _OPTIONS_CLASSES = {"WorkerOptions", "ServerOptions"}
 _USED_OPTIONS = {"entrypoint_fnc", "prewarm_fnc"}
+_run_app = cli.run_app
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,32 @@ def read_worker_options(module: ModuleType) -> Worker | None:
     prewarm = _named(module, options.get("prewarm_fnc"))
     unused = tuple(name for name in options if name not in _USED_OPTIONS)
     return Worker(entrypoint, prewarm=prewarm if callable(prewarm) else None, unused=unused)
+
+
+def read_run_app(module: ModuleType) -> list[Worker]:
+    """Returns what the module's functions would run by `cli.run_app(server)`, whose servers they make themselves.
+
+    Each is called for that, and runs nothing: `run_app` only takes note. What they raise comes out.
+    """
+    found: list[object] = []
+    # As `cli.run_app`, or imported by its name.
+    holders = [holder for holder in (cli, module) if vars(holder).get("run_app") is _run_app]
+    try:
+        for holder in holders:
+            vars(holder)["run_app"] = lambda server, *_, **__: found.append(server)
+        for function in [value for value in vars(module).values() if _runs_app(value, module)]:
+            function()
+    finally:
+        for holder in holders:
+            vars(holder)["run_app"] = _run_app
+    return [read_server(server) for server in found if isinstance(server, AgentServer)]
+
+
+def _runs_app(value: Any, module: ModuleType) -> bool:
+    if not inspect.isfunction(value) or value.__module__ != module.__name__:
+        return False
+    needs = [each for each in inspect.signature(value).parameters.values() if each.default is each.empty]
+    return "run_app" in value.__code__.co_names and not needs and not inspect.iscoroutinefunction(value)
 
 
 def _options_in(module: ModuleType) -> Iterator[ast.Call]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from livekit.agents import cli
 
 from voice_agent.code_loader import AgentCode, CodeLoadError, EntrypointCode, ProfileCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
@@ -102,6 +103,30 @@ def test_a_program_that_is_run_by_worker_options(write: Write, options: str, suf
     assert process.userdata == {"x": 1}
 
 
+@pytest.mark.parametrize(
+    ("imported", "run"),
+    [
+        ("from livekit.agents import cli", "cli.run_app(server)"),
+        ("from livekit.agents.cli import run_app", "run_app(server)"),
+    ],
+)
+def test_a_program_whose_function_makes_its_server(write: Write, imported: str, run: str) -> None:
+    name = write(
+        f"from livekit.agents import AgentServer\n{imported}\n"
+        "def main():\n"
+        "    server = AgentServer()\n"
+        "    @server.rtc_session()\n"
+        "    async def answer(ctx): pass\n"
+        f"    {run}\n"
+        "def other(x): raise AssertionError(run_app)\n"
+    )
+    before = cli.run_app
+    code = load_code(name)
+    assert isinstance(code, EntrypointCode)
+    assert code.entrypoint.__name__ == "answer"
+    assert cli.run_app is before
+
+
 def test_options_that_mean_nothing_in_a_pod_are_said(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     load_code(name := write(SERVER))
     del sys.modules[name]
@@ -130,6 +155,11 @@ def test_options_of_a_program_from_before_are_said_too(write: Write, caplog: pyt
         ("x = 1", "", "has 0 AgentServers"),
         ("WorkerOptions = dict\nWorkerOptions(entrypoint_fnc=lambda ctx: None)", "", "has 0 AgentServers"),
         ("from livekit.agents import AgentServer\nserver = AgentServer()", "", "has no entrypoint"),
+        (
+            "from livekit.agents import cli\ndef main():\n    raise ValueError('no key')\n    cli.run_app(0)",
+            "",
+            "ValueError: no key",
+        ),
     ],
 )
 def test_what_cannot_be_used_says_why_in_one_line(write: Write, text: str, suffix: str, said: str) -> None:
