@@ -5,7 +5,8 @@ real LiveKit and the test models beside it; the keys of vendors that it may want
 question: typed, then spoken. Give the machine nothing else to reach: in a network namespace of its own vendors are
 away, and nothing of the programs gets out.
 
-Fetch the programs and install their packages first; the Python that runs this runs them too.
+Fetch the programs and install their packages first; the Python that runs this runs them too. `--page` tries nothing:
+it prints the tables of the results that are kept.
 """
 
 import argparse
@@ -14,68 +15,78 @@ import json
 import re
 import sys
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
 
 from benchmarks.processes import run_benchmark
+from benchmarks.program_needs import build_environment, find_programs, read_needs
+from benchmarks.program_results import (
+    ANSWERS,
+    FAILS,
+    HEARS,
+    JOINS,
+    KEPT,
+    NO_LOAD,
+    NO_PACKAGE,
+    STARTS,
+    WORDS,
+    Tried,
+    build_tables,
+    keep,
+    read_results,
+)
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
 from testing.customer import Customer, CustomerError, joined_room
-from testing.fake_openai import FakeOpenAI, running_fake_openai
+from testing.fake_openai import FakeOpenAI, RealtimeConversation, running_fake_openai
 from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.sound import build_murmur
 from testing.waiting import eventually
 from voicesession.assignment import CallEnded
+from voicesession.names import AGENT_IDENTITY
 
-LOAD_SECONDS, START_SECONDS, ANSWER_SECONDS = 120.0, 40.0, 15.0
+LOAD_SECONDS, START_SECONDS, ANSWER_SECONDS, SOUND_SECONDS = 120.0, 40.0, 15.0, 8.0
 QUESTION = "What can you do for me today?"
-_ENTRYPOINT = re.compile(r"def entrypoint|rtc_session|WorkerOptions\(")
-_VARIABLE = re.compile(r"""(?:environ\[|environ\.get\(|getenv\()\s*['"]([A-Z][A-Z0-9_]*)""")
-_PLUGINS = re.compile(r"from livekit\.plugins(?:\.(\w+)[\w.]*)? import \(?([\w,\s]*)")
 _MESSAGE = re.compile(r"[A-Za-z_.]*(?:Error|Exception)\b[^\n]*")
-# Where a plugin's key is not called after it.
-_OTHER_KEYS = {"elevenlabs": "ELEVEN_API_KEY", "aws": "AWS_ACCESS_KEY_ID", "playai": "PLAYAI_USER_ID"}
-
-ANSWERS, STARTS, JOINS, FAILS, NO_PACKAGE, NO_LOAD = (
-    "answers",
-    "session starts, no answer",
-    "joins, no session",
-    "fails in the call",
-    "wants a package",
-    "cannot be loaded",
-)
-
-Ask = Callable[[Customer, FakeOpenAI], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """How far one program came, and in one line what stopped it."""
+class Asked:
+    """The customer's question, each time that it was asked. `at`: of the first time, monotonic seconds."""
 
-    program: str
-    result: str
-    detail: str = ""
+    customer: Customer
+    fake: FakeOpenAI
+    at: float
 
+    @property
+    def reached_model(self) -> bool:
+        """Whether a model of ours has had it."""
+        return QUESTION in json.dumps([self.fake.chats, self.fake.realtime_events])
 
-def find_programs(folder: Path) -> Iterator[Path]:
-    """Yields every file below that has an entrypoint."""
-    for file in sorted(folder.rglob("*.py")):
-        if _ENTRYPOINT.search(file.read_text(errors="replace")):
-            yield file
+    @property
+    def is_answered(self) -> bool:
+        """Whether the agent has said an answer to it: the test models' have it in them, or are always the same."""
+        answers = (QUESTION, RealtimeConversation.ANSWER) if self.fake.realtime_events else (QUESTION,)
+        return self.reached_model and any(
+            said.at > self.at and said.identity == AGENT_IDENTITY and answer in said.text
+            for said in self.customer.heard.transcripts
+            for answer in answers
+        )
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether it comes back without a model: in words, as of one who transcribes, or in sound, as an echo."""
+        if self.fake.chats or self.fake.realtime_events:
+            return False
+        written = any(QUESTION in said.text for said in self.customer.heard.transcripts)
+        return written or (not self.fake.spoken and self.is_audible)
 
-def build_environment(program: Path) -> dict[str, str]:
-    """Returns a stand-in for every variable that the program or its plugins may read, but LiveKit's own."""
-    texts = [file.read_text(errors="replace") for file in program.parent.rglob("*.py")]
-    names = {name for text in texts for name in _VARIABLE.findall(text)}
-    for text in texts:
-        for module, imported in _PLUGINS.findall(text):
-            for plugin in [module] if module else re.findall(r"\w+", imported):
-                names.update({_OTHER_KEYS.get(plugin, ""), f"{plugin.upper()}_API_KEY"})
-    return {name: "dummy" for name in names if name and not name.startswith(("LIVEKIT_", "OPENAI_"))}
+    @property
+    def is_audible(self) -> bool:
+        """Whether the agent has been heard since."""
+        return self.customer.heard.audible_after(self.at) is not None
 
 
 def find_last_error(pod: AgentPod) -> str:
@@ -108,11 +119,11 @@ async def try_program(program: Path, name: str, livekit: LiveKitServer, fake: Fa
         follower = await pod.assign(build_assignment(livekit, room))
         async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
             result = await hold_call(customer, follower, fake)
-        ended = follower.all_of(CallEnded)
-        if result == ANSWERS and "a model failed" in pod.log:
-            # What was heard may have been the apology.
+        if result == HEARS and "a model failed" in pod.log:
+            # What was heard was the apology.
             result = STARTS
-        detail = "" if result == ANSWERS else (ended[0].message if ended else "") or find_last_error(pod)
+        ended = follower.all_of(CallEnded)
+        detail = "" if result in {ANSWERS, HEARS} else (ended[0].message if ended else "") or find_last_error(pod)
         return Tried(name, result, detail)
 
 
@@ -133,88 +144,82 @@ async def hold_call(customer: Customer, follower: Follower, fake: FakeOpenAI) ->
         return JOINS if customer.heard.agent_joins else FAILS
     if customer.agent_state is None:
         return FAILS
-    try:
+    with contextlib.suppress(CustomerError):
         await customer.until(lambda: customer.agent_state != "initializing", START_SECONDS, "one that listens")
+        asked = Asked(customer, fake, time.monotonic())
         for ask in (type_question, speak_question):
-            if await is_answered(customer, fake, ask):
-                return ANSWERS
-    except CustomerError:
-        pass
+            if await is_answered(asked, ask):
+                return await tell_answer(asked)
+        if asked.is_heard:
+            return HEARS
     return STARTS
 
 
-async def type_question(customer: Customer, _fake: FakeOpenAI) -> None:
+async def tell_answer(asked: Asked) -> str:
+    """Tells whether what was answered in words is heard too."""
+    try:
+        await asked.customer.until(lambda: asked.is_audible, SOUND_SECONDS, "the answer's sound")
+    except CustomerError:
+        return WORDS
+    return ANSWERS
+
+
+async def type_question(asked: Asked) -> None:
     """As a text."""
-    await customer.type(QUESTION)
+    await asked.customer.type(QUESTION)
 
 
-async def speak_question(customer: Customer, fake: FakeOpenAI) -> None:
+async def speak_question(asked: Asked) -> None:
     """As sound, of which the test models hear the words."""
-    fake.transcripts.append(QUESTION)
-    await customer.say(build_murmur(2.0) + bytes(48_000))
+    asked.fake.transcripts.append(QUESTION)
+    await asked.customer.say(build_murmur(2.0) + bytes(48_000))
 
 
-async def is_answered(customer: Customer, fake: FakeOpenAI, ask: Ask) -> bool:
-    """Asks until the model has heard the question and the agent has said something since; twice at most."""
-    began = time.monotonic()
+async def is_answered(asked: Asked, ask: Callable[[Asked], Awaitable[None]]) -> bool:
+    """Asks until the agent has answered, twice at most."""
     for _ in range(2):
-        await ask(customer, fake)
+        await ask(asked)
         with contextlib.suppress(CustomerError):
-            await customer.until(lambda: was_asked(fake), ANSWER_SECONDS, "the question at the model")
-            await customer.until(lambda: has_said(customer, began), ANSWER_SECONDS, "an answer")
+            await asked.customer.until(lambda: asked.reached_model, ANSWER_SECONDS, "the question at the model")
+            await asked.customer.until(lambda: asked.is_answered, ANSWER_SECONDS, "an answer")
             return True
+        if asked.is_heard:
+            return False
     return False
 
 
-def was_asked(fake: FakeOpenAI) -> bool:
-    """Tells whether a model of ours has had the question."""
-    return QUESTION in json.dumps([fake.chats, fake.realtime_events])
-
-
-def has_said(customer: Customer, since: float) -> bool:
-    """Tells whether the agent has spoken since then, in words or aloud."""
-    written = any(said.at > since and said.identity == "agent" and said.text for said in customer.heard.transcripts)
-    return written or customer.heard.audible_after(since) is not None
-
-
-async def try_folder(folder: Path, only: str, results: Path | None) -> list[Tried]:
-    """Tries each program of the folder, one after the other; `results` gets a line for each as it comes."""
-    tried = []
+async def try_folder(folder: Path, only: str, keep_one: Callable[[Tried], None]) -> None:
+    """Tries each program of the folder, one after the other; `keep_one` is told of each as it is done."""
     programs = [program for program in find_programs(folder) if re.search(only, str(program))]
     with running_livekit() as livekit:
         for number, program in enumerate(programs, 1):
             async with running_fake_openai() as fake:
                 one = await try_program(program, str(program.relative_to(folder)), livekit, fake)
-            tried.append(one)
             print(f"{number}/{len(programs)} {one.program}: {one.result} {one.detail}", file=sys.stderr, flush=True)
-            if results:
-                with results.open("a") as file:
-                    file.write(json.dumps(asdict(one)) + "\n")
-    return tried
-
-
-def build_table(tried: Sequence[Tried]) -> str:
-    """Returns the results as a page's tables: how many came how far, and each program."""
-    counts = Counter(one.result for one in tried)
-    order = [result for result in (ANSWERS, STARTS, JOINS, FAILS, NO_PACKAGE, NO_LOAD) if counts[result]]
-    lines = ["| result | programs |", "|---|---|", *(f"| {result} | {counts[result]} |" for result in order), ""]
-    lines += ["| program | result | what stopped it |", "|---|---|---|"]
-    for one in sorted(tried, key=lambda one: (order.index(one.result), one.program)):
-        detail = one.detail.replace("|", "/")
-        lines.append(f"| {one.program} | {one.result} | {detail} |")
-    return "\n".join(lines)
+            keep_one(replace(one, detail=one.detail.replace(f"{folder}/", ""), needs=read_needs(program)))
 
 
 def main() -> int:
-    """Tries them, and prints the tables."""
+    """Tries them, or prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the programs are")
+    parser.add_argument("folder", type=Path, nargs="?", help="where the programs are")
     parser.add_argument("--only", default="", help="a regular expression: those whose path has it")
-    parser.add_argument("--results", type=Path, help="gets a JSON object a line, as each program is done")
+    parser.add_argument("--repository", default="", help="the folder's, for the results")
+    parser.add_argument("--commit", default="", help="the one that was fetched, likewise")
+    parser.add_argument("--results", type=Path, default=KEPT, help="where results are kept, a JSON object a line")
+    parser.add_argument("--page", action="store_true", help="print the results' tables, and try nothing")
     options = parser.parse_args()
+    if options.page:
+        print(build_tables(read_results(options.results)))
+        return 0
+    if options.folder is None:
+        parser.error("name a folder, or give --page")
+
+    def keep_one(one: Tried) -> None:
+        keep(options.results, replace(one, repository=options.repository, commit=options.commit))
 
     async def run() -> int:
-        print(build_table(await try_folder(options.folder, options.only, options.results)))
+        await try_folder(options.folder, options.only, keep_one)
         return 0
 
     return run_benchmark(run())

@@ -1,9 +1,10 @@
-"""A tiny OpenAI for tests: speech, transcription, chat, realtime; answers as told, remembers what it was asked."""
+"""A tiny OpenAI for tests: speech, transcripts, chat, realtime, embeddings; answers as told, notes what it is asked."""
 
 import asyncio
 import base64
 import json
 import re
+import struct
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ SECONDS_PER_CHARACTER = 0.02
 RIGHT_KEY = "sk-the-right-key-of-this-test"
 # What it tells when it is asked for a long story: some twelve seconds.
 STORY = " ".join(f"And on day {day} of the long story nothing happened at all." for day in range(1, 11))
+_EMBEDDING_SIZE = 1536
 _NAME = re.compile(r"my name is (\w+)", re.IGNORECASE)
 _TOOL = re.compile(r"please use (\w+) with (\{.*\})")
 
@@ -53,6 +55,7 @@ class FakeOpenAI:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_post("/v1/audio/speech", self._speech)
         app.router.add_post("/v1/audio/transcriptions", self._transcriptions)
         app.router.add_get("/v1/realtime", self._realtime)
@@ -88,6 +91,19 @@ class FakeOpenAI:
         await _send_chunk(response, {"choices": [], "usage": usage})
         await response.write(b"data: [DONE]\n\n")
         return response
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        # All texts are alike to it.
+        vector: Any = [1.0] * _EMBEDDING_SIZE
+        if body.get("encoding_format") == "base64":
+            vector = base64.b64encode(struct.pack(f"<{_EMBEDDING_SIZE}f", *vector)).decode()
+        data = [{"object": "embedding", "index": index, "embedding": vector} for index in range(len(texts))]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        return self._refusal(request, "embeddings") or web.json_response(
+            {"object": "list", "model": body["model"], "data": data, "usage": usage}
+        )
 
     async def _speech(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

@@ -1,46 +1,53 @@
-"""Trying a folder of programs: which files are programs, what they are given, and how the results are told."""
+"""What counts as an answer of a public program's agent."""
 
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from benchmarks.programs import ANSWERS, NO_PACKAGE, Tried, build_environment, build_table, find_programs
+import pytest
 
-PROGRAM = """
-import os
-from livekit.plugins import deepgram, elevenlabs
-from livekit.plugins.turn_detector.multilingual import MultilingualModel
-CRM = os.getenv("CRM_TOKEN"), os.environ["LIVEKIT_URL"], os.environ.get('OPENAI_API_KEY')
-@server.rtc_session()
-async def entrypoint(ctx): ...
-"""
+from benchmarks.programs import QUESTION, Asked
+from testing.customer import Heard, HeardFrame, Transcribed
+from testing.fake_openai import FakeOpenAI, RealtimeConversation
+from testing.sound import AUDIBLE_RMS
 
-
-def test_what_has_an_entrypoint_is_a_program(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "agent.py").write_text(PROGRAM)
-    (tmp_path / "old.py").write_text("cli.run_app(WorkerOptions(entrypoint_fnc=begin))")
-    (tmp_path / "helper.py").write_text("x = 1")
-    assert [file.name for file in find_programs(tmp_path)] == ["agent.py", "old.py"]
+CHAT = {"chats": [{"messages": [{"role": "user", "content": QUESTION}]}]}
+REALTIME = {"realtime_events": [{"type": "conversation.item.create", "text": QUESTION}]}
+OTHER_CHAT = {"chats": [{"messages": [{"role": "system", "content": "greet"}]}]}
 
 
-def test_a_program_gets_a_dummy_for_each_of_its_variables_but_livekit_s_and_the_provider_s(tmp_path: Path) -> None:
-    program = tmp_path / "agent.py"
-    program.write_text(PROGRAM)
-    assert set(build_environment(program).values()) == {"dummy"}
-    assert {"CRM_TOKEN", "DEEPGRAM_API_KEY", "ELEVEN_API_KEY"} <= build_environment(program).keys()
-    assert not {"LIVEKIT_URL", "OPENAI_API_KEY"} & build_environment(program).keys()
+def ask(fake: dict[str, Any], text: str = "", who: str = "agent", at: float = 2.0, *, loud: bool = False) -> Asked:
+    """Returns the question of second 1, and what came after it."""
+    transcripts = [Transcribed(who, text, at)] if text else []
+    frames = [HeardFrame(at, AUDIBLE_RMS)] if loud else []
+    customer: Any = SimpleNamespace(heard=Heard(frames=frames, transcripts=transcripts))
+    return Asked(customer, FakeOpenAI(**fake), at=1.0)
 
 
-def test_the_table_counts_and_names() -> None:
-    tried = [Tried("b.py", NO_PACKAGE, "a | b"), Tried("c.py", ANSWERS), Tried("a.py", ANSWERS)]
-    assert build_table(tried).splitlines() == [
-        "| result | programs |",
-        "|---|---|",
-        "| answers | 2 |",
-        "| wants a package | 1 |",
-        "",
-        "| program | result | what stopped it |",
-        "|---|---|---|",
-        "| a.py | answers |  |",
-        "| c.py | answers |  |",
-        "| b.py | wants a package | a / b |",
-    ]
+@pytest.mark.parametrize(
+    ("asked", "is_answered"),
+    [
+        (ask(CHAT, f"You said: {QUESTION}."), True),
+        (ask(REALTIME, RealtimeConversation.ANSWER), True),
+        (ask(CHAT, "Hello, I am Kelly."), False),
+        (ask(CHAT, f"You said: {QUESTION}.", at=0.5), False),
+        (ask(CHAT, QUESTION, who="customer"), False),
+        (ask(CHAT, loud=True), False),
+        (ask(OTHER_CHAT, QUESTION), False),
+    ],
+)
+def test_an_answer_has_the_question_in_it(asked: Asked, is_answered: bool) -> None:
+    assert asked.is_answered is is_answered
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_heard"),
+    [
+        (ask({}, QUESTION, who="customer"), True),
+        (ask({}, loud=True), True),
+        (ask({"spoken": ["Hello."]}, loud=True), False),
+        (ask(OTHER_CHAT, QUESTION, who="customer", loud=True), False),
+        (ask({}), False),
+    ],
+)
+def test_what_comes_back_without_a_model_is_heard(asked: Asked, is_heard: bool) -> None:
+    assert asked.is_heard is is_heard

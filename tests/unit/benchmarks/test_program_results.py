@@ -1,0 +1,33 @@
+"""How the results of trying programs are kept and told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.program_results import (
+    ANSWERS,
+    NO_PACKAGE,
+    STARTS,
+    Tried,
+    build_tables,
+    keep,
+    read_results,
+)
+
+ONE = Tried("a.py", ANSWERS, needs=["avatar", "video"], repository="acme/examples", commit="c0ffee")
+TWO = Tried("b.py", NO_PACKAGE, "no `a` | b", needs=["video"], repository="acme/examples", commit="c0ffee")
+
+
+def test_a_newer_result_takes_the_older_one_s_place(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    for one in (TWO, replace(ONE, result=STARTS), ONE):
+        keep(file, one)
+    assert read_results(file) == [ONE, TWO]
+
+
+def test_the_tables_count_and_name() -> None:
+    text = build_tables([TWO, ONE])
+    assert "| answers | 1 |" in text
+    assert "| all | 2 |  |" in text
+    assert "| video | 2 | 1 |\n| avatar | 1 | 1 |" in text
+    assert "**acme/examples**, commit c0ffee:" in text
+    assert text.endswith("| a.py | answers | avatar, video |  |\n| b.py | wants a package | video | no 'a' / b |")
