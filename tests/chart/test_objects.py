@@ -290,6 +290,26 @@ def test_postgres_has_room_for_the_pool_and_for_people(wanted: int, made: int) -
     assert arguments == ["-c", f"max_connections={made}"]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"logLevel": "DEBUG"},
+        {"admission": {"maxTicketAgeSeconds": 300, "tenantMaxSessions": 5}},
+        {"operator": {"replicas": 3, "roomPollSeconds": 9}},
+        {"tokenService": {"replicas": 3, "auth": {"mode": "api-key", "apiKeysSecret": "keys"}}},
+        {"database": {"minConnections": 7, "maxConnections": 100, "maxClients": 900}},
+        {"pgbouncer": {"replicas": 2}, "localModels": {"replicas": 2}},
+        {"openai": {"apiKeySecret": "openai"}, "defaultPool": {"warm": {"min": 3, "max": 20}}},
+        {"networkPolicies": {"enabled": False}},
+    ],
+    ids="-".join,
+)
+def test_what_calls_and_conversations_hang_on_is_restarted_by_its_own_values_alone(changed: Raw) -> None:
+    before, after = (dict(pod_templates(render(values))) for values in ({}, changed))
+    for name in ("r-voice-agent-livekit", "r-voice-agent-postgres"):
+        assert after[name] == before[name], name
+
+
 def test_an_upgrade_of_the_chart_alone_restarts_nothing(defaults: list[Raw]) -> None:
     for name, template in pod_templates(defaults):
         assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys(), name
@@ -396,6 +416,12 @@ def test_livekit_is_told_its_ports_and_webhook() -> None:
     assert public == "wss://voice.example.com"
     policy = find(objects, "NetworkPolicy", "local-egress")
     assert {port["port"] for port in policy["spec"]["egress"][-1]["ports"]} == set(ports.values())
+
+
+def test_livekit_has_a_log_level_of_its_own() -> None:
+    objects = render({"logLevel": "ERROR", "livekit": {"logLevel": "debug"}})
+    settings = yaml.safe_load(environment_of(objects, "Deployment", "livekit")["LIVEKIT_CONFIG"])
+    assert settings["logging"]["level"] == "debug"
 
 
 def test_tenant_limit_of_none_and_zero_differ() -> None:

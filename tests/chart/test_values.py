@@ -22,6 +22,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenService": {"tokenLifetimeSeconds": 5}}, "tokenLifetimeSeconds"),
     ({"livekit": {"publicUrl": "https://livekit.example.com"}}, "publicUrl"),
     ({"livekit": {"ports": {"http": 80}}}, "http"),
+    ({"livekit": {"logLevel": "warning"}}, "logLevel"),
     ({"livekit": {"enabled": False}}, "livekit.external."),
     ({"livekit": {"enabled": False, "external": {"url": "wss://lk"}}}, "livekit.external.secret"),
     ({"livekit": {"enabled": False, "external": {"secret": "lk"}}}, "livekit.external.url"),

@@ -97,23 +97,34 @@ ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.port
 {{- end -}}
 {{- end -}}
 
-{{/* The name and address, parted by a space, of the first node that takes pods; nothing where there is no cluster. */}}
-{{- define "voice-agent.firstNode" -}}
-{{- $found := dict -}}
+{{/*
+The node that LiveKit is bound to where no value says where it is, as "hostname address"; nothing where no cluster can
+be asked. The one that it is on stays the one, whatever other nodes there are and however full it is: to move LiveKit
+ends every call. Else the first one that takes pods.
+*/}}
+{{- define "voice-agent.livekitNode" -}}
+{{- if and .Values.livekit.enabled (not .Values.livekit.publicUrl) (not .Values.livekit.nodeSelector) -}}
+{{- $release := lookup "apps/v1" "Deployment" .Release.Namespace (include "voice-agent.name" (list . "livekit")) | default dict -}}
+{{- $kept := dig "spec" "template" "spec" "nodeSelector" "kubernetes.io/hostname" "" $release -}}
+{{- $nodes := dict -}}
+{{- $free := list -}}
 {{- range (lookup "v1" "Node" "" "").items -}}
-  {{- $blocked := .spec.unschedulable -}}
+  {{- $labels := .metadata.labels | default dict -}}
+  {{- $hostname := get $labels "kubernetes.io/hostname" | default .metadata.name -}}
+  {{- $blocked := or .spec.unschedulable (eq (get $labels "kubernetes.io/os") "windows") -}}
   {{- range .spec.taints }}{{ if ne .effect "PreferNoSchedule" }}{{ $blocked = true }}{{ end }}{{ end -}}
   {{- $address := "" -}}
   {{- range .status.addresses }}{{ if eq .type "InternalIP" }}{{ $address = default .address $address }}{{ end }}{{ end -}}
-  {{- if not $blocked }}{{ $_ := set $found .metadata.name $address }}{{ end -}}
+  {{- $_ := set $nodes $hostname $address -}}
+  {{- if not $blocked }}{{ $free = append $free $hostname }}{{ end -}}
 {{- end -}}
-{{- with keys $found | sortAlpha | first }}{{ . }} {{ get $found . }}{{ end -}}
+{{- if and $nodes (not $free) (not (hasKey $nodes $kept)) -}}
+  {{- fail "livekit.nodeSelector and livekit.publicUrl: every node is cordoned or tainted, so say which one LiveKit is to run on, and at which address browsers reach it" -}}
 {{- end -}}
-
-{{/* Whether LiveKit is to be bound to the first node, whose address browsers are told. */}}
-{{- define "voice-agent.livekitOnFirstNode" -}}
-{{- if and .Values.livekit.enabled (not .Values.livekit.publicUrl) (not .Values.livekit.nodeSelector) -}}
-{{- include "voice-agent.firstNode" . -}}
+{{- if $nodes -}}
+  {{- $chosen := hasKey $nodes $kept | ternary $kept (sortAlpha $free | first) -}}
+  {{- $chosen }} {{ get $nodes $chosen }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -121,9 +132,10 @@ ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.port
 {{- if .Values.livekit.publicUrl -}}
 {{ .Values.livekit.publicUrl }}
 {{- else -}}
-{{- $node := include "voice-agent.livekitOnFirstNode" . -}}
+{{- $node := include "voice-agent.livekitNode" . -}}
 {{- if $node -}}
-ws://{{ index (splitList " " $node) 1 }}:{{ .Values.livekit.ports.http }}
+{{- $address := splitList " " $node | last -}}
+ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ .Values.livekit.ports.http }}
 {{- else if and .Values.livekit.enabled .Values.livekit.nodeSelector -}}
 {{- fail "livekit.publicUrl: say at which address browsers reach the node that livekit.nodeSelector chooses, for example ws://10.245.0.11:7880" -}}
 {{- else -}}

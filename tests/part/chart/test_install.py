@@ -57,23 +57,31 @@ class Installation:
         question = ("auth", "can-i", verb, name, f"--subresource={part}", user, "-n", namespace)
         return self.kubectl(*question).stdout.strip() == "yes"
 
+    def add_node(self, name: str, address: str, hostname: str = "") -> None:
+        """Adds a node that takes pods. `hostname`: what its label says, where that is not its name."""
+        labels = {"kubernetes.io/hostname": hostname or name}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        self.kubectl("create", "-f", "-", stdin=json.dumps(node))
+        status = {"status": {"addresses": [{"type": "InternalIP", "address": address}]}}
+        self.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+        self.kubectl("taint", "node", name, "node.kubernetes.io/not-ready:NoSchedule-")
+
+    def livekit_place(self) -> tuple[dict[str, str], str]:
+        """Returns the labels of the node that LiveKit is bound to, and the address that browsers are told."""
+        livekit = self.get("deployment", f"{RELEASE}-voice-agent-livekit")["spec"]["template"]["spec"]
+        service = self.get("deployment", f"{RELEASE}-voice-agent-token-service")["spec"]["template"]["spec"]
+        variables = {item["name"]: item.get("value") for item in service["containers"][0]["env"]}
+        return livekit["nodeSelector"], variables["LIVEKIT_PUBLIC_URL"]
+
 
 @pytest.fixture(scope="module")
 def installation(api_server: Path) -> Iterator[Installation]:
     installed = Installation(api_server)
-    node = {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": "node-a", "labels": {"kubernetes.io/hostname": "node-a"}},
-    }
-    installed.kubectl("create", "-f", "-", stdin=json.dumps(node))
-    status = {"status": {"addresses": [{"type": "InternalIP", "address": "10.245.0.11"}]}}
-    installed.kubectl("patch", "node", "node-a", "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    installed.kubectl("taint", "node", "node-a", "node.kubernetes.io/not-ready:NoSchedule-")
+    installed.add_node("node-m", "10.245.0.11")
     installed.upgrade()
     yield installed
     run_helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--no-hooks", kubeconfig=api_server)
-    installed.kubectl("delete", "node", "node-a")
+    installed.kubectl("delete", "node", "node-m")
 
 
 def test_pools_and_profiles_are_accepted(installation: Installation) -> None:
@@ -131,11 +139,52 @@ def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) ->
 
 def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Installation) -> None:
     installation.upgrade()
-    livekit = installation.get("deployment", f"{RELEASE}-voice-agent-livekit")["spec"]["template"]["spec"]
-    assert livekit["nodeSelector"] == {"kubernetes.io/hostname": "node-a"}
-    service = installation.get("deployment", f"{RELEASE}-voice-agent-token-service")["spec"]["template"]["spec"]
-    variables = {item["name"]: item.get("value") for item in service["containers"][0]["env"]}
-    assert variables["LIVEKIT_PUBLIC_URL"] == "ws://10.245.0.11:7880"
+    assert installation.livekit_place() == ({"kubernetes.io/hostname": "node-m"}, "ws://10.245.0.11:7880")
+
+
+@pytest.mark.parametrize("change", ["an added node", "a cordoned node", "a tainted node", "no free node"])
+def test_an_unrelated_upgrade_does_not_move_livekit(installation: Installation, change: str) -> None:
+    installation.upgrade()
+    name = f"{RELEASE}-voice-agent-livekit"
+    before = installation.get("deployment", name)["metadata"]["generation"]
+    if change != "no free node":
+        installation.add_node("node-a", "10.245.0.12")
+    try:
+        if change == "a tainted node":
+            installation.kubectl("taint", "node", "node-m", "dedicated=x:NoSchedule")
+        elif change != "an added node":
+            installation.kubectl("cordon", "node-m")
+        installation.upgrade(tokenService={"replicas": 2}, logLevel="DEBUG")
+    finally:
+        installation.kubectl("uncordon", "node-m")
+        installation.kubectl("taint", "node", "node-m", "dedicated-")
+        installation.kubectl("delete", "node", "node-a")
+    assert installation.livekit_place() == ({"kubernetes.io/hostname": "node-m"}, "ws://10.245.0.11:7880")
+    assert installation.get("deployment", name)["metadata"]["generation"] == before
+
+
+def test_livekit_finds_another_node_when_its_own_is_gone(installation: Installation) -> None:
+    installation.upgrade()
+    installation.add_node("node-v6", "fd00::9", hostname="host-v6")
+    installation.kubectl("delete", "node", "node-m")
+    try:
+        installation.upgrade()
+        assert installation.livekit_place() == ({"kubernetes.io/hostname": "host-v6"}, "ws://[fd00::9]:7880")
+    finally:
+        installation.add_node("node-m", "10.245.0.11")
+        installation.kubectl("delete", "node", "node-v6")
+    installation.upgrade()
+
+
+def test_an_install_where_no_node_takes_pods_says_which_values_it_wants(installation: Installation) -> None:
+    installation.upgrade(livekit={"publicUrl": "ws://livekit.example.com"})
+    installation.kubectl("cordon", "node-m")
+    try:
+        with pytest.raises(HelmError, match="every node is cordoned or tainted, so say which one LiveKit is to run on"):
+            installation.upgrade()
+    finally:
+        installation.kubectl("uncordon", "node-m")
+    installation.upgrade()
 
 
 def test_a_second_release_is_refused_in_words(installation: Installation) -> None:
