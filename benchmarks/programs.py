@@ -1,9 +1,10 @@
 """Public programs as they are: which of a folder's run in an agent pod, and what keeps the others from it.
 
 Each file that has an entrypoint for LiveKit's worker is loaded as a pod would load it, in a process of its own, with a
-real LiveKit and the test models beside it; the keys of vendors that it may want are dummies. It gets one call, and one
-question: typed, then spoken. Give the machine nothing else to reach: in a network namespace of its own vendors are
-away, and nothing of the programs gets out.
+real LiveKit and the test models beside it; the keys of vendors that it may want are dummies, and at the addresses of
+some (`testing.fake_vendors`) are the test models too, by a proxy. It gets one call, and one question: typed, then
+spoken. Give the machine nothing else to reach: in a network namespace of its own other vendors are away, and nothing of
+the programs gets out.
 
 Fetch the programs and install their packages first; the Python that runs this runs them too. `--page` tries nothing:
 it prints the tables of the results that are kept.
@@ -14,8 +15,9 @@ import contextlib
 import json
 import re
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,11 +41,14 @@ from benchmarks.program_results import (
     read_results,
 )
 from testing.agent_pod import AgentPod, Follower, build_assignment, build_provider, running_pod
+from testing.company_network import company_network
 from testing.customer import Customer, CustomerError, joined_room
 from testing.fake_openai import FakeOpenAI, RealtimeConversation, running_fake_openai
+from testing.fake_vendors import HOSTS, FakeVendors
 from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.sound import build_murmur
 from testing.waiting import eventually
+from testing.web_server import serving
 from voicesession.assignment import CallEnded
 from voicesession.names import AGENT_IDENTITY
 
@@ -99,10 +104,24 @@ def find_last_error(pod: AgentPod) -> str:
     return found[-1][:200] if found else ""
 
 
-async def try_program(program: Path, name: str, livekit: LiveKitServer, fake: FakeOpenAI) -> Tried:
-    """Loads one program, calls it, and asks it one question."""
+@contextlib.asynccontextmanager
+async def vendors_network(fake: FakeOpenAI) -> AsyncIterator[Mapping[str, str]]:
+    """Has the test models at the vendors' addresses too; yields the variables by which a pod finds them there."""
+    with tempfile.TemporaryDirectory(prefix="vac-vendors-") as folder:
+        async with (
+            serving(FakeVendors(fake).build_app()) as port,
+            company_network(port, Path(folder) / "pki", HOSTS) as network,
+        ):
+            yield network.environment
+
+
+async def try_program(
+    program: Path, name: str, livekit: LiveKitServer, fake: FakeOpenAI, network: Mapping[str, str]
+) -> Tried:
+    """Loads one program, calls it, and asks it one question. `network`: variables that all programs get."""
     environment = {
         **build_environment(program),
+        **network,
         "AGENT_CODE": program.stem,
         "WORKING_FOLDER": str(program.parent),
     }
@@ -193,8 +212,8 @@ async def try_folder(folder: Path, only: str, keep_one: Callable[[Tried], None])
     programs = [program for program in find_programs(folder) if re.search(only, str(program))]
     with running_livekit() as livekit:
         for number, program in enumerate(programs, 1):
-            async with running_fake_openai() as fake:
-                one = await try_program(program, str(program.relative_to(folder)), livekit, fake)
+            async with running_fake_openai() as fake, vendors_network(fake) as network:
+                one = await try_program(program, str(program.relative_to(folder)), livekit, fake, network)
             print(f"{number}/{len(programs)} {one.program}: {one.result} {one.detail}", file=sys.stderr, flush=True)
             keep_one(replace(one, detail=one.detail.replace(f"{folder}/", ""), needs=read_needs(program)))
 

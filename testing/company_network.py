@@ -1,9 +1,12 @@
-"""A company's network: TLS by an authority of its own before a server, and a proxy, the only one that finds it."""
+"""A company's network: TLS by an authority of its own before a server, and a proxy, the only one that finds it.
+
+The server may also stand where others' servers do: whoever asks the proxy for their addresses then gets to this one.
+"""
 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,19 +38,22 @@ class CompanyNetwork:
 
 
 @contextlib.asynccontextmanager
-async def company_network(server_port: int, folder: Path) -> AsyncIterator[CompanyNetwork]:
-    """Has the server at this port of loopback be HOST, for whoever asks the proxy and trusts the authority."""
+async def company_network(
+    server_port: int, folder: Path, hosts: Sequence[str] = (HOST,)
+) -> AsyncIterator[CompanyNetwork]:
+    """Has the server at this port of loopback be each of `hosts`, for who asks the proxy and trusts the authority."""
     authority = Authority(folder)
-    identity = authority.issue("server", HOST, hosts=[HOST])
+    identity = authority.issue("server", hosts[0], hosts=hosts)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(identity.certificate, identity.key)
     network, connections = CompanyNetwork(authority.certificate), Tasks()
+    targets = {f"{host}:443" for host in hosts}
 
     def unwrap(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.start(_forward(reader, writer, server_port))
 
     def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.start(_serve_connect(reader, writer, network, tls_port))
+        connections.start(_serve_connect(reader, writer, network, targets, tls_port))
 
     tls = await asyncio.start_server(unwrap, "127.0.0.1", 0, ssl=context)
     tls_port = tls.sockets[0].getsockname()[1]
@@ -62,13 +68,17 @@ async def company_network(server_port: int, folder: Path) -> AsyncIterator[Compa
 
 
 async def _serve_connect(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, network: CompanyNetwork, tls_port: int
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    network: CompanyNetwork,
+    targets: Collection[str],
+    tls_port: int,
 ) -> None:
     head = await reader.readuntil(b"\r\n\r\n")
     method, target, _ = head.decode().split(" ", maxsplit=2)
     assert method == "CONNECT", head
     network.asked.append(target)
-    if target != f"{HOST}:443":
+    if target not in targets:
         writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
         writer.close()
         return

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from local_models.audio import CONTENT_TYPES, Encoding, encode
 from testing.sound import build_murmur
 from testing.waiting import eventually
 from testing.web_server import serving
@@ -85,7 +86,7 @@ class FakeOpenAI:
         await eventually(lambda: "chat" not in self.stalls, 300)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for delta, reason in _answer(body):
+        for delta, reason in build_answer(body):
             await _send_chunk(response, {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
         usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
         await _send_chunk(response, {"choices": [], "usage": usage})
@@ -111,10 +112,11 @@ class FakeOpenAI:
         if refusal := self._refusal(request, "speech"):
             return refusal
         await asyncio.sleep(self.speech_pause)  # noqa: TID251 - as told
+        pcm = build_murmur(len(body["input"]) * SECONDS_PER_CHARACTER)
+        # As OpenAI's own: what names no format is MP3.
+        encoding: Encoding = "mp3" if body.get("response_format", "mp3") == "mp3" else "pcm"
         return web.Response(
-            body=build_murmur(len(body["input"]) * SECONDS_PER_CHARACTER),
-            content_type="audio/pcm",
-            headers={"x-request-id": "1"},
+            body=encode(pcm, encoding), content_type=CONTENT_TYPES[encoding], headers={"x-request-id": "1"}
         )
 
     async def _transcriptions(self, request: web.Request) -> web.StreamResponse:
@@ -196,7 +198,7 @@ async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
         yield fake
 
 
-def _answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
+def build_answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:
     """Returns the deltas of the answer: to a tool's result, or to what the customer asks for; else an echo.
 
     It has a tool called, tells a long story, and knows the customer's name from the messages, as a model does.
