@@ -27,6 +27,7 @@ from voice_agent.job_context import (
     CallRoom,
     build_job_info,
     call_their_code,
+    export_room,
     forget_recorded_events,
 )
 from voice_agent.opening import Resumption
@@ -214,6 +215,7 @@ class Call:
         self._workshop.stand_in.serve(self._provider, self._assignment.profile)
         if isinstance(code, EntrypointCode):
             self._workshop.shelf.export(self._provider)
+            export_room(self._assignment.livekit_url, self._assignment.room_token)
         memory.begin(self._assignment.attempt, lambda value: self.conversation.save("saved", value, SAVE_SECONDS))
         resumption = self._resume() if self._assignment.attempt > 1 else None
         work = asyncio.create_task(self._run_agent(context, code, resumption), name="the agent's code")

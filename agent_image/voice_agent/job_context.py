@@ -323,6 +323,14 @@ def build_job_info(
     )
 
 
+def export_room(url: str, token: str) -> None:
+    """Gives the call's room to clients of LiveKit's that code makes itself, as the variables that they read.
+
+    So `api.LiveKitAPI()` can be made; what a participant's token, which this one is, may not ask, LiveKit refuses.
+    """
+    os.environ.update({"LIVEKIT_URL": url, "LIVEKIT_TOKEN": token})
+
+
 def forget_recorded_events(session: AgentSession[Any]) -> None:
     """Empties the list in which a session keeps every event of its life, two a second, for LiveKit Cloud's reports."""
     session._recorded_events.clear()  # noqa: SLF001

@@ -3,8 +3,9 @@
 import sys
 
 import pytest
+from livekit.api import LiveKitAPI
 
-from voice_agent.job_context import CodeExitedError, build_job_process, call_their_code
+from voice_agent.job_context import CodeExitedError, build_job_process, call_their_code, export_room
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,14 @@ async def test_code_that_exits_ends_no_process() -> None:
 
     with pytest.raises(CodeExitedError, match=r"sys\.exit\(3\)"):
         await call_their_code(leave, "idle")
+
+
+async def test_a_client_that_code_makes_itself_speaks_for_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LIVEKIT_URL", "LIVEKIT_TOKEN", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with pytest.raises(ValueError, match="url must be set"):
+        LiveKitAPI()
+    export_room("ws://livekit:7880", "the agent's token")
+    async with LiveKitAPI() as client:
+        assert client.room._token == "the agent's token"
