@@ -7,6 +7,7 @@ import av
 from livekit.agents import JobProcess
 from livekit.agents.utils import codecs
 
+from voice_agent import older_turn_detector
 from voice_agent.code_loader import EntrypointCode, LoadedCode, load_code, run_prewarm
 from voice_agent.job_context import build_job_process
 from voice_agent.livekit_inference import StandIn
@@ -50,6 +51,7 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     stand_in = StandIn(shelf)
     if settings.agent_inference == "Pool":
         stand_in.install()
+    older_turn_detector.install()
     mcp = McpShelf(settings.agent_mcp_servers, clients.read_secret)
     if mcp.servers:
         import_client()

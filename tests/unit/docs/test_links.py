@@ -21,7 +21,12 @@ _ENDINGS = (".py", ".md", ".ts", ".mjs", ".sql", ".yaml", ".toml", ".lock", ".sh
 _PATH_IN_WORDS = re.compile(rf"(?<![\w/.<>-])[\w*-][\w.*/-]*(?:{'|'.join(map(re.escape, _ENDINGS))})(?![\w/-])")
 # Set in pods by Kubernetes itself, and named where a page warns of it.
 _KUBERNETES_OWN = {"LOCAL_MODELS_PORT"}
-_LIVEKITS_OWN = {"LIVEKIT_INFERENCE_API_KEY", "LIVEKIT_INFERENCE_API_SECRET", "LIVEKIT_INFERENCE_URL"}
+_LIVEKITS_OWN = {
+    "LIVEKIT_INFERENCE_API_KEY",
+    "LIVEKIT_INFERENCE_API_SECRET",
+    "LIVEKIT_INFERENCE_URL",
+    "LIVEKIT_TOKEN",
+}
 # Read by libraries.
 _LIBRARIES_OWN = {"NO_PROXY", "SSL_CERT_FILE"}
 # What `make lint` refuses to see.

@@ -29,7 +29,7 @@ PARTS = """
 import os
 from livekit.agents import inference
 def speak(): return inference.TTS(model="cartesia/sonic-3", voice="clara")
-def unlock(): return os.getenv("LIVEKIT_API_SECRET"), os.getenv("OPENAI_API_KEY")
+def unlock(): return os.getenv("LIVEKIT_API_SECRET"), os.getenv("LIVEKIT_URL"), os.getenv("OPENAI_API_KEY")
 """
 
 
@@ -58,6 +58,7 @@ def test_what_code_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
         "variable  CRM_TOKEN: set it in the pool's `env` or `envFrom`; not set here",
         "variable  LANG: set it in the pool's `env` or `envFrom`",
         "variable  LIVEKIT_API_SECRET: never in a pod",
+        "variable  LIVEKIT_URL: of the call's own room, when the entrypoint runs",
         "variable  OPENAI_API_KEY: of the call's provider, unless the pool sets it",
     ]
 
@@ -74,7 +75,7 @@ def test_code_that_cannot_be_loaded(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("source", "said"),
     [
         ("from livekit.plugins import noise_cancellation, silero", "cloud noise cancellation"),
-        ("from livekit.plugins.turn_detector.multilingual import MultilingualModel", "turn-detector plugin"),
+        ("from livekit.plugins.turn_detector.multilingual import MultilingualModel", "230 MB a pod"),
         ("from livekit.plugins import openai, hedra", "hedra: an avatar"),
         ("self.ctx.api.room.list_participants(1)", "ctx.api.room.list_participants is refused"),
     ],
