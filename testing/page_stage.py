@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import sys
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,9 @@ from testing.livekit import KEY, SECRET, LiveKitServer
 from testing.tasks import Tasks
 from testing.waiting import WAIT_SECONDS, eventually
 from token_service.app import build_headers
+from voicesession.conditions import Reason
+from voicesession.customer_words import RefusalReason, build_notice
+from voicesession.models import Phase
 from voicesession.names import new_participant_identity, new_room_name
 
 BUILT_PAGE = REPOSITORY / "web" / "dist"
@@ -104,6 +106,29 @@ class Refusal:
     body: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class RefusedRoom:
+    """A room that gets no agent, and why. Its status says so.
+
+    told: whether its customer hears of it in the room, which then stays open; else it is deleted. The service does
+        both, and the browser may see either first.
+    """
+
+    reason: Reason | RefusalReason
+    message: str
+    told: bool
+
+    def notice(self) -> dict[str, Any]:
+        """Returns the data message."""
+        return build_notice(self.reason, self.message)
+
+    def status(self) -> dict[str, Any]:
+        """Returns what the token service answers of this room."""
+        told = self.notice()
+        del told["type"]
+        return {"phase": Phase.FAILED, **told}
+
+
 class Stage:
     """A stand-in for the token service, with agents that come to the rooms it hands out."""
 
@@ -122,7 +147,7 @@ class Stage:
         ]
         # What the next answers are.
         self.refusal: Refusal | None = None
-        self.notice: dict[str, Any] | None = None
+        self.refused_room: RefusedRoom | None = None
         self.script: AgentScript | None = greet
         self.status: dict[str, Any] = {"phase": "Ended", "endReason": "participant_left"}
         self.transcript: list[dict[str, Any]] = []
@@ -182,20 +207,6 @@ class Stage:
         async with self._livekit.client() as livekit:
             await self._until_in(livekit, room, customer)
         return room, customer
-
-    async def tell_room(self, room: str, identity: str, notice: dict[str, Any]) -> None:
-        """Sends the customer a data message as the token service does; waits until the customer is there."""
-        async with self._livekit.client() as livekit:
-            await self._until_in(livekit, room, identity)
-            await livekit.room.send_data(
-                api.SendDataRequest(
-                    room=room,
-                    data=json.dumps(notice).encode(),
-                    kind="RELIABLE",
-                    topic="voice-agent",
-                    nonce=uuid.uuid4().bytes,
-                )
-            )
 
     async def open(self) -> None:
         """Starts serving on localhost, and an agent."""
@@ -259,15 +270,31 @@ class Stage:
         return web.json_response({"server_url": self.public_url, "participant_token": token}, status=201)
 
     async def _serve(self, room: str, identity: str) -> None:
-        if self.notice is not None:
-            await self._refuse(room, identity, self.notice)
+        if self.refused_room is not None:
+            await self._refuse(room, self.refused_room)
         elif self.script is not None:
             await self.send_agent(room, self.script)
 
-    async def _refuse(self, room: str, identity: str, notice: dict[str, Any]) -> None:
-        await self.tell_room(room, identity, notice)
-        await asyncio.sleep(0.3)  # noqa: TID251 - as the service does, for the notice to arrive
-        await self.delete_room(room)
+    async def _refuse(self, room: str, refused: RefusedRoom) -> None:
+        await self.until_customer()
+        if refused.told:
+            await self._tell_room(room, refused.notice())
+        else:
+            await self.delete_room(room)
+
+    async def _tell_room(self, room: str, notice: dict[str, Any]) -> None:
+        """Sends data messages as the token service does, until the customer leaves for one of them.
+
+        What is sent before the browser's data channel is open is lost, and nobody knows when it is.
+        """
+        message = api.SendDataRequest(room=room, data=json.dumps(notice).encode(), kind="RELIABLE", topic="voice-agent")
+
+        async def is_heard() -> bool:
+            async with self._livekit.client() as livekit:
+                await livekit.room.send_data(message)
+            return await self._livekit.is_empty(room)
+
+        await eventually(is_heard, why=f"{notice} in {room}")
 
     async def _until_in(self, livekit: api.LiveKitAPI, room: str, identity: str) -> None:
         async def is_in() -> bool:
@@ -280,7 +307,7 @@ class Stage:
 
     async def _answer_status(self, request: web.Request) -> web.Response:
         self._check_bearer(request)
-        return web.json_response(self.status)
+        return web.json_response(self.refused_room.status() if self.refused_room else self.status)
 
     async def _end_call(self, request: web.Request) -> web.Response:
         self._check_bearer(request)

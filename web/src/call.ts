@@ -21,11 +21,11 @@ import {
   CONNECTION_LOST,
   connectProblem,
   disconnectProblem,
-  noticeProblem,
   type Problem,
   ProblemError,
   readNote,
   readNotice,
+  refusalProblem,
 } from "./problems";
 import type { Pulse } from "./pulse";
 import { type Choices, endCall, fetchPass, fetchStatus, type Pass } from "./service";
@@ -319,7 +319,7 @@ export class Call {
     if (topic !== NOTICE_TOPIC || (sender !== undefined && sender.identity !== AGENT_IDENTITY)) return;
     const notice = readNotice(data);
     const note = readNote(data);
-    if (notice !== undefined) this.end(noticeProblem(notice));
+    if (notice !== undefined) this.end(refusalProblem(notice));
     else if (note !== undefined) this.observer.onTold(note);
   }
 

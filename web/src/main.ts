@@ -102,7 +102,7 @@ async function showEnd(ended: Call): Promise<void> {
 
   const status = await waitForBooks(ended.pass, isShown);
   if (!isShown()) return;
-  const failure = status?.phase === "Failed" ? failureProblem(status.retryAfterSeconds, talked) : undefined;
+  const failure = status?.phase === "Failed" ? failureProblem(status, talked) : undefined;
   if (failure !== undefined && knowsBetter(failure, ended.state.problem) && !ended.hungUp) {
     page.showProblem(failure);
   } else if (ended.state.problem === undefined) {

@@ -7,9 +7,9 @@ import {
   failureProblem,
   knowsBetter,
   microphoneProblem,
-  noticeProblem,
   readNote,
   readNotice,
+  refusalProblem,
   tokenProblem,
 } from "./problems";
 
@@ -68,14 +68,11 @@ describe("problems", () => {
 
   it("of a room that gets no agent", () => {
     const full = readNotice(encode({ type: "no-capacity", reason: "NoCapacity", retryAfterSeconds: 20 }));
-    expect(full && noticeProblem(full)).toMatchObject({ code: "full", retryAfterSeconds: 20 });
+    expect(full && refusalProblem(full)).toMatchObject({ code: "full", retryAfterSeconds: 20 });
     const broken = readNotice(encode({ type: "no-capacity", reason: "ImagePullFailed", message: "No image." }));
-    expect(broken && noticeProblem(broken)).toMatchObject({ code: "service-refused" });
+    expect(broken && refusalProblem(broken)).toMatchObject({ code: "service-refused" });
     const expired = readNotice(encode({ type: "refused", reason: "ticket-expired", message: "too old" }));
-    expect(expired && noticeProblem(expired)).toMatchObject({
-      code: "service-refused",
-      advice: "Too old. Start again.",
-    });
+    expect(expired && refusalProblem(expired)).toMatchObject({ code: "service-refused", advice: "Too old." });
   });
 
   it("are not read out of other data", () => {
@@ -92,19 +89,32 @@ describe("problems", () => {
     expect(readNote(encode({ type: "error", message: { html: "no text" } }))).toBeUndefined();
   });
 
-  it("of a call that failed by the service's account", () => {
-    expect(failureProblem(undefined, true).code).toBe("agent-lost");
-    expect(failureProblem(15, false)).toMatchObject({ code: "full", retryAfterSeconds: 15 });
-    expect(failureProblem(undefined, false).code).toBe("service-refused");
+  it("of a call that failed, as its status says", () => {
+    expect(failureProblem({ message: "All places are taken.", retryAfterSeconds: 15 }, false)).toMatchObject({
+      code: "full",
+      retryAfterSeconds: 15,
+    });
+    expect(failureProblem({ message: "this call is over" }, false)).toMatchObject({
+      code: "service-refused",
+      advice: "This call is over.",
+    });
+    expect(failureProblem({}, false).code).toBe("service-refused");
+    expect(failureProblem({ message: "The agent failed." }, true).code).toBe("agent-lost");
   });
 
   it("are the service's where it knows better than the page", () => {
-    const full = failureProblem(15, false);
-    const refused = failureProblem(undefined, false);
+    const full = failureProblem({ retryAfterSeconds: 15 }, false);
+    const refused = failureProblem({ message: "This call is over." }, false);
+    const unexplained = failureProblem({}, false);
     const unconnected = connectProblem(ConnectionError.internal("could not establish pc connection"));
-    expect([full, refused].map((failure) => knowsBetter(failure, undefined))).toEqual([true, true]);
-    expect([full, refused].map((failure) => knowsBetter(failure, unconnected))).toEqual([true, false]);
-    expect(knowsBetter(full, disconnectProblem(DisconnectReason.DUPLICATE_IDENTITY))).toBe(false);
+    const turnedAway = connectProblem(ConnectionError.leaveRequest("closed", DisconnectReason.ROOM_DELETED));
+    const failures = [full, refused, unexplained];
+    for (const seen of [undefined, turnedAway]) {
+      expect(failures.map((failure) => knowsBetter(failure, seen))).toEqual([true, true, true]);
+    }
+    expect(failures.map((failure) => knowsBetter(failure, unconnected))).toEqual([true, true, false]);
+    const elsewhere = disconnectProblem(DisconnectReason.DUPLICATE_IDENTITY);
+    expect(failures.map((failure) => knowsBetter(failure, elsewhere))).toEqual([false, false, false]);
   });
 
   it("of the end of a room", () => {

@@ -107,12 +107,16 @@ export function connectProblem(error: unknown): Problem {
   return NOT_CONNECTED;
 }
 
-/** What the service says to a room that gets no agent: a data message of topic `voice-agent`. */
-export interface RoomNotice {
-  type: "refused" | "no-capacity";
-  reason?: string;
+/** Why a call gets no agent, by the service's own account. */
+export interface Account {
   message?: string;
   retryAfterSeconds?: number;
+}
+
+/** What the service says to a room that gets no agent: a data message of topic `voice-agent`. */
+export interface RoomNotice extends Account {
+  type: "refused" | "no-capacity";
+  reason?: string;
 }
 
 /** Returns the notice in a data message, or undefined where it is something else. */
@@ -136,16 +140,16 @@ export function readNote(data: Uint8Array): string | undefined {
   return typeof body.message === "string" ? body.message : undefined;
 }
 
-/** The problem a room's notice amounts to: everyone is busy only where the service says when to come again. */
-export function noticeProblem(notice: RoomNotice): Problem {
-  if (notice.retryAfterSeconds !== undefined) return withRetry(FULL, notice.retryAfterSeconds);
-  return notice.message ? { ...NOT_ACCEPTED, advice: `${sentence(notice.message)} Start again.` } : NOT_ACCEPTED;
+/** The problem of a call that gets no agent: a notice in its room and its status tell the same. */
+export function refusalProblem(told: Account): Problem {
+  // Everyone is busy only where the service says when to come again.
+  if (told.retryAfterSeconds !== undefined) return withRetry(FULL, told.retryAfterSeconds);
+  return told.message ? { ...NOT_ACCEPTED, advice: sentence(told.message) } : NOT_ACCEPTED;
 }
 
-/** The problem of a call that failed by the service's own account; `talked`: the agent had been there. */
-export function failureProblem(retryAfterSeconds: number | undefined, talked: boolean): Problem {
-  if (talked) return AGENT_LOST;
-  return retryAfterSeconds === undefined ? NOT_ACCEPTED : withRetry(FULL, retryAfterSeconds);
+/** The problem of a call that failed, as its status says; `talked`: the agent had been there. */
+export function failureProblem(status: Account, talked: boolean): Problem {
+  return talked ? AGENT_LOST : refusalProblem(status);
 }
 
 /**
@@ -153,7 +157,7 @@ export function failureProblem(retryAfterSeconds: number | undefined, talked: bo
  * A room that is closed while the browser is still on its way into it can look like a network that lets nothing pass.
  */
 export function knowsBetter(failure: Problem, seen: Problem | undefined): boolean {
-  if (seen === NOT_CONNECTED) return failure.code === "full";
+  if (seen === NOT_CONNECTED) return failure !== NOT_ACCEPTED;
   return seen === undefined || seen === NOT_ACCEPTED;
 }
 

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from local_cluster.ports import free_port
 from testing.browser import TalkPage, chromium, open_page, write_wav
 from testing.livekit import LiveKitProcess, restartable_livekit
-from testing.page_stage import Refusal, Stage, opened_stage
+from testing.page_stage import Refusal, RefusedRoom, Stage, opened_stage
 from testing.sound import build_murmur
+from voicesession.conditions import Reason
+from voicesession.customer_words import RefusalReason
 
 # The page waits 20 s for an agent; noticing that one has died takes it 3 s more.
 PATIENCE_MILLIS = 40_000
@@ -71,14 +73,10 @@ REFUSALS = [
     (Refusal(500), "service-unreachable", "comes back by itself"),
 ]
 
-NOTICES: list[tuple[dict[str, Any], str, str]] = [
-    ({"type": "no-capacity", "reason": "NoCapacity", "retryAfterSeconds": 25}, "full", "Try again in"),
-    (
-        {"type": "refused", "reason": "ticket-expired", "message": "this token is too old"},
-        "service-refused",
-        "This token is too old.",
-    ),
-    ({"type": "refused", "reason": "profile-full", "retryAfterSeconds": 15}, "full", "Try again in"),
+REFUSED_ROOMS: list[tuple[Reason | RefusalReason, str, str]] = [
+    (Reason.NO_CAPACITY, "full", "Try again in"),
+    (RefusalReason.TICKET_EXPIRED, "service-refused", "This token is too old."),
+    (RefusalReason.PROFILE_FULL, "full", "Try again in"),
 ]
 
 
@@ -89,21 +87,13 @@ async def test_other_refusals(stage: Stage, page: TalkPage) -> None:
         assert words in await page.until_problem(code)
 
 
-async def test_refused_rooms(stage: Stage, page: TalkPage) -> None:
-    for notice, code, words in NOTICES:
-        stage.notice = notice
+@pytest.mark.parametrize("told", [True, False], ids=["told in the room", "told by the status alone"])
+async def test_refused_rooms(stage: Stage, page: TalkPage, told: bool) -> None:
+    for reason, code, words in REFUSED_ROOMS:
+        stage.refused_room = RefusedRoom(reason, "this token is too old", told)
         await page.start()
-        assert words in await page.until_problem(code)
-
-
-async def test_a_room_refused_before_the_browser_was_in_it(stage: Stage, page: TalkPage) -> None:
-    stage.script = None
-    stage.status = {"phase": "Failed", "reason": "NoCapacity", "retryAfterSeconds": 15}
-    await page.start()
-    await expect(page.headline).to_have_text("Connecting")
-    await stage.until_customer()
-    await stage.delete_room(stage.rooms[-1])
-    assert "Try again in" in await page.until_problem("full")
+        await page.until_problem(code)
+        await expect(page.notice).to_contain_text(words, timeout=PATIENCE_MILLIS)
 
 
 async def test_a_full_service_whose_room_the_browser_never_reached(stage: Stage, page: TalkPage) -> None:
