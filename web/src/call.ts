@@ -29,9 +29,10 @@ import {
 } from "./problems";
 import type { Pulse } from "./pulse";
 import { type Choices, endCall, fetchPass, fetchStatus, type Pass } from "./service";
-import { Ear } from "./sound";
+import { Ear, keepRunning } from "./sound";
 import { type CallEvent, type CallState, next, START } from "./state";
 import { type Milestone, Stopwatch, type Timings } from "./timings";
+import { keepAwake } from "./wake_lock";
 
 const AGENT_IDENTITY = "agent";
 const NOTICE_TOPIC = "voice-agent";
@@ -66,6 +67,8 @@ export interface CallObserver {
   onSilenced(silenced: boolean): void;
   /** The microphone went away and no other could be opened: the call goes on muted. */
   onMicrophoneLost(): void;
+  /** The device has taken the microphone for something else, or given it back. */
+  onMicrophoneTaken(taken: boolean): void;
   /** Agent or service say something in passing: what was typed is not read, for example. */
   onTold(note: string): void;
   onEnd(): void;
@@ -214,14 +217,27 @@ export class Call {
   }
 
   private listenToCustomer(): void {
-    this.ears.customer.listenTo(this.muted ? undefined : this.microphone?.mediaStreamTrack);
+    const track = this.microphone?.mediaStreamTrack;
+    this.ears.customer.listenTo(this.muted ? undefined : track);
+    if (track === undefined) return;
+    track.onmute = track.onunmute = () => this.onMicrophoneTaken(track);
+    this.onMicrophoneTaken(track);
+  }
+
+  private onMicrophoneTaken(track: MediaStreamTrack): void {
+    const isOld = track !== this.microphone?.mediaStreamTrack;
+    if (this.over || isOld || track.muted === this.state.microphoneTaken) return;
+    this.dispatch({ type: "microphone", taken: track.muted });
+    this.observer.onMicrophoneTaken(track.muted);
   }
 
   private listen(): void {
     this.timers.push(
       window.setInterval(() => this.measureLevels(), LEVELS_MS),
       window.setInterval(() => this.dispatch({ type: "tick" }), TICK_MS),
+      window.setInterval(() => keepRunning(this.context), TICK_MS),
     );
+    keepAwake(this.aborter.signal);
     window.addEventListener("online", () => this.dispatch({ type: "network", carries: true }), this.untilOver);
     window.addEventListener("offline", () => this.dispatch({ type: "network", carries: false }), this.untilOver);
     this.room

@@ -15,6 +15,7 @@ const CLOCK_MS = 250;
 /** The agent still writes its last words when the customer has left. */
 const BOOKS_TRIES = 12;
 const BOOKS_PAUSE_MS = 700;
+const MICROPHONE_TAKEN = "Your device uses the microphone for something else, such as a phone call: you are not heard.";
 
 let call: Call | undefined;
 let muted = false;
@@ -62,6 +63,7 @@ function observerOf(current: () => Call | undefined): CallObserver {
     onLevels: (levels) => page.showLevels(levels),
     onSilenced: (silenced) => page.showSilenced(silenced),
     onMicrophoneLost: () => showMicrophoneLost(),
+    onMicrophoneTaken: (taken) => page.tell(taken ? MICROPHONE_TAKEN : "You are heard again."),
     onTold: (note) => page.tell(note),
     onEnd() {
       const ended = current();

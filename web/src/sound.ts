@@ -4,6 +4,12 @@
 const AUDIBLE_DB = -45;
 const LOUDEST_DB = -12;
 
+/** Starts a context again that the browser has stopped: iOS does so for a phone call, and leaves it so. */
+export function keepRunning(context: AudioContext): void {
+  if (context.state === "running") return;
+  void context.resume().catch(() => undefined); // refused while that phone call lasts
+}
+
 export class Ear {
   private readonly analyser: AnalyserNode;
   private readonly samples: Float32Array<ArrayBuffer>;

@@ -34,6 +34,8 @@ export interface CallState {
   customerAudible: boolean;
   /** The browser asks the customer for the microphone, and waits for the answer. */
   asking: boolean;
+  /** The device has taken the microphone for something else: nothing of the customer's is heard. */
+  microphoneTaken: boolean;
   /** Another agent is on its way, as the service says. */
   recovering: boolean;
   /** The customer's own connection to the room. */
@@ -46,6 +48,7 @@ export interface CallState {
 export type CallEvent =
   | { type: "clicked" }
   | { type: "asking"; asking: boolean }
+  | { type: "microphone"; taken: boolean }
   | { type: "connected" }
   | { type: "connection"; up: boolean }
   | { type: "network"; carries: boolean }
@@ -67,6 +70,7 @@ export const START: CallState = {
   agentAudible: false,
   customerAudible: false,
   asking: false,
+  microphoneTaken: false,
   recovering: false,
   connected: true,
   networkCarries: true,
@@ -80,6 +84,8 @@ export function next(state: CallState, event: CallEvent, now: number): CallState
   switch (event.type) {
     case "asking":
       return { ...state, asking: event.asking };
+    case "microphone":
+      return event.taken === state.microphoneTaken ? state : { ...state, microphoneTaken: event.taken };
     case "connected":
       // An agent that was already there when the customer came has been seen by now.
       return { ...state, stage: "open", agentSince: state.agent === "awaited" ? now : state.agentSince };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { CONNECTION_LOST } from "./problems";
-import { next, START } from "./state";
+import { type CallEvent, next, START } from "./state";
 import { announcementOf, clockReading, duration, wordsOf, wordsOfEnd } from "./words";
 
 describe("words", () => {
@@ -38,6 +38,18 @@ describe("words", () => {
     const asking = next(next(START, { type: "clicked" }, 0), { type: "asking", asking: true }, 1);
     expect(wordsOf(asking, 1, "Ada", false).hint).toContain("Allow it");
     expect(wordsOf(next(asking, { type: "asking", asking: false }, 2), 2, "Ada", false).headline).toBe("Connecting");
+  });
+
+  it("do not tell who is not heard that they are", () => {
+    const events: CallEvent[] = [{ type: "clicked" }, { type: "connected" }, { type: "agent-present" }];
+    const talking = events.reduce((state, event) => next(state, event, 0), START);
+    const taken = next(talking, { type: "microphone", taken: true }, 1);
+    expect(wordsOf(taken, 1, "Ada", false).headline).toBe("You are not heard");
+    expect(wordsOf(taken, 1, "Ada", true).headline).toBe("You are muted");
+    expect(wordsOf(next(taken, { type: "agent-state", value: "speaking" }, 2), 2, "Ada", false).headline).toBe(
+      "Speaking",
+    );
+    expect(wordsOf(next(taken, { type: "microphone", taken: false }, 3), 3, "Ada", false).headline).toBe("Listening");
   });
 
   it("say why a call ended, also for reasons they do not know", () => {

@@ -34,8 +34,10 @@ export function wordsOf(state: CallState, now: number, agentName: string, muted:
   if (state.asking) {
     return { headline: "One moment", hint: "Your browser asks for the microphone. Allow it, so that you are heard." };
   }
-  if (muted && (look === "listening" || look === "hearing")) {
-    return { headline: "You are muted", hint: "Unmute to be heard, or type a message." };
+  const listens = look === "listening" || look === "hearing";
+  if (muted && listens) return { headline: "You are muted", hint: "Unmute to be heard, or type a message." };
+  if (state.microphoneTaken && listens) {
+    return { headline: "You are not heard", hint: "The microphone comes back by itself. Until then, type a message." };
   }
   return WORDS[look];
 }

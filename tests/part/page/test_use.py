@@ -31,6 +31,10 @@ MICROPHONES = """
         track.stop();
         track.dispatchEvent(new Event('ended'));
     });
+    window.take = (muted) => window.tracks.forEach((track) => {
+        Object.defineProperty(track, 'muted', { value: muted, configurable: true });
+        track.dispatchEvent(new Event(muted ? 'mute' : 'unmute'));
+    });
 """
 ASKING = """
     window.allowed = new Promise((resolve) => { window.allow = resolve; });
@@ -42,6 +46,29 @@ SILENCED = """
     window.silenced = true;
     HTMLMediaElement.prototype.play = function () {
         return window.silenced ? Promise.reject(new DOMException('click first', 'NotAllowedError')) : play.call(this);
+    };
+"""
+# Tells of the locks that keep the screen on.
+WAKE_LOCKS = """
+    window.locks = [];
+    const request = navigator.wakeLock.request.bind(navigator.wakeLock);
+    navigator.wakeLock.request = async (kind) => {
+        const lock = await request(kind);
+        window.locks.push(lock);
+        return lock;
+    };
+"""
+# As iOS in a phone call: sound stops, and cannot be started again before the phone call is over.
+PHONE_CALLS = """
+    window.contexts = [];
+    window.AudioContext = class extends AudioContext {
+        constructor(...options) {
+            super(...options);
+            window.contexts.push(this);
+        }
+        resume() {
+            return window.phoneCall ? Promise.reject(new DOMException('later', 'InvalidStateError')) : super.resume();
+        }
     };
 """
 AXE = REPOSITORY / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -153,6 +180,53 @@ async def test_a_microphone_that_is_unplugged(stage: Stage, page: TalkPage) -> N
     reports = len(agent.reports)
     await page.button("Unmute").click()
     await agent.until("heard", after=reports, audible=True)
+
+
+async def test_a_device_that_takes_the_microphone_away_for_a_while(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, MICROPHONES)
+    await page.start()
+    await stage.until_talking(page)
+    await page.tab.evaluate("window.take(true)")
+    await expect(page.headline).to_have_text("You are not heard")
+    await expect(page.tab.locator("#announcer")).to_contain_text("such as a phone call")
+    await page.tab.evaluate("window.take(false)")
+    await expect(page.headline).to_have_text(re.compile("^(Listening|Hearing you)$"))
+
+
+async def test_sound_that_was_stopped_by_a_phone_call_is_measured_again(stage: Stage, page: TalkPage) -> None:
+    await prepare(page, PHONE_CALLS)
+    await page.start()
+    await stage.until_talking(page)
+    assert await page.tab.evaluate("window.contexts[0].state") == "running"
+    await page.tab.evaluate("window.phoneCall = true; window.contexts[0].suspend()")
+    await stays(lambda: page.tab.evaluate("window.contexts[0].state === 'suspended'"), 1, "it is no phone call")
+    await page.tab.evaluate("window.phoneCall = false")
+    await eventually(lambda: page.tab.evaluate("window.contexts[0].state === 'running'"))
+    await page.until_look("hearing")
+
+
+async def test_the_screen_stays_on_during_a_call(stage: Stage, page: TalkPage) -> None:
+    async def released() -> list[bool]:
+        return list(await page.tab.evaluate("window.locks.map((lock) => lock.released)"))
+
+    async def are(*wanted: bool) -> None:
+        async def hold() -> bool:
+            return await released() == list(wanted)
+
+        await eventually(hold, why="the locks on the screen")
+
+    await prepare(page, WAKE_LOCKS)
+    assert await released() == []
+    await page.start()
+    await stage.until_talking(page)
+    await are(False)
+    # The browser takes it back when the page is hidden; here it is seen again.
+    await page.tab.evaluate(
+        "window.locks[0].release().then(() => document.dispatchEvent(new Event('visibilitychange')))"
+    )
+    await are(True, False)
+    await page.button("Hang up").click()
+    await are(True, True)
 
 
 async def test_another_microphone_that_does_not_start(stage: Stage, page: TalkPage) -> None:
