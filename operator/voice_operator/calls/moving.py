@@ -88,7 +88,9 @@ def _decide_claim(
         return Rest(view.now + LOOK_EVERY)  # woken as soon as there is one
     if used_number is not None:
         return Number(session, session.status.model_copy(update={"attempts": used_number}), used_number)
-    return Claim(session, serving, view.memory.claims + 1, stands_by_for=pod.attempt, avoid=pod.node)
+    # A pod that is up to date is what it is all for, on whichever node.
+    avoid = None if view.trigger is Trigger.OUTDATED else pod.node
+    return Claim(session, serving, view.memory.claims + 1, stands_by_for=pod.attempt, avoid=avoid)
 
 
 def _decide_hand_over(

@@ -135,6 +135,11 @@ def test_a_call_stays_where_no_up_to_date_pod_is_in_sight() -> None:
     assert decide_call(view(trigger=Trigger.OUTDATED, fresh_pod=True)) == JoinLine("default", afresh=True)
 
 
+def test_a_call_that_moves_to_be_up_to_date_takes_such_a_pod_on_whichever_node() -> None:
+    claim = decide_call(view(trigger=Trigger.OUTDATED, fresh_pod=True, line="default", pod_available=True))
+    assert claim == Claim(ACTIVE, SERVING, 2, stands_by_for=1, avoid=None)
+
+
 def test_the_standby_is_claimed_by_a_number_of_its_own_and_not_on_the_same_node() -> None:
     claim = decide_call(view(line="default", pod_available=True))
     assert claim == Claim(ACTIVE, SERVING, 2, stands_by_for=1, avoid="node-1")
