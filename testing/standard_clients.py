@@ -41,6 +41,13 @@ _LISTEN = """
         return Object.fromEntries(heard.map((voice) => [voice.trackIdentifier, voice.totalAudioEnergy ?? 0]));
     };
 """
+# Every state of its agent that the page of hooks has told, also those of a few milliseconds.
+_NOTE_STATES = """
+    window.agentStates = [];
+    new MutationObserver((changes) => {
+        for (const { target } of changes) window.agentStates.push(target.dataset.agent);
+    }).observe(document, { subtree: true, attributeFilter: ['data-agent'] });
+"""
 
 
 class StandardClient(Protocol):
@@ -117,6 +124,11 @@ class HooksClient:
     async def is_in_call(self) -> bool:
         return await _attribute(self.tab, "connection") == "connected"
 
+    async def states_since_it_listened(self) -> set[str]:
+        """Returns every state that the page has told since its agent listened first."""
+        states: list[str] = await self.tab.evaluate("agentStates")
+        return set(states[states.index("listening") :])
+
 
 @dataclass
 class PythonClient:
@@ -155,7 +167,7 @@ async def standard_clients(browser: Browser, base_url: str) -> AsyncIterator[lis
     async with (
         open_page(browser, base_url, _LISTEN) as page,
         _hooks_server(base_url) as hooks_url,
-        open_tab(browser, _LISTEN) as tab,
+        open_tab(browser, _LISTEN, _NOTE_STATES) as tab,
         _python_client(base_url) as python,
     ):
         await tab.goto(hooks_url)

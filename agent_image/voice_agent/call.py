@@ -137,8 +137,7 @@ class Call:
             room=self._room,
             facts=self._facts,
             customer_identity=assignment.participant_identity,
-            # Who takes a call over does not begin anew, in the eyes of clients.
-            read_agent_state=lambda: self._read_agent_state() or ("listening" if self._standby else None),
+            read_agent_state=self._read_shown_state,
             start=self._start,
             on_change=self._facts_changed.set,
             on_other_agent=lambda identity: self.events.emit(OtherAgent(at=clock.now(), identity=identity)),
@@ -386,8 +385,7 @@ class Call:
     def _remember(self, history: History | None, told: HandedState) -> Recollection:
         if history is None and not told.rows:
             # An attempt that nobody heard has left nothing.
-            is_lost = bool(self._assignment.recovery or self._assignment.standby)
-            return Recollection(is_lost=is_lost)
+            return Recollection(is_lost=self._follows)
         rows = merge_rows(history.rows if history else [], told.rows)
         kept = {**(history.memory if history else {}), **told.memory}
         known = build_recollection(rows, kept, cut_off=told.cut_off)
@@ -479,9 +477,21 @@ class Call:
         self._facts.last_activity_at = time.monotonic()
         self._facts_changed.set()
 
+    @property
+    def _follows(self) -> bool:
+        """Tells whether another agent had this call before."""
+        return bool(self._assignment.recovery or self._assignment.standby)
+
     def _read_agent_state(self) -> str | None:
         session = self._watch.session
         return session.agent_state if session is not None else None
+
+    def _read_shown_state(self) -> str | None:
+        state = self._read_agent_state()
+        if state not in {None, "initializing"} or not self._follows:
+            return state
+        # Who follows another agent does not begin anew, in the eyes of clients.
+        return "listening" if self._standby else "thinking"
 
     def _build_heartbeat(self) -> Heartbeat:
         return Heartbeat(

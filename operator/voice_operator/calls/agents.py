@@ -30,6 +30,7 @@ from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.write_through import WriteThrough
 from voicesession import clock
 from voicesession.models import EndReason
+from voicesession.serving import Serving
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +108,7 @@ class Agents:
         """Has the pod that stands by join; it is the one that has the call from here on."""
         now, move = clock.steady(), memory.move
         move = replace(move, tried_at=now, handed_at=move.handed_at or now)
-        name = step.serving.profile.spec.display_name if step.serving else None
-        token = self._access.tokens.sign_agent(memory.room, name)
+        token = self._sign(memory, step.serving, follows=True)
         try:
             await self._pods.take_over(step.pod, token, step.state)
         except PodRequestError as error:
@@ -152,13 +152,17 @@ class Agents:
             memory.room,
             memory.room_sid,
             access.livekit.url,
-            access.tokens.sign_agent(memory.room, step.serving.profile.spec.display_name),
+            self._sign(memory, step.serving, follows=step.session.status.agent_joined_at is not None),
             access.conversation_key,
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
             self._links.failing.list_failing(step.pod.pool, clock.steady()),
             standby=standby,
         )
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+    def _sign(self, memory: CallMemory, serving: Serving | None, *, follows: bool) -> str:
+        name = serving.profile.spec.display_name if serving else None
+        return self._access.tokens.sign_agent(memory.room, name, follows=follows)
 
     async def ask_end(self, memory: CallMemory, step: AskEnd) -> CallMemory:
         """Asks for the end of the call; what comes of it shows by what the pod tells."""

@@ -10,7 +10,7 @@ from kube.client import NotFoundError
 from testing.agent_cluster import NODES, AgentCluster
 from testing.browser import chromium, write_wav
 from testing.page_stage import Stage
-from testing.standard_clients import StandardClient, standard_clients, until_answered
+from testing.standard_clients import HooksClient, StandardClient, standard_clients, until_answered
 from testing.waiting import eventually
 from voicesession.models import VoiceSession
 from voicesession.names import VOICE_SESSIONS
@@ -82,6 +82,9 @@ async def test_every_standard_client_goes_on_with_the_next_agent(
             going_on = (call.goes_on(agents, session) for call, session in zip(calls, before, strict=True))
             for client, problem in zip(clients, await asyncio.gather(*going_on), strict=True):
                 problems[client.name, fault] = problem
+        hooks = next(client for client in clients if isinstance(client, HooksClient))
+        # They look once, 20 s after the start, and an agent that just then is not at work is one that failed.
+        assert await hooks.states_since_it_listened() == {"listening", "thinking", "speaking"}
     assert problems == {(client.name, fault): "" for client in clients for fault in FAULTS}
 
 

@@ -35,6 +35,11 @@ def test_the_agent_s_token_is_for_this_room_as_the_agent_for_a_minute() -> None:
         "canPublishData": True,
     }
     assert claims["exp"] - claims["nbf"] == 60
+    assert "attributes" not in claims
+
+
+def test_an_agent_that_follows_another_one_is_seen_at_work_from_the_beginning() -> None:
+    assert read(TOKENS.sign_agent("room", None, follows=True))["attributes"] == {"lk.agent.state": "thinking"}
 
 
 def test_a_customer_s_token_is_for_one_room_and_a_microphone_and_makes_the_room_outlive_the_agent_s_patience() -> None:
