@@ -239,6 +239,9 @@ def report(outcomes: Sequence[Outcome], others: Sequence[Outcome], worker_killed
     print_table("A pod dies in the middle of a sentence", rows)
     print(f"  A plain worker's job processes killed: {worker_killed}, an agent came back: {worker_recovered}")
     everything = [*outcomes, *others]
+    lacking = [each for each in everything if each.problem or not each.remembered or each.rows_lost or each.doubled]
+    for each in lacking:
+        print(f"  {each}")
     print_result(
         {
             "killed": len(outcomes),
@@ -261,7 +264,7 @@ def report(outcomes: Sequence[Outcome], others: Sequence[Outcome], worker_killed
             },
         }
     )
-    return 1 if any(each.problem or not each.remembered or each.rows_lost or each.doubled for each in everything) else 0
+    return 1 if lacking else 0
 
 
 def joined(outcomes: Sequence[Outcome]) -> list[float]:
