@@ -134,7 +134,7 @@ class Operator:
         namespace = settings.namespace
         answers = Answers()
         leases = await KubernetesApi.connect(namespace, kubeconfig, on_response=answers.count)
-        lease = Lease(leases, Identity.of_this_process(settings.release_name, settings.pod_name))
+        lease = Lease(leases, Identity.of_this_process(settings.release_name, settings.pod_name, settings.node_name))
         kubernetes = await KubernetesApi.connect(
             namespace,
             kubeconfig,
@@ -222,6 +222,7 @@ class Operator:
 
     async def _begin(self) -> None:
         """Begins to decide."""
+        self._links.note_lost_node(self.lease.lost_node)
         await self._see_last_claims()
         self._queue.start()
         self._routing.connect()
@@ -343,6 +344,7 @@ class Operator:
 
     def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
         calls, links = Calls(), Links(shared.pods, self._queue)
+        self._links = links
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))
         self._stack.push_async_callback(look.close)

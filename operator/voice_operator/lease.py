@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 NAME = "voice-agent-operator"
 RELEASE_LABEL = "app.kubernetes.io/instance"
+NODE_ANNOTATION = "voiceagents.dev/node"
 LEADS_SECONDS = 4.0
 KEEPS_AWAY_SECONDS = 6
 RENEW_SECONDS = 1.5
@@ -58,16 +59,17 @@ class Leases(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who wants to lead: a process of a pod of a release."""
+    """Who wants to lead: a process of a pod of a release, on a node."""
 
     release: str
     pod: str
     process: str
+    node: str = ""
 
     @classmethod
-    def of_this_process(cls, release: str, pod: str) -> "Identity":
-        """Returns an identity that no other process has. `pod`: empty outside a pod."""
-        return cls(release, pod or f"{socket.gethostname()}-{os.getpid()}", secrets.token_hex(4))
+    def of_this_process(cls, release: str, pod: str, node: str) -> "Identity":
+        """Returns an identity that no other process has. `pod`, `node`: empty outside a pod."""
+        return cls(release, pod or f"{socket.gethostname()}-{os.getpid()}", secrets.token_hex(4), node)
 
     @property
     def holder(self) -> str:
@@ -82,16 +84,18 @@ class Holding:
     version: str = ""
     holder: str = ""  # empty: it was given back
     release: str = ""
+    node: str = ""  # the holder's, where it is known
     seconds: float = KEEPS_AWAY_SECONDS
 
 
 def read_lease(raw: Mapping[str, Any]) -> Holding:
     """Returns what a Lease says."""
-    spec = raw.get("spec") or {}
+    spec, metadata = raw.get("spec") or {}, raw["metadata"]
     return Holding(
-        version=raw["metadata"]["resourceVersion"],
+        version=metadata["resourceVersion"],
         holder=spec.get("holderIdentity") or "",
-        release=(raw["metadata"].get("labels") or {}).get(RELEASE_LABEL, ""),
+        release=(metadata.get("labels") or {}).get(RELEASE_LABEL, ""),
+        node=(metadata.get("annotations") or {}).get(NODE_ANNOTATION, ""),
         seconds=max(spec.get("leaseDurationSeconds") or 0, KEEPS_AWAY_SECONDS),
     )
 
@@ -124,6 +128,8 @@ def build_lease(identity: Identity, before: Mapping[str, Any] | None, *, give_ba
         RELEASE_LABEL: identity.release,
     }
     metadata["labels"] = {name: value for name, value in labels.items() if value}
+    annotations = {**(metadata.get("annotations") or {}), NODE_ANNOTATION: identity.node}
+    metadata["annotations"] = {name: value for name, value in annotations.items() if value}
     if spec.get("holderIdentity") != identity.holder:
         spec["leaseTransitions"] = (spec.get("leaseTransitions") or 0) + (1 if before else 0)
         spec["acquireTime"] = now
@@ -155,6 +161,7 @@ class Lease:
     def __init__(self, leases: Leases, identity: Identity) -> None:
         self._leases = leases
         self._identity = identity
+        self.lost_node: str | None = None  # of the one that led before, where it fell silent
         self._raw: Raw | None = None
         self._ever_seen = False
         self._leads_until = float("-inf")
@@ -254,6 +261,7 @@ class Lease:
         self._other = holding
         if not is_free(holding, self._identity, observation.see(holding.version, _now())):
             return False
+        self.lost_node = holding.node or None if holding.holder else None
         return await self._write()
 
     async def _renew(self) -> bool:

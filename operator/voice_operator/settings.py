@@ -24,6 +24,7 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
 
     release_name: str = Field(default="", description="The helm release; another one's operators stand aside.")
     pod_name: str = Field(default="", description="The pod's name, by which it holds the Lease.")
+    node_name: str = Field(default="", description="The pod's node: who leads next can tell that it was lost.")
     watch_silence_seconds: float = Field(
         default=75.0,
         gt=0,

@@ -115,6 +115,7 @@ def test_an_operator_knows_its_pod_and_its_release(defaults: list[Raw]) -> None:
     environment = environment_of(defaults, "Deployment", "operator")
     assert environment["RELEASE_NAME"] == "r"
     assert environment["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert environment["NODE_NAME"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
 
 
 @pytest.mark.parametrize("seconds", [10, 60])

@@ -431,7 +431,9 @@ def _given_up_at(view: CallView, session: VoiceSession, pod: AgentPod, link: Lin
     # Its agent is not waited for: should it live after all, LiveKit puts it out for the next one.
     if view.cut_off:
         return link.since + CUT_OFF_PATIENCE
-    return link.since if link.answered_at else link.since + FIRST_ANSWER_PATIENCE
+    # The operator that led before fell silent on the same node: that is answer enough.
+    is_first = link.answered_at is None and (view.lost_node is None or pod.node != view.lost_node)
+    return link.since + FIRST_ANSWER_PATIENCE if is_first else link.since
 
 
 def _decide_alive(view: CallView, session: VoiceSession, pod: AgentPod, link: LinkView) -> Step:

@@ -13,6 +13,7 @@ class Hearing:
     def __init__(self) -> None:
         self._heard: Counter[str] = Counter()  # by node
         self._silent: Counter[str] = Counter()
+        self.lost_node: str | None = None  # where the operator fell silent that led before
         self._known: dict[str, tuple[str, bool]] = {}  # node, and whether it is silent, by the uid of its call
 
     def note(self, uid: str, node: str | None, *, silent: bool) -> None:
@@ -20,6 +21,8 @@ class Hearing:
         self.drop(uid)
         self._known[uid] = (node or "", silent)
         (self._silent if silent else self._heard)[node or ""] += 1
+        if not silent and node == self.lost_node:
+            self.lost_node = None
 
     def drop(self, uid: str) -> None:
         """Takes in that this call's pod is followed no more, or has not been heard yet."""

@@ -29,6 +29,15 @@ class Links:
         """Tells whether so many pods are silent that it is most likely this process whom nobody reaches."""
         return self._hearing.cut_off
 
+    @property
+    def lost_node(self) -> str | None:
+        """Returns the node with which the operator that led before was lost, until something of it is heard."""
+        return self._hearing.lost_node
+
+    def note_lost_node(self, node: str | None) -> None:
+        """Takes in on which node the operator that led before fell silent; None: it did not, or nobody knows."""
+        self._hearing.lost_node = node
+
     def view_of(self, uid: str) -> LinkView | None:
         """Returns what the last pod that this call was connected to has told; None if there was none."""
         link = self._links.get(uid)

@@ -47,11 +47,12 @@ def observe(
     *,
     beside: LinkView | None = None,
     cut_off: bool = False,
+    lost_node: str | None = None,
 ) -> CallView:
     """Returns the view of one call; the memory in it has all that was learned by this look.
 
     `link`, `beside`: as the view has them. `now`: by the steady clock. `wall_ahead`: of the wall's clock before it.
-    `cut_off`: as `Links` says.
+    `cut_off`, `lost_node`: as `Links` says.
     """
     cache, uid = world.cache, memory.uid
     session = cache.find_session(uid)
@@ -97,6 +98,7 @@ def observe(
         trigger=trigger,
         fresh_pod=trigger is Trigger.OUTDATED and _has_fresh_pod(world, serving),
         cut_off=cut_off,
+        lost_node=lost_node,
         agent_absent=agent_absent,
         room_missing_since=world.rooms.missing_since(memory.room, memory.arrived_at),
         rival=_find_rival(world, memory, session),

@@ -214,6 +214,7 @@ class Reconciler:
             clock.wall_ahead(),
             beside=self._links.beside(uid),
             cut_off=self._links.cut_off,
+            lost_node=self._links.lost_node,
         )
         if view.session:
             self._sessions.see(view.session)

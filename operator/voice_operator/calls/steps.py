@@ -47,6 +47,7 @@ class CallView:
     trigger: Trigger | None = None  # why it is to go to another pod
     fresh_pod: bool = False  # its pool has a ready one that is up to date, or none that is not
     cut_off: bool = False  # so many pods are silent that it may be us who hear nobody
+    lost_node: str | None = None  # where the operator fell silent that led before, and nobody has been heard since
     agent_absent: bool = False  # LiveKit sees no agent in the room, though its pod may be in a call
     room_missing_since: datetime | None = None  # LiveKit does not have it any more
     rival: str | None = None  # the VoiceSession that has the right to the same room

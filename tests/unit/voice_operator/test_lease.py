@@ -27,7 +27,7 @@ from voice_operator.lease import (
     read_lease,
 )
 
-ME = Identity("shop", "operator-a", "1111")
+ME = Identity("shop", "operator-a", "1111", "node-1")
 STANDBY = Identity("shop", "operator-b", "2222")
 FOREIGN = Identity("other", "operator-c", "3333")
 # All of the Lease's times are so much shorter here.
@@ -164,19 +164,20 @@ def test_a_renewal_keeps_what_others_wrote_and_when_it_was_taken() -> None:
         "app.kubernetes.io/name": "voice-agent",
         "app.kubernetes.io/instance": "shop",
     }
-    taken["metadata"] |= {"resourceVersion": "5", "annotations": {"note": "ours"}}
+    taken["metadata"] |= {"resourceVersion": "5", "annotations": {"note": "ours", module.NODE_ANNOTATION: "node-1"}}
     renewed = build_lease(ME, taken)
     assert renewed["metadata"] == taken["metadata"]
     assert renewed["spec"]["acquireTime"] == taken["spec"]["acquireTime"]
     assert renewed["spec"]["leaseTransitions"] == 0
     passed_on = build_lease(STANDBY, renewed)
     assert passed_on["spec"]["leaseTransitions"] == 1
-    assert read_lease(passed_on) == Holding("5", "operator-b_2222", "shop", module.KEEPS_AWAY_SECONDS)
+    assert read_lease(passed_on) == Holding("5", "operator-b_2222", "shop", seconds=module.KEEPS_AWAY_SECONDS)
+    assert passed_on["metadata"]["annotations"] == {"note": "ours"}
     assert build_lease(STANDBY, passed_on, give_back=True)["spec"]["holderIdentity"] == ""
 
 
 def test_two_processes_are_never_one_identity() -> None:
-    one, other = (Identity.of_this_process("shop", "operator-a") for _ in range(2))
+    one, other = (Identity.of_this_process("shop", "operator-a", "node-1") for _ in range(2))
     assert one.holder != other.holder
 
 
@@ -199,6 +200,7 @@ async def test_a_standby_leads_when_the_leader_is_gone_and_not_before(leases: Fa
             await eventually(lambda: standby.lease.leading)
             assert not me.lease.leading
             assert standby.lease.obstacle is None
+            assert (me.lease.lost_node, standby.lease.lost_node) == (None, "node-1")
 
 
 async def test_one_that_is_given_back_is_taken_at_once(leases: FakeLeases) -> None:
@@ -210,6 +212,7 @@ async def test_one_that_is_given_back_is_taken_at_once(leases: FakeLeases) -> No
             assert not me.lease.leading
             assert leases.holder == ""
             await eventually(lambda: standby.lease.leading, seconds=KEEPS_AWAY_SECONDS / PACE)
+            assert standby.lease.lost_node is None
 
 
 async def test_one_whose_last_renewal_was_broken_off_is_given_back_all_the_same(leases: FakeLeases) -> None:

@@ -688,6 +688,12 @@ def test_a_pod_that_this_process_has_not_heard_yet_has_a_little_longer() -> None
     assert lose(decide_call(active(link=replace(unheard, since=ago(10)), asked_livekit_at=NOW))).node == "node-1"
 
 
+def test_a_pod_on_the_node_with_which_the_last_leader_was_lost_has_not() -> None:
+    unheard = silent(answered_at=None)
+    assert lose(decide_call(active(link=unheard, asked_livekit_at=NOW, lost_node="node-1"))).node == "node-1"
+    assert isinstance(decide_call(active(link=unheard, asked_livekit_at=NOW, lost_node="node-2")), Rest)
+
+
 @pytest.mark.parametrize(("agents", "goes_on"), [(0, False), (1, True), (4, False)])
 def test_of_a_call_that_has_talked_the_next_one_is_tried_where_one_does_not_join(agents: int, *, goes_on: bool) -> None:
     joining = link(accepted=True, answered_at=ago(30))

@@ -37,3 +37,13 @@ def test_who_is_heard_again_or_followed_no_more_is_silent_no_more() -> None:
     hearing.note("1", "a", silent=True)
     hearing.drop("2")
     assert not hearing.cut_off
+
+
+def test_a_node_with_which_a_leader_was_lost_is_there_again_when_one_of_its_pods_is_heard() -> None:
+    hearing = Hearing()
+    hearing.lost_node = "a"
+    hearing.note("1", "a", silent=True)
+    hearing.note("2", "b", silent=False)
+    assert hearing.lost_node == "a"
+    hearing.note("1", "a", silent=False)
+    assert hearing.lost_node is None
