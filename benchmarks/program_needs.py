@@ -8,9 +8,9 @@ from pathlib import Path
 from voice_agent.check import Findings
 
 ENTRYPOINT = re.compile(r"def entrypoint|rtc_session|WorkerOptions\(")
-# One that a program cannot do without: what it reads as an item, and keys for which it has no default.
-_VARIABLE = re.compile(r"""environ\[\s*['"]([A-Z][A-Z0-9_]*)['"]""")
-_KEY = re.compile(r"""(?:environ\.get|getenv)\(\s*['"]([A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET))['"]\s*\)""")
+_ITEM = re.compile(r"""environ\[\s*['"](\w+)['"]""")
+_GOT = re.compile(r"""(?:environ\.get|getenv)\(\s*['"](\w+)['"]\s*(,|\))""")
+_SECRET = ("KEY", "TOKEN", "SECRET")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 # Where a plugin's key is not called after it.
 _OTHER_KEYS = {"elevenlabs": "ELEVEN_API_KEY", "aws": "AWS_ACCESS_KEY_ID", "playai": "PLAYAI_USER_ID"}
@@ -92,8 +92,13 @@ def read_needs(program: Path) -> list[str]:
 
 
 def own_variables(text: str, plugins: set[str]) -> set[str]:
-    """Returns the variables that it cannot do without, but for keys of plugins, LiveKit's and OpenAI's."""
-    names = {*_VARIABLE.findall(text), *_KEY.findall(text)} - {key_of(plugin) for plugin in plugins}
+    """Returns the variables that it cannot do without, but for keys of plugins, LiveKit's and OpenAI's.
+
+    What it reads as an item, unless it also asks whether it is there, and secrets for which it has no default.
+    """
+    got = dict(_GOT.findall(text))
+    secrets = {name for name, end in got.items() if end == ")" and name.endswith(_SECRET)}
+    names = (set(_ITEM.findall(text)) - got.keys() | secrets) - {key_of(plugin) for plugin in plugins}
     return {name for name in names if not name.startswith(("LIVEKIT_", "OPENAI_"))}
 
 

@@ -46,7 +46,7 @@ from testing.customer import Customer, CustomerError, joined_room
 from testing.fake_openai import FakeOpenAI, RealtimeConversation, running_fake_openai
 from testing.fake_vendors import HOSTS, FakeVendors
 from testing.livekit import LiveKitServer, new_room, running_livekit
-from testing.sound import build_murmur
+from testing.local_speech import speech_pcm
 from testing.waiting import eventually
 from testing.web_server import serving
 from voicesession.assignment import CallEnded
@@ -189,9 +189,9 @@ async def type_question(asked: Asked) -> None:
 
 
 async def speak_question(asked: Asked) -> None:
-    """As sound, of which the test models hear the words."""
+    """As speech, of which the test models hear the words."""
     asked.fake.transcripts.append(QUESTION)
-    await asked.customer.say(build_murmur(2.0) + bytes(48_000))
+    await asked.customer.say(speech_pcm(QUESTION) + bytes(48_000))
 
 
 async def is_answered(asked: Asked, ask: Callable[[Asked], Awaitable[None]]) -> bool:

@@ -26,6 +26,7 @@ from livekit.plugins.turn_detector.multilingual import MultilingualModel
 import tools
 CRM = os.getenv("CRM_TOKEN"), os.environ["LIVEKIT_URL"], os.environ.get('OPENAI_API_KEY'), os.getenv("LOG")
 CALENDAR = os.getenv("CAL_KEY", None)
+TODAY = os.environ["TODAY"] if os.environ.get("TODAY") else None
 @server.rtc_session()
 async def entrypoint(ctx): AgentSession()
 """
@@ -51,7 +52,7 @@ def test_a_program_gets_a_dummy_for_what_it_cannot_do_without(tmp_path: Path) ->
     environment = build_environment(write(tmp_path, PROGRAM))
     assert set(environment.values()) == {"dummy"}
     assert {"CRM_TOKEN", "DEEPGRAM_API_KEY", "ELEVEN_API_KEY", "SHOP"} <= environment.keys()
-    assert not {"LIVEKIT_URL", "OPENAI_API_KEY", "LOG", "CAL_KEY", "OTHER"} & environment.keys()
+    assert not {"LIVEKIT_URL", "OPENAI_API_KEY", "LOG", "CAL_KEY", "OTHER", "TODAY"} & environment.keys()
 
 
 @pytest.mark.parametrize(
