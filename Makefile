@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
-CODE := operator agent_image local_models local_cluster testing tests docs $(wildcard benchmarks demo)
+CODE := operator agent_image local_models local_cluster testing tests docs charts $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2> /dev/null)
 
 .PHONY: help
@@ -101,7 +101,8 @@ format: venv ## Put the code into its style
 	@.venv/bin/ruff check --fix-only --quiet $(CODE)
 	@.venv/bin/ruff format $(CODE)
 
-reference: venv ## Write docs/reference anew, from the CRDs, the settings and the metrics
+reference: venv ## Write docs/reference anew, and the schema of the chart's values, from what they are about
+	@$(PYTHON) -m charts.values_schema
 	@PYTHONPATH=operator:agent_image:. $(PYTHON) -m docs.reference
 
 ##@ Test it

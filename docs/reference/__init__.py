@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.reference import crds, environment, metrics
+from docs.reference import crds, environment, metrics, values
 
 FOLDER = Path(__file__).parent
 
@@ -10,4 +10,5 @@ PAGES = {
     "crds.md": crds.build_page,
     "environment.md": environment.build_page,
     "metrics.md": metrics.build_page,
+    "values.md": values.build_page,
 }

@@ -19,7 +19,7 @@ EXTERNAL: Raw = {
     "livekit": {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
     "postgres": {
         "enabled": False,
-        "external": {"host": "db.example.com", "user": "owner", "passwordSecret": "db", "sslmode": "verify-full"},
+        "external": {"host": "db.example.com", "user": "owner", "passwordSecret": "db", "sslmode": "require"},
     },
 }
 VARIANTS: dict[str, Raw] = {
@@ -330,6 +330,12 @@ def test_local_pods_reach_nothing_outside(defaults: list[Raw]) -> None:
                 assert target["podSelector"]["matchLabels"]
 
 
+def test_no_networks_of_livekit_s_let_local_pods_reach_none() -> None:
+    policy = find(render({"networkPolicies": {"livekitCidrs": []}}), "NetworkPolicy", "local-egress")["spec"]
+    assert all(rule["to"] for rule in policy["egress"])
+    assert "ipBlock" not in json.dumps(policy)
+
+
 def test_only_the_operator_reaches_agents(defaults: list[Raw]) -> None:
     policy = find(defaults, "NetworkPolicy", "agent-ingress")["spec"]
     assert policy["policyTypes"] == ["Ingress"]
@@ -360,6 +366,11 @@ def test_an_openai_key_adds_its_provider_and_sets_local_mode_apart() -> None:
     assert profile == {"pool": "default", "localPool": "local", "greeting": "Hi."}
 
 
+def test_a_pool_without_pods_that_wait_has_none_for_local_mode_either() -> None:
+    objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {"warm": {"min": 0, "max": 0}}})
+    assert find(objects, "AgentPool", "local")["spec"]["warm"] == {"min": 0, "max": 0}
+
+
 def test_what_the_default_pools_code_is_given_may_be_keys_and_goes_to_no_pool_for_local_mode() -> None:
     code = {"env": [{"name": "A", "value": "1"}], "envFrom": [{"secretRef": {"name": "s"}}]}
     code |= {"volumes": [{"name": "v", "emptyDir": {}}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
@@ -382,7 +393,7 @@ def test_a_quota_that_wants_limits_of_every_pod_can_be_served() -> None:
 
 def test_own_providers_replace_ours() -> None:
     own = [{"name": "mine", "realtime": {"model": "m"}, "secretRef": {"name": "s"}}]
-    objects = render({"openai": {"apiKeySecret": "openai"}, "defaultPool": {"providers": own}})
+    objects = render({"defaultPool": {"providers": own}})
     assert find(objects, "AgentPool", "default")["spec"]["providers"] == own
     assert find(objects, "AgentProfile", "default")["spec"] == {"pool": "default"}
 
@@ -397,11 +408,35 @@ def test_external_livekit_and_postgres() -> None:
         assert environment["LIVEKIT_API_SECRET"] == {"secretKeyRef": {"name": "lk", "key": "api-secret"}}
     assert environment["LIVEKIT_PUBLIC_URL"] == "wss://livekit.example.com"
     job = environment_of(objects, "Job", "migrations")
-    assert job["DATABASE_URL"] == "postgresql://owner@db.example.com:5432/voice?sslmode=verify-full"
+    assert job["DATABASE_URL"] == "postgresql://owner@db.example.com:5432/voice?sslmode=require"
     assert job["PGPASSWORD"] == {"secretKeyRef": {"name": "db", "key": "password"}}
     ini = find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
-    assert "voice = host=db.example.com port=5432 dbname=voice" in ini
-    assert "server_tls_sslmode = verify-full" in ini
+    assert '"voice" = host=db.example.com port=5432 dbname=voice' in ini
+    assert "server_tls_sslmode = require" in ini
+
+
+@pytest.mark.parametrize(
+    ("host", "user", "address"),
+    [
+        ("db", "voice@acme", "voice%40acme@db:5432"),
+        ("10.20.0.5", "voice", "voice@10.20.0.5:5432"),
+        ("fd00::5", "voice", "voice@[fd00::5]:5432"),
+    ],
+)
+def test_an_owner_s_and_a_host_s_name_stand_in_a_url(host: str, user: str, address: str) -> None:
+    external = {**EXTERNAL["postgres"]["external"], "host": host, "user": user}
+    objects = render({"postgres": {"enabled": False, "external": external}})
+    url = environment_of(objects, "Job", "migrations")["DATABASE_URL"]
+    assert url == f"postgresql://{address}/voice?sslmode=require"
+    assert f"host={host} " in find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
+
+
+def test_a_secret_s_name_may_be_a_number() -> None:
+    livekit = {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "1"}}
+    external = {**EXTERNAL["postgres"]["external"], "passwordSecret": "2", "sslmode": "verify-ca", "caSecret": "3"}
+    objects = render({"livekit": livekit, "postgres": {"enabled": False, "external": external}})
+    named = {name for _, template in pod_templates(objects) for _, name, _ in references(template["spec"])}
+    assert {"1", "2", "3"} <= named
 
 
 def test_livekit_is_told_its_ports_and_webhook() -> None:

@@ -65,6 +65,34 @@ topologySpreadConstraints:
 {{- end -}}
 {{- end -}}
 
+{{/*
+What is wrong with the volume of Postgres where the release has one running already; nothing when it stays as it is.
+Kubernetes refuses the change in words that name no value.
+*/}}
+{{- define "voice-agent.refusedVolume" -}}
+{{- $name := include "voice-agent.name" (list . "postgres") -}}
+{{- $wanted := .Values.postgres.storage.size -}}
+{{- $running := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- if and $running .Values.postgres.enabled -}}
+{{- $size := "" -}}
+{{- range $running.spec.volumeClaimTemplates }}{{ $size = .spec.resources.requests.storage }}{{ end -}}
+{{- if ne (include "voice-agent.amount" ($size | default 0)) (include "voice-agent.amount" ($wanted | default 0)) -}}
+postgres.storage.size: Postgres runs with {{ $size | default "no volume" }}, and Kubernetes changes nothing of a StatefulSet's volumes:
+{{- if and $size $wanted }} enlarge the claim itself (kubectl -n {{ .Release.Namespace }} edit pvc data-{{ $name }}-0), then take the StatefulSet away without its pod (kubectl -n {{ .Release.Namespace }} delete statefulset {{ $name }} --cascade=orphan), and upgrade again
+{{- else }} save what you need of the conversations (pg_dump), then delete it (kubectl -n {{ .Release.Namespace }} delete statefulset {{ $name }}), and upgrade again
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An amount, for example 100m or 1Gi, as a number to compare. */}}
+{{- define "voice-agent.amount" -}}
+{{- $text := kindIs "string" . | ternary (toString .) (printf "%f" (float64 .)) -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- mulf (float64 $number) (get $units (trimPrefix $number $text) | default 1.0) | printf "%f" -}}
+{{- end -}}
+
 {{- define "voice-agent.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -85,7 +113,7 @@ A value of a Secret, base64: what the cluster has, else the given one. So what w
 {{- if .Values.livekit.enabled -}}
 {{ include "voice-agent.name" (list . "livekit") }}
 {{- else -}}
-{{ required "livekit.external.secret: name the Secret with your LiveKit's api-key and api-secret" .Values.livekit.external.secret }}
+{{ .Values.livekit.external.secret }}
 {{- end -}}
 {{- end -}}
 
@@ -93,8 +121,14 @@ A value of a Secret, base64: what the cluster has, else the given one. So what w
 {{- if .Values.livekit.enabled -}}
 ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.ports.http }}
 {{- else -}}
-{{ required "livekit.external.url: write the address of your LiveKit, for example wss://livekit.example.com" .Values.livekit.external.url }}
+{{ .Values.livekit.external.url }}
 {{- end -}}
+{{- end -}}
+
+{{/* The port of LiveKit's address. */}}
+{{- define "voice-agent.livekitPort" -}}
+{{- $url := urlParse (include "voice-agent.livekitUrl" .) -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "wss" | ternary "443" "80") -}}
 {{- end -}}
 
 {{/*
@@ -136,8 +170,6 @@ ends every call. Else the first one that takes pods.
 {{- if $node -}}
 {{- $address := splitList " " $node | last -}}
 ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ .Values.livekit.ports.http }}
-{{- else if and .Values.livekit.enabled .Values.livekit.nodeSelector -}}
-{{- fail "livekit.publicUrl: say at which address browsers reach the node that livekit.nodeSelector chooses, for example ws://10.245.0.11:7880" -}}
 {{- else -}}
 {{ include "voice-agent.livekitUrl" . }}
 {{- end -}}
@@ -150,9 +182,9 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 - {name: LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: LIVEKIT_URL, value: {{ include "voice-agent.livekitUrl" . | quote }}}
 - name: LIVEKIT_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-key}}
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . | quote }}, key: api-key}}
 - name: LIVEKIT_API_SECRET
-  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . }}, key: api-secret}}
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . | quote }}, key: api-secret}}
 - {name: INSTALLATION_KEY_FILE, value: /etc/voice-agent/keys/installation-key}
 - {name: MAX_TICKET_AGE_SECONDS, value: {{ .Values.admission.maxTicketAgeSeconds | quote }}}
 - {name: MAX_STARTS_PER_CALL, value: {{ .Values.admission.maxStartsPerCall | quote }}}
@@ -172,7 +204,7 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 {{- if .Values.postgres.enabled -}}
 {{ include "voice-agent.name" (list . "postgres") }}
 {{- else -}}
-{{ required "postgres.external.host: write the host of your Postgres, or set postgres.enabled=true" .Values.postgres.external.host }}
+{{ .Values.postgres.external.host }}
 {{- end -}}
 {{- end -}}
 
@@ -184,28 +216,34 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 {{- .Values.postgres.enabled | ternary "disable" .Values.postgres.external.sslmode -}}
 {{- end -}}
 
-{{- define "voice-agent.postgresOwner" -}}
-{{- if .Values.postgres.enabled -}}
-voice_owner
-{{- else -}}
-{{ required "postgres.external.user: name the user who owns the database" .Values.postgres.external.user }}
+{{/* The Secret with the authority that the server's certificate is checked by; empty where none is. */}}
+{{- define "voice-agent.postgresCaSecret" -}}
+{{- .Values.postgres.enabled | ternary "" .Values.postgres.external.caSecret -}}
 {{- end -}}
+
+{{- define "voice-agent.postgresOwner" -}}
+{{- .Values.postgres.enabled | ternary "voice_owner" .Values.postgres.external.user -}}
 {{- end -}}
 
 {{- define "voice-agent.postgresOwnerSecret" -}}
 {{- if .Values.postgres.enabled -}}
 {{ include "voice-agent.name" (list . "database-owner") }}
 {{- else -}}
-{{ required "postgres.external.passwordSecret: name the Secret whose key `password` is the owner's" .Values.postgres.external.passwordSecret }}
+{{ .Values.postgres.external.passwordSecret }}
 {{- end -}}
 {{- end -}}
 
-{{- define "voice-agent.pgbouncerIni" -}}
-{{- if gt (int .Values.database.minConnections) (int .Values.database.maxConnections) -}}
-{{- fail "database.minConnections must not be above database.maxConnections" -}}
+{{/* The database as its owner, without the password: a host that is an IPv6 address has brackets in a URL. */}}
+{{- define "voice-agent.ownerUrl" -}}
+{{- $host := include "voice-agent.postgresHost" . -}}
+{{- $address := contains ":" $host | ternary (printf "[%s]" $host) $host -}}
+postgresql://{{ include "voice-agent.postgresOwner" . | urlquery }}@{{ $address }}:{{ include "voice-agent.postgresPort" . }}/{{ .Values.database.name }}?sslmode={{ include "voice-agent.postgresSslmode" . }}
+{{- if include "voice-agent.postgresCaSecret" . }}&sslrootcert=/etc/voice-agent/postgres-ca/ca.crt{{ end -}}
 {{- end -}}
+
+{{- define "voice-agent.pgbouncerIni" -}}
 [databases]
-{{ .Values.database.name }} = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
+"{{ .Values.database.name }}" = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
 
 [pgbouncer]
 listen_addr = 0.0.0.0
@@ -214,6 +252,9 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = /etc/pgbouncer/userlist.txt
 server_tls_sslmode = {{ include "voice-agent.postgresSslmode" . }}
+{{- if include "voice-agent.postgresCaSecret" . }}
+server_tls_ca_file = /etc/pgbouncer/ca.crt
+{{- end }}
 pool_mode = transaction
 ; A client that leaves a setting behind leaves it to nobody.
 server_reset_query = DISCARD ALL

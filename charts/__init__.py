@@ -1,0 +1,1 @@
+"""The chart; of Python only what writes the schema of its values."""
