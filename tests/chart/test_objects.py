@@ -398,6 +398,11 @@ def test_own_providers_replace_ours() -> None:
     assert find(objects, "AgentProfile", "default")["spec"] == {"pool": "default"}
 
 
+def test_code_that_brings_its_own_models_needs_no_providers() -> None:
+    objects = render({"localModels": {"enabled": False}, "defaultPool": {"code": "acme.bot"}})
+    assert "providers" not in find(objects, "AgentPool", "default")["spec"]
+
+
 def test_external_livekit_and_postgres() -> None:
     objects = render(EXTERNAL)
     names = {item["metadata"]["name"] for item in objects}
@@ -411,7 +416,7 @@ def test_external_livekit_and_postgres() -> None:
     assert job["DATABASE_URL"] == "postgresql://owner@db.example.com:5432/voice?sslmode=require"
     assert job["PGPASSWORD"] == {"secretKeyRef": {"name": "db", "key": "password"}}
     ini = find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
-    assert '"voice" = host=db.example.com port=5432 dbname=voice' in ini
+    assert "voice = host=db.example.com port=5432 dbname=voice" in ini
     assert "server_tls_sslmode = require" in ini
 
 

@@ -243,7 +243,7 @@ postgresql://{{ include "voice-agent.postgresOwner" . | urlquery }}@{{ $address 
 
 {{- define "voice-agent.pgbouncerIni" -}}
 [databases]
-"{{ .Values.database.name }}" = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
+{{ .Values.database.name }} = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
 
 [pgbouncer]
 listen_addr = 0.0.0.0
