@@ -130,6 +130,39 @@ def test_a_release_from_before_there_was_an_installation_s_key_gets_one_and_keep
     assert made == before
 
 
+def test_what_a_running_postgres_cannot_be_given_is_said_with_what_to_do(installation: Installation) -> None:
+    postgres = f"{RELEASE}-voice-agent-postgres"
+    installation.upgrade()
+    with pytest.raises(
+        HelmError, match=r"postgres\.storage\.size: Postgres runs with no volume, .* delete statefulset"
+    ):
+        installation.upgrade(postgres={"storage": {"size": "10Gi"}})
+    installation.kubectl("delete", "statefulset", postgres)
+    installation.upgrade(postgres={"storage": {"size": "10Gi"}})
+    installation.upgrade(postgres={"storage": {"size": "10240Mi"}})
+    with pytest.raises(HelmError, match=rf"Postgres runs with 10Gi, .* edit pvc data-{postgres}-0"):
+        installation.upgrade(postgres={"storage": {"size": "20Gi"}})
+    installation.kubectl("delete", "statefulset", postgres)
+    installation.upgrade()
+
+
+@pytest.mark.parametrize("level", ["baseline", "restricted"])
+def test_a_namespace_that_refuses_the_charts_livekit_is_told_of(installation: Installation, level: str) -> None:
+    label = "pod-security.kubernetes.io/enforce"
+    installation.kubectl("label", "namespace", NAMESPACE, f"{label}={level}")
+    try:
+        with pytest.raises(
+            HelmError, match=f"livekit.enabled=true: .* Pod Security level {level} of namespace {NAMESPACE}"
+        ):
+            installation.upgrade()
+        installation.upgrade(
+            livekit={"enabled": False, "external": {"url": "ws://livekit.livekit.svc", "secret": "lk"}}
+        )
+    finally:
+        installation.kubectl("label", "namespace", NAMESPACE, f"{label}-")
+    installation.upgrade()
+
+
 def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) -> None:
     scaled = installation.kubectl("scale", "apool/default", "--replicas=5")
     assert scaled.returncode == 0, scaled.stderr
