@@ -1,5 +1,6 @@
 """The pod's HTTP: health for the kubelet, and routes that only the operator's tokens open."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,9 +14,10 @@ from voice_agent.pod import AssignedElsewhereError, NotInCallError, NotWaitingEr
 from voice_agent.provider_models import ProviderError
 from voicesession.assignment import Assignment, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import Model
-from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
+from voicesession.pod_tokens import PodTokenError, Purpose, check_body, read_pod_token
 
 LARGEST_BODY = 512 * 1024
+BODY_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 _Body = TypeVar("_Body", bound=Model)
@@ -128,15 +130,14 @@ class PodServer:
         return web.Response(status=202)
 
     async def _authorized_body(self, request: web.Request, purpose: Purpose) -> bytes:
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise Refusal(413, "Too large", f"a body has at most {LARGEST_BODY} bytes") from error
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refusal(401, "Unauthorized", "an `Authorization: Bearer` token of the operator's is needed")
         try:
-            verify_pod_request(self._public_key, token.strip(), self._pod_uid, purpose, body)
+            # First: of a stranger no body is taken.
+            digest = read_pod_token(self._public_key, token.strip(), self._pod_uid, purpose)
+            body = await _read_body(request)
+            check_body(digest, body)
         except PodTokenError as error:
             raise Refusal(401, "Unauthorized", str(error)) from error
         return body
@@ -153,6 +154,16 @@ async def _answer_refusals(
         log.warning("request refused", extra=fields)
         problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
         return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
+
+
+async def _read_body(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise Refusal(413, "Too large", f"a body has at most {LARGEST_BODY} bytes") from error
+    except TimeoutError as error:
+        raise Refusal(408, "Slow body", f"the body did not arrive within {BODY_SECONDS:.0f} s") from error
 
 
 def _parse(model: type[_Body], body: bytes) -> _Body:

@@ -72,6 +72,15 @@ def verify_pod_request(public_key: str, token: str, pod_uid: str, purpose: Purpo
     Raises:
         PodTokenError: with the reason.
     """
+    check_body(read_pod_token(public_key, token, pod_uid, purpose), body)
+
+
+def read_pod_token(public_key: str, token: str, pod_uid: str, purpose: Purpose) -> str:
+    """Checks all of a request but its body; returns the digest that the body must have, for `check_body`.
+
+    Raises:
+        PodTokenError: with the reason.
+    """
     try:
         claims = jwt.decode(
             token,
@@ -88,5 +97,14 @@ def verify_pod_request(public_key: str, token: str, pod_uid: str, purpose: Purpo
         raise PodTokenError(f"token refused: {error}") from error
     if claims["purpose"] != purpose.value:
         raise PodTokenError(f"token is for {claims['purpose']!r}, not for {purpose.value!r}")
-    if claims["body"] != hashlib.sha256(body).hexdigest():
+    return str(claims["body"])
+
+
+def check_body(digest: str, body: bytes) -> None:
+    """Checks that this is the body that a token was for.
+
+    Raises:
+        PodTokenError: it is another.
+    """
+    if digest != hashlib.sha256(body).hexdigest():
         raise PodTokenError("token is for another body")
