@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import math
 import re
+import uuid
 from dataclasses import dataclass
 
 from token_service.callers import Caller
@@ -12,8 +13,9 @@ from token_service.problems import HttpProblem
 from voicesession.names import ROOM_PREFIX, USER_PREFIX, new_participant_identity, new_room_name
 from voicesession.tickets import new_call_id
 
-# Random at best in 122 of its bits.
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+# The version that is random, in 122 of its bits. Others tell a time, a machine, or a name.
+_RANDOM_VERSION = 4
 # What a key may be made of, and how many bits one character of it holds.
 _ALPHABETS = (
     (re.compile(r"[0-9]+"), math.log2(10)),
@@ -52,9 +54,11 @@ def choose_names(caller: Caller, idempotency_key: str | None, secret: str) -> Ca
 
 
 def is_hard_to_guess(key: str) -> bool:
-    """Tells whether a key can hold 128 random bits. It cannot be told from its looks that it does."""
-    if len(set(key)) < _NEEDED_VARIETY or _UUID.fullmatch(key):
+    """Tells whether a key can hold 128 random bits, or a UUID's 122. It cannot be told from its looks that it does."""
+    if len(set(key)) < _NEEDED_VARIETY:
         return False
+    if _UUID.fullmatch(key):
+        return uuid.UUID(key).version == _RANDOM_VERSION
     bare = _SEPARATORS.sub("", key)
     bits = next((bits for alphabet, bits in _ALPHABETS if alphabet.fullmatch(bare)), 0.0)
     # In base64url, "-" and "_" are letters like others; in what has a smaller alphabet they only separate.
@@ -68,8 +72,8 @@ def _check_key(caller: Caller, key: str) -> None:
         raise HttpProblem(422, "idempotency-key", "Unusable Idempotency-Key", detail)
     if caller.tenant is None and not is_hard_to_guess(key):
         detail = (
-            "Nobody is asked for an API key here, so whoever guesses an Idempotency-Key gets its room. Send 128 random "
-            "bits: 22 random characters of base64url or 32 hexadecimal digits. A UUID has only 122."
+            "Nobody is asked for an API key here, so whoever guesses an Idempotency-Key gets its room. Send a random "
+            "UUID (version 4), 22 random characters of base64url, or 32 random hexadecimal digits."
         )
         raise HttpProblem(422, "idempotency-key", "Guessable Idempotency-Key", detail)
 

@@ -69,6 +69,7 @@ _DESCRIPTIONS = {
     408: "The body did not arrive in time.",
     409: "The room is in use, or the Idempotency-Key's call is over.",
     413: "The body is too large.",
+    415: "The body is not said to be JSON.",
     422: "A field is wrong, or names what does not exist.",
     429: "No free place just now. `Retry-After` says when to try again.",
     503: "LiveKit, Kubernetes or the database cannot be reached. Nothing was changed; `Retry-After` says when.",
@@ -144,6 +145,9 @@ def _handle_validation(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(each["type"] == "json_invalid" for each in found):
         return _answer(request, _malformed())
+    if isinstance(error.body, bytes):  # nobody has parsed it
+        detail = "Send the body with `Content-Type: application/json`, or send none."
+        return _answer(request, HttpProblem(415, "not-json", "Not said to be JSON", detail))
     # Never the input: it may hold what is nobody's business, and it may be anything.
     errors = [{"pointer": _pointer(each["loc"]), "detail": each["msg"]} for each in found]
     first = errors[0]

@@ -67,8 +67,8 @@ class TokenRequest(_Request):
 
     room_name: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_.=-]{1,64}$",
-        description="Only where the service allows it; prefixed by your tenant. By default an unguessable name.",
+        pattern=r"^[A-Za-z0-9_.=-]{0,64}$",
+        description="Only where the service allows it; prefixed by your tenant. An unguessable name where it is empty.",
     )
     participant_name: str | None = Field(default=None, max_length=256, description="Shown to others in the room.")
     participant_identity: str | None = Field(

@@ -29,7 +29,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         description="Repeating a request with the same key gives the same room and identity. Where no API key is asked "
-        "for, it must be hard to guess: 128 random bits, as 22 characters of base64url; a UUID has only 122."
+        "for, it must be hard to guess: a random UUID (version 4), or 128 random bits as 22 characters of base64url."
     ),
 ]
 _EXAMPLES: dict[str, Example] = {
@@ -49,7 +49,7 @@ _EXAMPLES: dict[str, Example] = {
 RequestBody = Annotated[TokenRequest | None, Body(openapi_examples=_EXAMPLES)]
 
 
-_ASKING = refusals(400, 401, 403, 408, 413, 422, 429, 503)
+_ASKING = refusals(400, 401, 403, 408, 413, 415, 422, 429, 503)
 
 
 def build_token_router(service: Service) -> APIRouter:

@@ -285,6 +285,18 @@ async def test_every_refusal_has_the_one_form(
     assert not cluster.sessions
 
 
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_that_is_not_said_to_be_json(door: FrontDoor, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    check_problem(
+        await door.call("POST", "/api/token", data=b'{"profile": "default"}', headers=headers), 415, "not-json"
+    )
+    assert (await door.call("POST", "/api/token", data=b"", headers=headers)).status == 201
+    for json_type in ("application/json; charset=utf-8", "application/problem+json"):
+        answer = await door.call("POST", "/api/token", data=b"{}", headers={"Content-Type": json_type})
+        assert answer.status == 201
+
+
 async def test_a_validation_error_names_the_field_and_not_what_was_in_it(door: FrontDoor) -> None:
     answer = await door.call("POST", "/api/token", {"variables": {"password": ["hunter2"]}})
     problem = check_problem(answer, 422, "invalid-request")

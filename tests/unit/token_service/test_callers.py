@@ -100,7 +100,15 @@ def test_a_tenant_and_its_key_cannot_be_shifted_into_each_other() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [KEY, HEX_KEY, HEX_KEY.upper(), "Zm9vYmFyYmF6cXV4MTIzNA", "8f3e-Zm9vYmFy_YmF6cXV4MTI"],
+    [
+        KEY,
+        HEX_KEY,
+        HEX_KEY.upper(),
+        "Zm9vYmFyYmF6cXV4MTIzNA",
+        "8f3e-Zm9vYmFy_YmF6cXV4MTI",
+        "2f7c0f4e-7f3a-4c55-9c3e-2d8f6f1c9b10",
+        "2F7C0F4E-7F3A-4C55-9C3E-2D8F6F1C9B10",
+    ],
 )
 def test_random_keys_are_taken_from_anybody(key: str) -> None:
     assert is_hard_to_guess(key)
@@ -118,7 +126,9 @@ def test_random_keys_are_taken_from_anybody(key: str) -> None:
         "Zm9vYmFyYmF6cXV4MTIzN",
         "00000000-0000-4000-8000-000000000000",
         "2f7c0f4e-7f3a-1c55-9c3e",
-        "2f7c0f4e-7f3a-4c55-9c3e-2d8f6f1c9b10",
+        "2f7c0f4e-7f3a-1c55-9c3e-2d8f6f1c9b10",
+        "0198c2d4-7f3a-7c55-9c3e-2d8f6f1c9b10",
+        "2f7c0f4e-7f3a-4c55-1c3e-2d8f6f1c9b10",
     ],
 )
 def test_guessable_keys_are_refused_where_nobody_is_asked_for_an_api_key(key: str) -> None:

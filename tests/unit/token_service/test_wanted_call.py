@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from livekit.protocol.agent_dispatch import RoomAgentDispatch
+from livekit.protocol.room import RoomConfiguration
 from pydantic import ValidationError
 
 from testing.fake_cluster import LOCAL_POOL, POOL
@@ -83,6 +86,21 @@ def test_both_forms_of_protobuf_s_json_are_taken() -> None:
     )
     assert (wanted.customer.name, wanted.customer.max_participants) == ("Ada", 2)
     assert wanted.profile.metadata.name == "shop"
+
+
+@pytest.mark.parametrize("as_named_there", [True, False])
+def test_fields_that_hold_protobuf_s_defaults_ask_for_nothing(as_named_there: bool) -> None:
+    # As Go's and Java's clients may send them; of the request itself there is no type in Python.
+    config = json_format.MessageToDict(
+        RoomConfiguration(agents=[RoomAgentDispatch()]),
+        preserving_proto_field_name=as_named_there,
+        always_print_fields_with_no_presence=True,
+    )
+    texts = ("room_name", "participant_name", "participant_identity", "participant_metadata")
+    body: dict[str, Any] = {**dict.fromkeys(texts, ""), "participant_attributes": {}, "room_config": config}
+    wanted = decide(body)
+    assert wanted.profile.metadata.name == "default"
+    assert (wanted.customer.room, wanted.customer.identity) == (NAMES.room, NAMES.identity)
 
 
 def test_the_participant_s_fields_are_honoured() -> None:
