@@ -72,7 +72,7 @@ def end_standstill(settings: AgentSettings, at: list[str]) -> None:
 def prepare(settings: AgentSettings) -> "Workshop":
     """Loads and builds all that a call needs; ends the process where the agent's code cannot be used."""
     # Imported here, after the finder above is installed and errors can be told.
-    from voice_agent import customer_return, first_words, moments, session_host  # noqa: PLC0415
+    from voice_agent import customer_return, first_words, moments, other_sessions, session_host  # noqa: PLC0415
     from voice_agent.code_loader import CodeLoadError  # noqa: PLC0415
     from voice_agent.process import native_logs  # noqa: PLC0415
     from voice_agent.workshop import build_workshop  # noqa: PLC0415
@@ -81,6 +81,7 @@ def prepare(settings: AgentSettings) -> "Workshop":
     try:
         session_host.keep_shut()
         customer_return.keep_sessions_open()
+        other_sessions.tell_of_others()
         first_words.survive_interruption()
         moments.take_turns()
         return build_workshop(settings, hide)

@@ -10,6 +10,7 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import NOT_GIVEN, AgentSession
+from livekit.agents.voice.events import EventTypes
 
 from voice_agent import memory
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
@@ -36,6 +37,7 @@ from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agen
 from voice_agent.provider_models import ProviderError
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
+from voice_agent.session_books import SessionBooks
 from voice_agent.session_watch import SessionWatch
 from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
@@ -73,6 +75,8 @@ LATE_SECONDS = 3.0
 SAVE_SECONDS = 2.0
 # For the rows of an agent that another one follows: whoever comes next reads them.
 HANDED_ON_SECONDS = 1.0
+# Of an agent session that is not the primary one.
+_SIGNS_OF_LIFE: tuple[EventTypes, ...] = ("conversation_item_added", "agent_state_changed", "user_input_transcribed")
 _LIVEKIT_AWAY = "LiveKit was lost and did not come back in time"
 
 log = logging.getLogger(__name__)
@@ -102,11 +106,11 @@ class Call:
             ),
         )
         self._drafts = Drafts(self.conversation, lambda: read_spoken(self._watch.session))
+        self._books = SessionBooks(self.conversation, self._drafts)
+        self._other_books: list[SessionBooks] = []
         self._watch = SessionWatch(
             provider=provider.name,
             facts=self._facts,
-            conversation=self.conversation,
-            drafts=self._drafts,
             events=self.events,
             on_activity=self._touch,
             on_end=self.end,
@@ -250,7 +254,7 @@ class Call:
             can_join=self._can_join,
             trouble=self._watch.trouble,
             on_finishing=self._on_finishing,
-            write_rest=self._watch.write_rest,
+            write_rest=self._write_rest,
         )
 
     def _on_finishing(self, ending: Ending, most_seconds: float) -> None:
@@ -283,6 +287,7 @@ class Call:
             info=info,
             room=self._room,
             on_session=self._on_session,
+            on_other_session=self._on_other_session,
             on_shutdown=self._on_shutdown,
             on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=clock.now())),
         )
@@ -389,7 +394,7 @@ class Call:
         rows = merge_rows(history.rows if history else [], told.rows)
         kept = {**(history.memory if history else {}), **told.memory}
         known = build_recollection(rows, kept, cut_off=told.cut_off)
-        self._watch.know(known.items)
+        self._books.know(known.items)
         memory.recall(known.items, known.saved)
         return known
 
@@ -461,6 +466,7 @@ class Call:
 
     def _on_session(self, session: AgentSession[Any]) -> None:
         """Listens to the primary agent session before it does anything."""
+        self._books.attach(session)
         self._watch.attach(session)
         self._trouble_words.attach(session)
         self._room.chat.hold()
@@ -472,6 +478,20 @@ class Call:
             userdata = Userdata(self.conversation, session)
             session.on("function_tools_executed", lambda _: userdata.keep())
             session.on("conversation_item_added", lambda _: userdata.keep())
+
+    def _on_other_session(self, session: AgentSession[Any]) -> None:
+        """Has what is said in another session than the primary one written too, and keep the call alive."""
+        drafts = Drafts(self.conversation, lambda: read_spoken(session))
+        books = SessionBooks(self.conversation, drafts, self._books.told)
+        books.attach(session)
+        self._other_books.append(books)
+        self._start(drafts.keep_written())
+        for event in _SIGNS_OF_LIFE:
+            session.on(event, lambda _: self._touch())
+
+    def _write_rest(self) -> None:
+        for books in [self._books, *self._other_books]:
+            books.write_rest()
 
     def _touch(self) -> None:
         self._facts.last_activity_at = time.monotonic()

@@ -158,9 +158,15 @@ class CallContext(JobContext):
         on_session: Callable[[AgentSession[Any]], None],
         on_shutdown: Callable[[str], None],
         on_delete_room: Callable[[], None],
+        on_other_session: Callable[[AgentSession[Any]], None] = lambda _: None,
     ) -> None:
-        """`on_session` is called with the primary AgentSession as it starts, before it does anything."""
+        """`on_session` is called with the primary AgentSession as it starts, before it does anything.
+
+        `on_other_session`: as that, with each that is started beside it.
+        """
         self._on_session = on_session
+        self._on_other_session = on_other_session
+        self._others: list[AgentSession[Any]] = []
         self._on_delete_room = on_delete_room
         self._primary: AgentSession[Any] | None = None
         super().__init__(
@@ -182,6 +188,12 @@ class CallContext(JobContext):
         self._primary = session
         if session is not None and is_new:
             self._on_session(session)
+
+    def meet(self, session: AgentSession[Any]) -> None:
+        """Takes notice of a session that is about to start."""
+        if self._primary is not None and session not in [self._primary, *self._others]:
+            self._others.append(session)
+            self._on_other_session(session)
 
     @property
     def primary(self) -> AgentSession[Any] | None:

@@ -1,8 +1,8 @@
-"""Listens to a call's agent session: what is said is written down, what happens keeps the call alive or ends it."""
+"""Listens to a call's agent session: what happens there keeps the call alive, or ends it."""
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,27 +14,16 @@ from livekit.agents import (
     CloseEvent,
     ConversationItemAddedEvent,
     ErrorEvent,
-    FunctionToolsExecutedEvent,
     ToolCallEnded,
     ToolCallStarted,
     ToolExecutionUpdatedEvent,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
 )
-from livekit.agents.llm import ChatItem
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.answers.wrong_answer import WrongAnswerError
-from voice_agent.conversation_items import (
-    Row,
-    build_call_row,
-    build_latencies,
-    build_rows,
-    build_tool_rows,
-    count_usage,
-)
-from voice_agent.conversation_log import ConversationLog
-from voice_agent.drafts import Drafts
+from voice_agent.conversation_items import build_latencies
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voicesession import clock
@@ -70,8 +59,6 @@ class SessionWatch:
 
     provider: str
     facts: CallFacts
-    conversation: ConversationLog
-    drafts: Drafts
     events: EventStream
     on_activity: Callable[[], None]
     on_end: Callable[[Ending], None]
@@ -80,11 +67,9 @@ class SessionWatch:
     session: AgentSession[Any] | None = None
     trouble: str = ""
     _question_latencies: dict[str, int] = field(default_factory=dict)
-    _usage_counted: dict[str, int] = field(default_factory=dict)
     _proven: set[str] = field(default_factory=set)  # kinds of errors, of parts that have worked in this call
     _failed_turns: int = 0
     _unheard: int = 0
-    _told: dict[str, str | None] = field(default_factory=dict)  # what is a row, or was told to us: content by item id
 
     def attach(self, session: AgentSession[Any]) -> None:
         """Listens from now on; to be called before the session does anything."""
@@ -92,71 +77,28 @@ class SessionWatch:
         self.facts.has_session = True
         session.on("conversation_item_added", self._on_item)
         session.on("tool_execution_updated", self._on_tool)
-        session.on("function_tools_executed", self._on_tools)
+        session.on("function_tools_executed", lambda _: self.on_activity())
         session.on("agent_state_changed", self._on_agent_state)
         session.on("user_state_changed", self._on_customer_state)
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("error", self._on_error)
         session.on("close", self._on_close)
 
-    def know(self, items: Iterable[ChatItem]) -> None:
-        """Takes what an earlier attempt has written: in the session's history it is nothing new."""
-        self._told.update((item.id, None) for item in items)
-
-    def write_rest(self) -> None:
-        """Has everything written that no event has told: what was heard and answered by nobody, and the history."""
-        self.conversation.append(self.drafts.rest())
-        self._write_untold()
-
-    def _write_untold(self) -> None:
-        """Has written what is in the session's history, and no event was told of: by code, or by a tool that went on.
-
-        A background tool's results come there so.
-        """
-        items = self.session.history.items if self.session is not None else []
-        self._append([row for item in items if item.id not in self._told for row in build_rows(item)])
-
-    def _append(self, rows: Iterable[Row]) -> None:
-        new = [row for row in rows if row["itemId"] not in self._told]
-        self._told.update((row["itemId"], row.get("content")) for row in new)
-        self.conversation.append(new)
-
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         self.on_activity()
         if isinstance(event.item, ChatMessage):
-            self._on_message(event.item)
+            self._report_turn(event.item)
             self._note_success(event.item)
             if event.item.role == "user":
                 self.facts.turn_open_since = None
-        else:
-            self._append(build_rows(event.item))
-        self._write_untold()
-
-    def _on_message(self, message: ChatMessage) -> None:
-        usage = self._usage_since_last(message)
-        self._report_turn(message)
-        for row in ({**row, "usage": usage} if usage else row for row in build_rows(message)):
-            if row["itemId"] not in self._told:
-                self._told[row["itemId"]] = row["content"]
-                is_spoken = bool(message.metrics) or message.transcript_confidence is not None
-                self.conversation.append(self.drafts.complete(row, spoken=is_spoken))
-            elif self._told[row["itemId"]] not in {None, row["content"]}:
-                # A transcript that was revised: what is written stays.
-                self._append([{**row, "itemId": f"{row['itemId']}_{len(self._told)}"}])
 
     def _on_tool(self, event: ToolExecutionUpdatedEvent) -> None:
         update = event.update
         if isinstance(update, ToolCallStarted):
-            # At once: should the agent die, whoever comes next has to know that it may have been done.
-            self._append([build_call_row(update.function_call)])
             self.facts.tools_running.add(update.function_call.call_id)
         elif isinstance(update, ToolCallEnded):
             self.facts.tools_running.discard(update.call_id)
         self.on_activity()
-
-    def _on_tools(self, event: FunctionToolsExecutedEvent) -> None:
-        self.on_activity()
-        self._append(build_tool_rows(event))
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         self.facts.agent_busy = event.new_state in {"thinking", "speaking"}
@@ -179,7 +121,6 @@ class SessionWatch:
             self._unheard = 0
             self._proven.add("stt_error")
             self.on_activity()
-            self.drafts.hear(event.transcript, is_final=event.is_final)
 
     def _on_error(self, event: ErrorEvent) -> None:
         kind = getattr(event.error, "type", "")
@@ -217,15 +158,6 @@ class SessionWatch:
         else:
             message = "the agent's code ended the conversation"
             self.on_end(Ending(EndReason.ENDED_BY_REQUEST, message, by_code=True))
-
-    def _usage_since_last(self, message: ChatMessage) -> dict[str, int]:
-        """Returns what the models were used for since the agent's last message; counted with its messages."""
-        if message.role != "assistant" or self.session is None:
-            return {}
-        counted = count_usage(self.session)
-        since = {name: count - self._usage_counted.get(name, 0) for name, count in counted.items()}
-        self._usage_counted = counted
-        return {name: count for name, count in since.items() if count > 0}
 
     def _report_turn(self, message: ChatMessage) -> None:
         latencies = build_latencies(message.metrics)

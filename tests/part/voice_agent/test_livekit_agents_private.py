@@ -21,7 +21,7 @@ from livekit.agents.voice.room_io._output import _ParticipantAudioOutput
 from local_cluster.layout import REPOSITORY
 from testing.livekit import running_livekit
 from testing.waiting import eventually, let_others_run, stays
-from voice_agent import first_words, moments, session_host
+from voice_agent import first_words, moments, other_sessions, session_host
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
@@ -111,6 +111,23 @@ async def test_the_primary_session_is_told_as_it_starts() -> None:
     assert states == ["listening"]
     await session.aclose()
     await second.aclose()
+    await context.clean_up()
+
+
+async def test_a_session_beside_the_primary_one_is_told_as_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AgentSession, "start", AgentSession.start)  # as it was, afterwards
+    other_sessions.tell_of_others()
+    context = build_context(Noted())
+    others: list[AgentSession[Any]] = []
+    context._on_other_session = others.append
+    context.enter()
+    first: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    second: AgentSession[None] = AgentSession(vad=None, turn_handling={"turn_detection": "manual"})
+    for session in (first, second, second):
+        await session.start(Agent(instructions="x"))
+    assert others == [second]
+    for session in (first, second):
+        await session.aclose()
     await context.clean_up()
 
 

@@ -256,6 +256,29 @@ async def test_code_that_never_joins(livekit: LiveKitServer, fake: FakeOpenAI, t
         assert ended.message == "the agent's entrypoint returned without joining the room"
 
 
+async def test_what_is_said_in_a_second_session_is_written_too(
+    livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, tmp_path: Path
+) -> None:
+    body = """
+await begin(ctx)
+second = AgentSession(llm=openai.LLM())
+await second.start(Agent(instructions='x'))
+await second.run(user_input='is there a table')
+await second.aclose()
+ctx.shutdown()
+"""
+    assignment = build_assignment(livekit, new_room())
+    token = conversation_write_token(conversations.key, assignment.session_id, 1)
+    async with run_agent(tmp_path, fake, body, DATABASE_URL=conversations.url("voice_agent")) as pod:
+        follower = await pod.assign(assignment.model_copy(update={"write_token": token}))
+        assert (await follower.wait_for(CallEnded)).reason is EndReason.ENDED_BY_REQUEST
+    rows = conversations.query("SELECT * FROM voice.conversation_messages ORDER BY position")
+    assert [(row["role"], row["content"]) for row in rows] == [
+        ("user", "is there a table"),
+        ("assistant", "You said: is there a table."),
+    ]
+
+
 async def test_code_that_ends_its_own_session(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
     room = new_room()
     body = """

@@ -16,7 +16,7 @@ from livekit.agents import (
     ToolCallStarted,
     ToolExecutionUpdatedEvent,
 )
-from livekit.agents.llm import FunctionCall, FunctionCallOutput, LLMError
+from livekit.agents.llm import FunctionCall, LLMError
 from livekit.agents.stt import STTError
 from livekit.agents.tts import TTSError
 from livekit.agents.voice.agent_session import SessionConnectOptions
@@ -31,8 +31,6 @@ from livekit.agents.voice.events import (
 )
 
 from voice_agent.answers.wrong_answer import WrongAnswerError
-from voice_agent.conversation_log import ConversationLog, ConversationStart
-from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch, describe_trouble, is_hopeless
@@ -40,16 +38,12 @@ from voicesession import clock
 from voicesession.assignment import Heartbeat, Turn, parse_pod_event
 from voicesession.models import EndReason
 
-START = ConversationStart("s", 1, "token", "room", "customer", "acme", False, "default", None)
-
 
 class Watched:
     """A session that is watched, and what came of it."""
 
     def __init__(self) -> None:
         self.facts = CallFacts()
-        # Never begun: its rows wait.
-        self.conversation = ConversationLog("postgresql://nowhere", START, on_superseded=lambda: None)
         self.events = EventStream(lambda: Heartbeat(at=clock.now()))
         self.activities = 0
         self.endings: list[Ending] = []
@@ -63,8 +57,6 @@ class Watched:
         self.watch = SessionWatch(
             provider="acme",
             facts=self.facts,
-            conversation=self.conversation,
-            drafts=Drafts(self.conversation, read_spoken=lambda: ""),
             events=self.events,
             on_activity=self._count,
             on_end=self.endings.append,
@@ -236,13 +228,12 @@ async def test_a_closed_session_ends_the_call(reason: CloseReason, ending: Endin
     assert watched.endings == [ending]
 
 
-async def test_messages_become_rows_and_an_answer_a_turn() -> None:
+async def test_an_answer_is_a_turn() -> None:
     watched = Watched()
     question = ChatMessage(role="user", content=["hello"], metrics={"transcription_delay": 0.2})
     answer = ChatMessage(role="assistant", content=["hi"], metrics={"llm_node_ttft": 0.1, "e2e_latency": 0.9})
     for message in (question, answer):
         watched.emit("conversation_item_added", ConversationItemAddedEvent(item=message))
-    assert watched.conversation.unwritten == 2
     assert watched.activities == 2
     (turn,) = await watched.turns()
     assert (turn.transcription_millis, turn.llm_first_token_millis, turn.answer_millis) == (200, 100, 900)
@@ -280,49 +271,6 @@ async def test_what_nobody_said_is_no_activity() -> None:
     assert watched.activities == 0
     watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="yes", is_final=False))
     assert watched.activities == 1
-
-
-def contents(watched: Watched) -> list[str]:
-    return [row["content"] for row in watched.conversation.recent() if row.get("content")]
-
-
-async def test_what_comes_into_the_history_without_an_event_is_a_row_once() -> None:
-    watched = Watched()
-    restored = ChatMessage(role="user", content=["before my time"])
-    watched.watch.know([restored])
-    late = FunctionCallOutput(call_id="call_1", name="find_flight", output="199 euros", is_error=False)
-    watched.session.history.insert([restored, late])
-    watched.emit("conversation_item_added", ConversationItemAddedEvent(item=ChatMessage(role="user", content=["hi"])))
-    watched.session.history.add_message(role="system", content="They booked.")
-    watched.watch.write_rest()
-    watched.watch.write_rest()
-    assert contents(watched) == ["hi", "199 euros", "They booked."]
-
-
-async def test_a_revised_transcript_is_another_row_and_a_repeated_one_none() -> None:
-    watched = Watched()
-    for text in ("I'd like tea", "I'd like tea", "I'd like two teas"):
-        item = ChatMessage(id="item_1", role="user", content=[text], transcript_confidence=1.0)
-        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=item))
-    assert contents(watched) == ["I'd like tea", "I'd like two teas"]
-    assert len({row["itemId"] for row in watched.conversation.recent()}) == 2
-
-
-async def test_what_was_heard_and_answered_by_nobody_is_a_row_at_the_end() -> None:
-    watched = Watched()
-    watched.emit("user_input_transcribed", UserInputTranscribedEvent(transcript="note this", is_final=True))
-    watched.watch.write_rest()
-    assert contents(watched) == ["note this"]
-
-
-async def test_a_question_that_is_told_after_its_answer_comes_before_it() -> None:
-    watched = Watched()
-    answer = ChatMessage(role="assistant", content=["At nine."], created_at=200.0)
-    question = ChatMessage(role="user", content=["When?"], created_at=100.0, transcript_confidence=1.0)
-    for item in (answer, question):
-        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=item))
-    rows = sorted(watched.conversation.recent(), key=lambda row: row["position"])
-    assert [row["content"] for row in rows] == ["When?", "At nine."]
 
 
 async def test_a_tool_that_runs_beside_the_conversation_holds_the_idle_clock() -> None:

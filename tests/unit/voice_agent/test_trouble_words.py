@@ -19,8 +19,6 @@ from testing.waiting import eventually, stays
 from voice_agent import trouble_words
 from voice_agent.answers.client import ModelClient, Patience
 from voice_agent.apology import recorded_apology
-from voice_agent.conversation_log import ConversationLog, ConversationStart
-from voice_agent.drafts import Drafts
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch
@@ -29,7 +27,6 @@ from voicesession import clock
 from voicesession.assignment import Heartbeat
 from voicesession.models import EndReason
 
-START = ConversationStart("s", 1, "token", "room", "customer", "acme", False, "default", None)
 APOLOGY = "Say that again?"
 PREPARED = b"\x10\x20" * 7200
 ANSWER = build_murmur(0.4)
@@ -86,7 +83,6 @@ class Talk:
         )
         self.session.output.audio = self.heard
         facts = CallFacts()
-        conversation = ConversationLog("postgresql://nowhere", START, on_superseded=lambda: None)
         self.words = TroubleWords(
             facts=facts,
             moment="One moment.",
@@ -97,8 +93,6 @@ class Talk:
         watch = SessionWatch(
             provider="acme",
             facts=facts,
-            conversation=conversation,
-            drafts=Drafts(conversation, read_spoken=lambda: ""),
             events=EventStream(lambda: Heartbeat(at=clock.now())),
             on_activity=lambda: None,
             on_end=self.endings.append,
