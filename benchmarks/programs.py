@@ -49,7 +49,7 @@ from testing.livekit import LiveKitServer, new_room, running_livekit
 from testing.local_speech import speech_pcm
 from testing.waiting import eventually
 from testing.web_server import serving
-from voicesession.assignment import CallEnded
+from voicesession.assignment import CallEnded, Finishing
 from voicesession.names import AGENT_IDENTITY
 
 LOAD_SECONDS, START_SECONDS, ANSWER_SECONDS, SOUND_SECONDS = 120.0, 40.0, 15.0, 8.0
@@ -62,8 +62,14 @@ class Asked:
     """The customer's question, each time that it was asked. `at`: of the first time, monotonic seconds."""
 
     customer: Customer
+    follower: Follower
     fake: FakeOpenAI
     at: float
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call has ended, or is ending: nobody answers any more."""
+        return bool(self.follower.all_of(CallEnded) or self.follower.all_of(Finishing))
 
     @property
     def reached_model(self) -> bool:
@@ -163,9 +169,14 @@ async def hold_call(customer: Customer, follower: Follower, fake: FakeOpenAI) ->
         return JOINS if customer.heard.agent_joins else FAILS
     if customer.agent_state is None:
         return FAILS
+    asked = Asked(customer, follower, fake, time.monotonic())
     with contextlib.suppress(CustomerError):
-        await customer.until(lambda: customer.agent_state != "initializing", START_SECONDS, "one that listens")
-        asked = Asked(customer, fake, time.monotonic())
+        await customer.until(
+            lambda: asked.is_over or customer.agent_state != "initializing", START_SECONDS, "one that listens"
+        )
+        if asked.is_over:
+            return FAILS
+        asked = replace(asked, at=time.monotonic())
         for ask in (type_question, speak_question):
             if await is_answered(asked, ask):
                 return await tell_answer(asked)
@@ -199,9 +210,11 @@ async def is_answered(asked: Asked, ask: Callable[[Asked], Awaitable[None]]) -> 
     for _ in range(2):
         await ask(asked)
         with contextlib.suppress(CustomerError):
-            await asked.customer.until(lambda: asked.reached_model, ANSWER_SECONDS, "the question at the model")
-            await asked.customer.until(lambda: asked.is_answered, ANSWER_SECONDS, "an answer")
-            return True
+            await asked.customer.until(
+                lambda: asked.is_over or asked.reached_model, ANSWER_SECONDS, "the question at the model"
+            )
+            await asked.customer.until(lambda: asked.is_over or asked.is_answered, ANSWER_SECONDS, "an answer")
+            return asked.is_answered
         if asked.is_heard:
             return False
     return False
