@@ -10,7 +10,9 @@ from voice_agent.check import Findings
 ENTRYPOINT = re.compile(r"def entrypoint|rtc_session|WorkerOptions\(")
 _ITEM = re.compile(r"""environ\[\s*['"](\w+)['"]""")
 _GOT = re.compile(r"""(?:environ\.get|getenv)\(\s*['"](\w+)['"]\s*(,|\))""")
-_SECRET = ("KEY", "TOKEN", "SECRET")
+_SECRET = ("HOST", "KEY", "TOKEN", "SECRET")
+# Of whom the openai plugin asks, as `with_x_ai(`.
+_LIKE_OPENAI = re.compile(r"\bLLM\.with_(\w+)\(")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 # Where a plugin's key is not called after it.
 _OTHER_KEYS = {"elevenlabs": "ELEVEN_API_KEY", "aws": "AWS_ACCESS_KEY_ID", "playai": "PLAYAI_USER_ID"}
@@ -111,7 +113,9 @@ def build_environment(program: Path) -> dict[str, str]:
     """Returns a stand-in for every variable that the program must find, LiveKit's own and the provider's left out."""
     sources = read_sources(program)
     plugins = read_plugins(sources)
-    names = own_variables("\n".join(sources), plugins) | {key_of(plugin) for plugin in plugins}
+    text = "\n".join(sources)
+    vendors = {vendor.replace("_", "") for vendor in _LIKE_OPENAI.findall(text)}
+    names = own_variables(text, plugins) | {key_of(vendor) for vendor in plugins | vendors}
     return {name: "dummy" for name in sorted(names) if not name.startswith(("LIVEKIT_", "OPENAI_"))}
 
 

@@ -25,10 +25,11 @@ from livekit.plugins import deepgram, elevenlabs
 from livekit.plugins.turn_detector.multilingual import MultilingualModel
 import tools
 CRM = os.getenv("CRM_TOKEN"), os.environ["LIVEKIT_URL"], os.environ.get('OPENAI_API_KEY'), os.getenv("LOG")
+HOST = os.getenv("OTEL_HOST")
 CALENDAR = os.getenv("CAL_KEY", None)
 TODAY = os.environ["TODAY"] if os.environ.get("TODAY") else None
 @server.rtc_session()
-async def entrypoint(ctx): AgentSession()
+async def entrypoint(ctx): AgentSession(llm=openai.LLM.with_x_ai())
 """
 
 
@@ -51,7 +52,7 @@ def test_a_program_gets_a_dummy_for_what_it_cannot_do_without(tmp_path: Path) ->
     write(tmp_path, "import os\nOTHER = os.environ['OTHER']", "another_program.py")
     environment = build_environment(write(tmp_path, PROGRAM))
     assert set(environment.values()) == {"dummy"}
-    assert {"CRM_TOKEN", "DEEPGRAM_API_KEY", "ELEVEN_API_KEY", "SHOP"} <= environment.keys()
+    assert {"CRM_TOKEN", "DEEPGRAM_API_KEY", "ELEVEN_API_KEY", "OTEL_HOST", "SHOP", "XAI_API_KEY"} <= environment.keys()
     assert not {"LIVEKIT_URL", "OPENAI_API_KEY", "LOG", "CAL_KEY", "OTHER", "TODAY"} & environment.keys()
 
 

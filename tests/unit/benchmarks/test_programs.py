@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.programs import QUESTION, Asked
+from testing.agent_pod import Follower
 from testing.customer import Heard, HeardFrame, Transcribed
 from testing.fake_openai import FakeOpenAI, RealtimeConversation
 from testing.sound import AUDIBLE_RMS
@@ -20,7 +21,7 @@ def ask(fake: dict[str, Any], text: str = "", who: str = "agent", at: float = 2.
     transcripts = [Transcribed(who, text, at)] if text else []
     frames = [HeardFrame(at, AUDIBLE_RMS)] if loud else []
     customer: Any = SimpleNamespace(heard=Heard(frames=frames, transcripts=transcripts))
-    return Asked(customer, FakeOpenAI(**fake), at=1.0)
+    return Asked(customer, Follower(), FakeOpenAI(**fake), at=1.0)
 
 
 @pytest.mark.parametrize(

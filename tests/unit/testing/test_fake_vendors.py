@@ -69,6 +69,11 @@ async def test_one_that_answers(session: aiohttp.ClientSession) -> None:
         assert "You said: Good day." in await answer.text()
 
 
+async def test_the_test_s_own_servers_are_near(fake: FakeOpenAI, session: aiohttp.ClientSession) -> None:
+    async with serving(fake.build_app()) as port, session.ws_connect(f"ws://127.0.0.1:{port}/v1/realtime") as socket:
+        assert (await socket.receive_json(timeout=10))["type"] == "session.created"
+
+
 async def test_others_are_away(session: aiohttp.ClientSession) -> None:
     with pytest.raises(aiohttp.ClientHttpProxyError):
         async with asyncio.timeout(10):
