@@ -74,7 +74,7 @@ class FakeVendors:
         app.router.add_get("/v1/text-to-speech/{voice}/multi-stream-input", self._speak_elevenlabs)
         app.router.add_get("/tts/v1/voice:streamBidirectional", self._speak_inworld)
         app.router.add_post("/v1/rime-tts", self._speak_rime)
-        app.router.add_post("/v1beta/models/{model}:streamGenerateContent", self._answer_gemini)
+        app.router.add_post("/{version}/models/{model}:streamGenerateContent", self._answer_gemini)
         return app
 
     async def _hear_deepgram(self, request: web.Request) -> web.WebSocketResponse:
