@@ -38,9 +38,9 @@ class Guest:
 
 
 @contextlib.asynccontextmanager
-async def guest_in(livekit: LiveKitServer, room: str | None = None) -> AsyncIterator[Guest]:
+async def guest_in(livekit: LiveKitServer, room: str | None = None, identity: str = "customer") -> AsyncIterator[Guest]:
     """Yields a guest in a room, by default a new one; takes it out afterwards."""
     guest = Guest()
-    await guest.room.connect(livekit.url, livekit.customer_token(room or new_room()))
+    await guest.room.connect(livekit.url, livekit.customer_token(room or new_room(), identity))
     yield guest
     await guest.room.disconnect()

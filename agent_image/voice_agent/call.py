@@ -37,6 +37,7 @@ from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agen
 from voice_agent.provider_models import ProviderError
 from voice_agent.recollection import Recollection, build_recollection
 from voice_agent.room_watch import RoomWatch
+from voice_agent.server_api import ServerApi
 from voice_agent.session_books import SessionBooks
 from voice_agent.session_watch import SessionWatch
 from voice_agent.spoken_cache import build_frames
@@ -92,6 +93,12 @@ class Call:
         self._workshop = workshop
         self._assigned_at = time.monotonic()
         self.events = EventStream(self._build_heartbeat)
+        self.server_api = ServerApi(
+            url=assignment.livekit_url,
+            room=assignment.room,
+            tell=self.events.emit_passing,
+            on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=clock.now())),
+        )
         self._facts = CallFacts()
         self._facts_changed = asyncio.Event()
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -289,7 +296,7 @@ class Call:
             on_session=self._on_session,
             on_other_session=self._on_other_session,
             on_shutdown=self._on_shutdown,
-            on_delete_room=lambda: self.events.emit(RoomDeletionRequested(at=clock.now())),
+            server_api=self.server_api,
         )
 
     def _on_shutdown(self, reason: str) -> None:

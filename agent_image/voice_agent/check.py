@@ -20,8 +20,9 @@ from voice_agent.job_context import build_job_process
 from voice_agent.livekit_inference import Asked, StandIn, read_asked
 from voice_agent.model_clients import ModelClients
 from voice_agent.provider_models import ModelShelf
-from voicesession.models import LlmModel, Provider, SttModel, TtsModel
+from voicesession.models import AgentProfileSpec, LlmModel, Provider, SttModel, TtsModel
 from voicesession.pod_environment import LIVEKIT_SECRETS, OPERATOR_VARIABLES
+from voicesession.server_api import DELETE_ROOM, PERMISSIONS
 
 # Stands for the provider that a pool will have; nobody asks it anything.
 _PROVIDER = Provider(
@@ -31,8 +32,6 @@ _PROVIDER = Provider(
     tts=TtsModel(base_url="http://127.0.0.1:9", model="its model"),
 )
 _PARTS = {"STT": "stt", "LLM": "llm", "TTS": "tts"}
-# What a pod's code can have of `ctx.api`.
-_SERVED_API = {"room.delete_room"}
 # By the package that is imported: what of it does not work in a pod.
 _DOUBTFUL = {
     "livekit.plugins.noise_cancellation": "cloud noise cancellation needs LiveKit Cloud",
@@ -80,8 +79,8 @@ class Findings:
 
     def _read_api(self, name: str) -> None:
         _, found, call = name.partition("ctx.api.")
-        if found and call.count(".") == 1 and call not in _SERVED_API:
-            self.doubtful.add(f"ctx.api.{call} is refused: pods hold no LiveKit secret")
+        if found and call.count(".") == 1 and (why := tell_api_call(call)):
+            self.doubtful.add(f"ctx.api.{call} {why}")
 
     def _read_import(self, module: str, names: Sequence[str]) -> None:
         for imported in (module, *(f"{module}.{name}" for name in names)):
@@ -146,6 +145,18 @@ def tell_variable(name: str) -> str:
     if name in {"OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"}:
         return "of the call's provider, unless the pool sets it"
     return "set it in the pool's `env` or `envFrom`" + ("" if name in os.environ else "; not set here")
+
+
+def tell_api_call(call: str) -> str | None:
+    """Returns what a call of `ctx.api`, as `room.get_participant`, lacks in a pod; None where it works."""
+    service, _, name = call.partition(".")
+    method = f"RoomService/{name.title().replace('_', '')}"
+    if service != "room" or method not in {*PERMISSIONS, DELETE_ROOM}:
+        return "is refused: agent pods hold no LiveKit key"
+    wanted = PERMISSIONS.get(method)
+    if wanted is None or wanted in AgentProfileSpec().permissions:
+        return None
+    return f"needs {wanted.value} in the profile's `permissions`"
 
 
 def main(arguments: Sequence[str]) -> int:

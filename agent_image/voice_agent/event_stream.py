@@ -27,6 +27,16 @@ class EventStream:
         self._lines.append(_to_line(event))
         self._wake()
 
+    def emit_passing(self, event: PodEvent) -> Callable[[], None]:
+        """Appends an event that is told until the returned function is called; who reads later gets it no more."""
+        position = len(self._lines)
+        self.emit(event)
+
+        def withdraw() -> None:
+            self._lines[position] = b""
+
+        return withdraw
+
     def close(self) -> None:
         """Says that nothing more comes: readers end after the last event."""
         self.closed = True
@@ -58,7 +68,8 @@ class EventStream:
             news = self._news
             while position < len(self._lines):
                 position += 1
-                yield self._lines[position - 1]
+                if line := self._lines[position - 1]:
+                    yield line
             if self.closed and position == len(self._lines):
                 return
             try:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from livekit import api as livekit_api
 from livekit import rtc
@@ -20,6 +20,7 @@ from livekit.rtc.data_stream import ByteStreamHandler, ByteStreamReader, TextStr
 
 from voice_agent.early_chat import EarlyChat
 from voice_agent.process.tcp_nodelay import send_at_once
+from voice_agent.server_api import ServerApi
 from voice_agent.text_budget import TextRefusal
 from voice_agent.typed_text import TypedText
 from voicesession.models import TextInput
@@ -34,10 +35,6 @@ _ORDINARY = TextInput()
 _Argument = TypeVar("_Argument")
 
 log = logging.getLogger(__name__)
-
-
-class NoLiveKitSecretError(RuntimeError):
-    """The agent's code asked for LiveKit's server API, which this pod has no key for."""
 
 
 class CodeExitedError(RuntimeError):
@@ -157,17 +154,18 @@ class CallContext(JobContext):
         room: rtc.Room,
         on_session: Callable[[AgentSession[Any]], None],
         on_shutdown: Callable[[str], None],
-        on_delete_room: Callable[[], None],
+        server_api: ServerApi,
         on_other_session: Callable[[AgentSession[Any]], None] = lambda _: None,
     ) -> None:
         """`on_session` is called with the primary AgentSession as it starts, before it does anything.
 
-        `on_other_session`: as that, with each that is started beside it.
+        `on_other_session`: as that, with each that is started beside it. `server_api` asks the operator for what
+        `ctx.api` cannot do without a LiveKit key.
         """
         self._on_session = on_session
         self._on_other_session = on_other_session
         self._others: list[AgentSession[Any]] = []
-        self._on_delete_room = on_delete_room
+        self._server_api = server_api
         self._primary: AgentSession[Any] | None = None
         super().__init__(
             proc=process,
@@ -177,6 +175,7 @@ class CallContext(JobContext):
             on_shutdown=on_shutdown,
             inference_executor=_NoInference(),
         )
+        self.api = server_api.client
 
     @property
     def _primary_agent_session(self) -> AgentSession[Any] | None:
@@ -200,20 +199,13 @@ class CallContext(JobContext):
         """The primary AgentSession, or None while none has been started."""
         return self._primary
 
-    @property
-    def api(self) -> "ApiWithoutSecret":  # type: ignore[override]
-        """What can be had of LiveKit's API without its secret: `room.delete_room` for this call's own room."""
-        return ApiWithoutSecret(self)
-
     def delete_room(self, room_name: str | None = None) -> "asyncio.Future[livekit_api.DeleteRoomResponse]":
         """Asks the operator to delete this call's room.
 
         Raises:
-            NoLiveKitSecretError: another room is named.
+            livekit.api.ServerError: another room is named.
         """
-        if room_name not in {None, "", self.job.room.name}:
-            raise NoLiveKitSecretError(f"this pod can only ask for its own room to be deleted, not for {room_name!r}")
-        self._on_delete_room()
+        self._server_api.delete_room(room_name or self.job.room.name)
         done: asyncio.Future[livekit_api.DeleteRoomResponse] = asyncio.get_running_loop().create_future()
         done.set_result(livekit_api.DeleteRoomResponse())
         return done
@@ -258,35 +250,6 @@ async def call_their_code(callback: Callable[[_Argument], Awaitable[None]], argu
         await callback(argument)
     except SystemExit as error:
         raise CodeExitedError(f"the agent's code called sys.exit({error.code!r})") from error
-
-
-class ApiWithoutSecret:
-    """Stands for LiveKit's server API: deletes the call's own room, and refuses everything else by a clear error."""
-
-    def __init__(self, context: CallContext) -> None:
-        """Takes the context that can ask the operator."""
-        self.room = _RoomApiWithoutSecret(context)
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise NoLiveKitSecretError(_needs_secret(f"ctx.api.{name}"))
-
-
-class _RoomApiWithoutSecret:
-    def __init__(self, context: CallContext) -> None:
-        self._context = context
-
-    async def delete_room(self, request: livekit_api.DeleteRoomRequest) -> livekit_api.DeleteRoomResponse:
-        return await self._context.delete_room(request.room)
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise NoLiveKitSecretError(_needs_secret(f"ctx.api.room.{name}"))
-
-
-def _needs_secret(what: str) -> str:
-    return (
-        f"{what} needs LiveKit's API secret, which agent pods do not hold. To end the call use ctx.shutdown() or "
-        "ctx.delete_room(); do other work with LiveKit's API in a service of your own."
-    )
 
 
 class _NoInference:

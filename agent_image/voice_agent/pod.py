@@ -18,6 +18,7 @@ from voice_telemetry.logs import hide_secrets
 from voicesession import clock
 from voicesession.assignment import (
     Accepted,
+    ApiAnswer,
     Assignment,
     CallEnded,
     EndRequest,
@@ -139,6 +140,16 @@ class Pod:
         if self._call is None or self._ended:
             raise NotInCallError("this pod stands by for no call")
         self._call.take_over(request)
+
+    def take_api_answer(self, answer: ApiAnswer) -> None:
+        """Gives the operator's answer to the code that has asked.
+
+        Raises:
+            NotInCallError: it has no call.
+        """
+        if self._call is None:
+            raise NotInCallError("this pod is in no call")
+        self._call.server_api.take(answer)
 
     @property
     def holds_call(self) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from voice_agent.event_stream import EventStream
 from voice_agent.pod import AssignedElsewhereError, NotInCallError, NotWaitingError, Pod
 from voice_agent.provider_models import ProviderError
-from voicesession.assignment import Assignment, EndRequest, HandOverRequest, Preparation, TakeOver
+from voicesession.assignment import ApiAnswer, Assignment, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import Model
 from voicesession.pod_tokens import PodTokenError, Purpose, check_body, read_pod_token
 
@@ -54,6 +54,7 @@ class PodServer:
         app.router.add_post("/end", self._end)
         app.router.add_post("/hand-over", self._hand_over)
         app.router.add_post("/take-over", self._take_over)
+        app.router.add_post("/api-answer", self._take_api_answer)
         app.router.add_get("/spool", self._spool)
         app.router.add_delete("/spool", self._let_go_of_spool)
         return app
@@ -108,6 +109,14 @@ class PodServer:
         wanted = _parse(TakeOver, await self._authorized_body(request, Purpose.TAKE_OVER))
         try:
             self._pod.take_over(wanted)
+        except NotInCallError as error:
+            raise Refusal(409, "Not in its call", str(error)) from error
+        return web.Response(status=202)
+
+    async def _take_api_answer(self, request: web.Request) -> web.Response:
+        answer = _parse(ApiAnswer, await self._authorized_body(request, Purpose.API_ANSWER))
+        try:
+            self._pod.take_api_answer(answer)
         except NotInCallError as error:
             raise Refusal(409, "Not in its call", str(error)) from error
         return web.Response(status=202)

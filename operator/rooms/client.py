@@ -11,10 +11,12 @@ from livekit import api
 from livekit.protocol.models import Room
 
 from rooms.options import build_options
+from rooms.room_requests import RoomRequest
 from voicesession.admission import Refuse, RoomStart
 from voicesession.customer_words import build_notice
 from voicesession.models import EffectiveLimits
 from voicesession.names import AGENT_IDENTITY, DATA_TOPIC
+from voicesession.server_api import MOST_ANSWER_BYTES, ApiRefusal
 from voicesession.tickets import LEFT_TO_PEOPLE
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ class LiveKitUnavailableError(Exception):
 
 
 class RoomClient:
-    """LiveKit's rooms. Every method but `close` may raise LiveKitUnavailableError."""
+    """LiveKit's rooms. Every method but `close` and `pass_on` may raise LiveKitUnavailableError."""
 
     def __init__(
         self, url: str, key: str, secret: str, request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest
@@ -137,6 +139,21 @@ class RoomClient:
     async def is_company(self, name: str) -> bool:
         """Tells whether there are people in this room who have each other to talk with."""
         return len(await self.people(name)) > 1
+
+    async def pass_on(self, request: RoomRequest) -> bytes | ApiRefusal:
+        """Asks LiveKit for what an agent's code has asked; returns what it answers, and where it does not, that."""
+        try:
+            answer = await request.send(self._api.room)
+        except api.ServerError as error:
+            return ApiRefusal(code=error.code, status=error.status, message=error.message, metadata=error.metadata)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return ApiRefusal(
+                code="unavailable", status=503, message=f"LiveKit does not answer: {type(error).__name__}."
+            )
+        if len(answer) > MOST_ANSWER_BYTES:
+            words = f"LiveKit's answer is longer than {MOST_ANSWER_BYTES} bytes."
+            return ApiRefusal(code="resource_exhausted", status=429, message=words)
+        return answer
 
     async def _participants(self, name: str) -> Sequence[api.ParticipantInfo]:
         request = api.ListParticipantsRequest(room=name)

@@ -21,6 +21,7 @@ from voice_operator.backoff import Backoff
 from voice_operator.cache import KINDS, Cache
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
+from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
@@ -343,7 +344,10 @@ class Operator:
         return pools
 
     def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
-        calls, links = Calls(), Links(shared.pods, self._queue)
+        calls = Calls()
+        broker = ApiBroker(self.cache, calls, rooms, shared.pods)
+        self._stack.push_async_callback(broker.close)
+        links = Links(shared.pods, self._queue, broker)
         self._links = links
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))

@@ -80,6 +80,12 @@ PODS_SILENT = Counter("voice_operator_pods_silent_total", "Times that the pod of
 OTHER_AGENTS = Counter(
     "voice_operator_other_agents_total", "Calls in whose room somebody else's agent was seen, as the pods tell."
 )
+AGENT_REQUESTS = Counter(
+    "voice_operator_agent_requests_total",
+    "What agents' code has asked of LiveKit's server API, by what came of it: done, refused (by LiveKit too), dropped "
+    "(too many of one pod).",
+    ("outcome",),
+)
 MODELS_FAILED = Counter(
     "voice_operator_models_failed_total",
     "Times that a provider's model failed in a call and the one behind it took over, as the pods tell.",

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Model
 from voicesession.provider_keys import Part
+from voicesession.server_api import MOST_REQUEST_BYTES, ApiRefusal
 
 
 class Recovery(Model):
@@ -185,6 +186,31 @@ class RoomDeletionRequested(Model):
     at: datetime
 
 
+class ApiRequest(Model):
+    """The agent's code asks for something of LiveKit's server API. It is told again until it is answered or given up.
+
+    `number`: ascending in a pod; `body`: the protobuf message of LiveKit's `method`, Base64 on the wire.
+    """
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    type: Literal["api-request"] = "api-request"
+    at: datetime
+    number: int = Field(ge=1)
+    method: str = Field(max_length=80)
+    body: bytes = Field(max_length=MOST_REQUEST_BYTES, repr=False)
+
+
+class ApiAnswer(Model):
+    """What came of an `ApiRequest`: body of `POST /api-answer`. LiveKit's answer, Base64 on the wire, or a refusal."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+    number: int
+    body: bytes = Field(default=b"", repr=False)
+    refusal: ApiRefusal | None = None
+
+
 class OtherAgent(Model):
     """Somebody else's agent is in the call's room too: told once, of the first that is met."""
 
@@ -241,6 +267,7 @@ PodEvent = Annotated[
     | Heartbeat
     | Turn
     | RoomDeletionRequested
+    | ApiRequest
     | OtherAgent
     | ModelFailed
     | Finishing

@@ -515,6 +515,22 @@ class TextInput(Model):
     max_conversation_bytes: int = Field(default=65536, ge=1, le=1048576)
 
 
+class Permission(StrEnum):
+    """What an agent's code may ask LiveKit's server API for, of its call's own room."""
+
+    READ_ROOM = "ReadRoom"
+    SEND_DATA = "SendData"
+    UPDATE_ROOM = "UpdateRoom"
+    UPDATE_PARTICIPANTS = "UpdateParticipants"
+    MUTE_PARTICIPANTS = "MuteParticipants"
+    REMOVE_PARTICIPANTS = "RemoveParticipants"
+
+
+def ordinary_permissions() -> list[Permission]:
+    """Returns what whoever is in a room can do there anyway."""
+    return [Permission.READ_ROOM, Permission.SEND_DATA]
+
+
 class ModelChoices(Model):
     """Models to use instead of the provider's own."""
 
@@ -555,6 +571,7 @@ class AgentProfileSpec(Model):
     language: str = "en"
     turn_taking: TurnTaking = Field(default_factory=TurnTaking)
     text_input: TextInput = Field(default_factory=TextInput)
+    permissions: list[Permission] = Field(default_factory=ordinary_permissions)
     mcp_servers: list[McpServer] = Field(default_factory=list)
     limits: EffectiveLimits = Field(default_factory=EffectiveLimits)
     max_sessions: int | None = Field(default=None, ge=0)

@@ -29,6 +29,7 @@ class Purpose(StrEnum):
     PREPARE = "prepare"
     SPOOL = "spool"
     SPOOL_KEPT = "spool-kept"
+    API_ANSWER = "api-answer"
 
 
 class PodTokenError(Exception):

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.hearing import Hearing
 from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod
@@ -16,9 +17,10 @@ from voicesession import clock
 class Links:
     """A link for each call, by the uid of its VoiceSession, and at most one beside it; news have the call looked at."""
 
-    def __init__(self, pods: PodClient, queue: WorkQueue[Key]) -> None:
+    def __init__(self, pods: PodClient, queue: WorkQueue[Key], broker: ApiBroker) -> None:
         self._pods = pods
         self._queue = queue
+        self._broker = broker
         self._links: dict[str, PodLink] = {}
         self._beside: dict[str, PodLink] = {}  # to the pod that stands by, or has just handed its call over
         self._hearing = Hearing()
@@ -58,6 +60,7 @@ class Links:
             resume=resume,
             on_change=lambda: self._note(uid),
             on_model_failed=lambda event: self.failing.note(pod.pool, event, clock.steady(), clock.now()),
+            on_api_request=self._broker.serve(uid, pod),
         )
 
     def beside(self, uid: str) -> LinkView | None:

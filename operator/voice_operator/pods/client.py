@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from voice_operator.loop_lag import LoopLag
 from voice_operator.pods.agent_pod import AgentPod
-from voicesession.assignment import EndRequest, HandOverRequest, Preparation, TakeOver
+from voicesession.assignment import ApiAnswer, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
 from voicesession.pod_tokens import Purpose, sign_pod_request
@@ -146,6 +146,14 @@ class PodClient:
             PodRequestError: it cannot be told, or stands by for no call.
         """
         await self._post(pod, "/take-over", Purpose.TAKE_OVER, TakeOver(room_token=room_token, state=state))
+
+    async def answer_api_request(self, pod: AgentPod, answer: ApiAnswer) -> None:
+        """Tells a pod what came of what its code has asked of LiveKit.
+
+        Raises:
+            PodRequestError: it cannot be told, or has no call.
+        """
+        await self._post(pod, "/api-answer", Purpose.API_ANSWER, answer)
 
     async def prepare(self, pod: AgentPod, preparation: Preparation) -> None:
         """Tells an idle pod what it can do ahead of its call.

@@ -15,7 +15,7 @@ from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import NoAnswerError, PodClient, is_refused
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession import clock
-from voicesession.assignment import Heartbeat, Joined, ModelFailed, PodEvent, Turn, parse_pod_event
+from voicesession.assignment import ApiRequest, Heartbeat, Joined, ModelFailed, PodEvent, Turn, parse_pod_event
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class PodLink:
         resume: bool,
         on_change: Callable[[], None],
         on_model_failed: Callable[[ModelFailed], None],
+        on_api_request: Callable[[ApiRequest], None],
     ) -> None:
         """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
         self.pod = pod
@@ -55,6 +56,8 @@ class PodLink:
         self._ask_first = resume or assignment is None
         self._on_change = on_change
         self._on_model_failed = on_model_failed
+        self._on_api_request = on_api_request
+        self._last_api_request = 0
         self._last_event_at: datetime | None = None
         self._failures = 0
         self._task = asyncio.create_task(self._run(), name=f"link-{pod.name}")
@@ -152,6 +155,9 @@ class PodLink:
             _measure(event)
         if new and isinstance(event, ModelFailed):
             self._on_model_failed(event)
+        if isinstance(event, ApiRequest) and event.number > self._last_api_request:
+            self._last_api_request = event.number
+            self._on_api_request(event)
         if self.view.state is not LinkState.FOLLOWING:
             self._set_state(LinkState.FOLLOWING)
         elif self.view != before:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from voicesession.assignment import (
     Accepted,
+    ApiRequest,
     CallEnded,
     CustomerKnown,
     Finishing,
@@ -97,5 +98,5 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # n
             return replace(view, finishing=event, done_by=done_by)
         case CallEnded():
             return replace(view, ended=event)
-        case Heartbeat() | Turn() | ModelFailed():
+        case Heartbeat() | Turn() | ModelFailed() | ApiRequest():
             return view

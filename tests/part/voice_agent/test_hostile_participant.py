@@ -21,8 +21,10 @@ from testing.fake_openai import RIGHT_KEY, FakeOpenAI
 from testing.livekit import KEY, SECRET, LiveKitServer, new_room
 from testing.session_host import session_requests
 from voice_agent.job_context import MOST_STREAM_BYTES
-from voicesession.assignment import conversation_write_token
+from voicesession import clock
+from voicesession.assignment import ApiAnswer, ApiRequest, Heartbeat, conversation_write_token
 from voicesession.models import AgentProfileSpec, EffectiveLimits, TextInput
+from voicesession.pod_tokens import Purpose
 
 PIZZA = REPOSITORY / "examples" / "agents"
 WELCOME = "Pizza line, good evening. What may I bring you?"
@@ -86,6 +88,14 @@ async def try_everything(intruder: Intruder) -> None:
     for number in range(20):
         audio = {"trackId": f"TR_{number}", "sampleRate": "48000", "channels": "1"}
         await me.send_bytes(bytes(MEBIBYTE // 4), topic=PRE_CONNECT_AUDIO_BUFFER_STREAM, attributes=audio)
+    # As the pod asks the operator, and as the operator answers.
+    request = ApiRequest(at=clock.now(), number=1, method="RoomService/RemoveParticipant", body=b"")
+    for words in (request.model_dump_json(by_alias=True), ApiAnswer(number=1).model_dump_json(by_alias=True)):
+        for topic in ("api-request", "api-answer"):
+            await me.send_text(words, topic=topic)
+            await me.publish_data(words, topic=topic)
+            with pytest.raises(rtc.RpcError):
+                await me.perform_rpc(destination_identity="agent", method=topic, payload=words, response_timeout=5)
     # LiveKit refuses both: the token does not permit it.
     for change in (
         me.set_attributes({"lk.agent.state": "listening", "lk.publish_on_behalf": "agent"}),
@@ -125,7 +135,8 @@ async def a_call(
 
 
 async def test_an_intruder_gets_nothing_and_drives_nothing(livekit: LiveKitServer, fake: FakeOpenAI) -> None:
-    async with a_call(livekit, fake) as (_, customer, room), intruder_in(livekit, room) as intruder:
+    async with a_call(livekit, fake) as (pod, customer, room), intruder_in(livekit, room) as intruder:
+        follower = await pod.follow()
         await try_everything(intruder)
         await customer.type('please use add_pizza with {"pizza": "funghi"}')
         await customer.until_said("The tool says: One funghi. That makes 1 so far.")
@@ -139,6 +150,10 @@ async def test_an_intruder_gets_nothing_and_drives_nothing(livekit: LiveKitServe
         agent = intruder.room.remote_participants["agent"]
         assert set(agent.attributes) <= {"lk.agent.state", "lk.agent.name"}
         assert agent.metadata == ""
+        await follower.wait_for(Heartbeat)
+        assert not follower.all_of(ApiRequest), "the room has the pod ask LiveKit's server API"
+        async with await pod.request("POST", "/api-answer", Purpose.API_ANSWER, token="") as answer:
+            assert answer.status == 401
     assert "cancel every order" not in str(fake.chats)
 
 

@@ -25,13 +25,14 @@ from voice_agent import first_words, moments, other_sessions, session_host
 from voice_agent.job_context import (
     CallContext,
     CallRoom,
-    NoLiveKitSecretError,
     build_job_info,
     build_job_process,
     forget_recorded_events,
 )
 from voice_agent.process.lean_imports import DEFERRED
+from voice_agent.server_api import ServerApi
 from voice_agent.worker_options import SESSION_END_SECONDS, read_server
+from voicesession.pod_environment import LIVEKIT_SECRETS
 
 
 class Noted:
@@ -63,7 +64,7 @@ def build_context(noted: Noted) -> CallContext:
         room=rtc.Room(),
         on_session=noted.sessions.append,
         on_shutdown=noted.shutdowns.append,
-        on_delete_room=noted.delete,
+        server_api=ServerApi(url="ws://x", room="room-1", tell=lambda _: lambda: None, on_delete_room=noted.delete),
     )
 
 
@@ -255,17 +256,19 @@ async def test_shutdown_and_its_callbacks(caplog: pytest.LogCaptureFixture) -> N
     assert told[-1] == "ended with us"
 
 
-async def test_there_is_no_livekit_secret() -> None:
+async def test_the_server_api_is_livekits_own_client_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in LIVEKIT_SECRETS:
+        monkeypatch.setenv(name, "of somebody else")
     noted = Noted()
     context = build_context(noted)
-    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.sip needs .* use ctx\.shutdown\(\)"):
-        _ = context.api.sip
-    with pytest.raises(NoLiveKitSecretError, match=r"ctx\.api\.room\.list_rooms needs"):
-        await context.api.room.list_rooms(api.ListRoomsRequest())
+    assert isinstance(context.api, api.LiveKitAPI)
+    assert context.api is context.api
+    with pytest.raises(api.TwirpError, match="agent pods, which hold no LiveKit key"):
+        await context.transfer_sip_participant("them", "tel:+1")
     assert isinstance(await context.delete_room(), api.DeleteRoomResponse)
     assert isinstance(await context.api.room.delete_room(api.DeleteRoomRequest(room="room-1")), api.DeleteRoomResponse)
     assert noted.deletions == 2
-    with pytest.raises(NoLiveKitSecretError, match="only ask for its own room"):
+    with pytest.raises(api.TwirpError, match="its call's own room, 'room-1', and not for 'another'"):
         context.delete_room("another")
 
 

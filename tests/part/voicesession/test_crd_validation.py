@@ -253,6 +253,8 @@ REFUSED = [
     ("AgentProfile", {"language": "English!"}, "for example en, de or pt-BR"),
     ("AgentProfile", {"turnTaking": {"minEndpointingMillis": 4000}}, "raise the maximum or lower the minimum"),
     ("AgentProfile", {"turnTaking": {"detection": "magic"}}, 'supported values: "vad", "turn-detector"'),
+    ("AgentProfile", {"permissions": ["DeleteEverything"]}, 'supported values: "ReadRoom"'),
+    ("AgentProfile", {"permissions": ["ReadRoom", "ReadRoom"]}, "Duplicate value"),
     ("AgentProfile", {"mcpServers": [{"name": "a", "url": "tools:80"}]}, "begins with http:// or https://"),
     ("AgentProfile", {"mcpServers": [{"name": "a", "url": "http://a"}] * 2}, "Duplicate value"),
     ("AgentProfile", {"mcpServers": [{"name": "a", "transport": "stdio"}]}, "Unsupported value"),

@@ -51,7 +51,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_code_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main(["acme_main:server"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "doubtful  ctx.api.sip.create_sip_participant is refused: pods hold no LiveKit secret",
+        "doubtful  ctx.api.sip.create_sip_participant is refused: agent pods hold no LiveKit key",
         "model     llm openai/gpt-4.1-mini: served by the call's provider",
         "model     stt deepgram/nova-3 (de): served by the call's provider",
         "model     tts cartesia/sonic-3 (clara): served by the call's provider",
@@ -77,7 +77,11 @@ def test_code_that_cannot_be_loaded(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("from livekit.plugins import noise_cancellation, silero", "cloud noise cancellation"),
         ("from livekit.plugins.turn_detector.multilingual import MultilingualModel", "230 MB a pod"),
         ("from livekit.plugins import openai, hedra", "hedra: an avatar"),
-        ("self.ctx.api.room.list_participants(1)", "ctx.api.room.list_participants is refused"),
+        ("self.ctx.api.room.create_room(1)", "ctx.api.room.create_room is refused: agent pods hold no LiveKit key"),
+        (
+            "ctx.api.room.remove_participant(1)",
+            "ctx.api.room.remove_participant needs RemoveParticipants in the profile's",
+        ),
     ],
 )
 def test_what_may_not_work(source: str, said: str) -> None:
@@ -89,7 +93,8 @@ def test_what_may_not_work(source: str, said: str) -> None:
 
 def test_what_is_fine_is_not_said() -> None:
     findings = Findings()
-    findings.read("from livekit.plugins import openai, silero\nctx.api.room.delete_room(1)\nx.get('stt', llm=None)")
+    findings.read("from livekit.plugins import openai, silero\nx.get('stt', llm=None)")
+    findings.read("ctx.api.room.delete_room(1)\nctx.api.room.list_participants(1)")
     assert findings == Findings()
     assert check.build_report(findings) == "asks for nothing beyond its models"
     findings.models.add(Asked("stt", ""))

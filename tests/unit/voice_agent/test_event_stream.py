@@ -10,7 +10,7 @@ import pytest
 from testing.waiting import let_others_run
 from voice_agent import event_stream
 from voice_agent.event_stream import EventStream
-from voicesession.assignment import Accepted, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
+from voicesession.assignment import Accepted, ApiRequest, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
 from voicesession.models import EndReason
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +35,19 @@ async def test_a_late_reader_gets_everything_from_the_beginning() -> None:
     kinds = ["accepted", "room-deletion-requested", "ended"]
     assert [event.type for event in await early] == kinds
     assert [event.type for event in await read_all(stream)] == kinds
+
+
+async def test_what_is_of_use_for_a_while_is_told_no_more_afterwards() -> None:
+    stream = build_stream()
+    stream.emit(Accepted(at=NOW))
+    withdraw = stream.emit_passing(ApiRequest(at=NOW, number=1, method="RoomService/SendData", body=b"words"))
+    early = asyncio.create_task(read_all(stream))
+    await let_others_run()
+    withdraw()
+    stream.emit(RoomDeletionRequested(at=NOW))
+    stream.close()
+    assert [event.type for event in await early] == ["accepted", "api-request", "room-deletion-requested"]
+    assert [event.type for event in await read_all(stream)] == ["accepted", "room-deletion-requested"]
 
 
 async def test_heartbeats_fill_the_silence_and_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from testing.operator_objects import NOW, UID, make_claimed_pod
 from voice_operator.cache import Cache
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents, is_nodes_fault
+from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.steps import Dismiss
@@ -46,12 +47,12 @@ async def pods() -> AsyncIterator[PodClient]:
 
 
 def make_agents(kubernetes: KubernetesApi, pods: PodClient, calls: Calls) -> Agents:
-    cache = Cache()
+    cache, rooms = Cache(), RoomClient("http://127.0.0.1:1", "key", "s" * 32)
     return Agents(
         access=Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32),
         calls=calls,
-        links=Links(pods, WorkQueue(do_nothing)),
-        look=AgentLook(RoomClient("http://127.0.0.1:1", "key", "s" * 32), lambda _uid: None),
+        links=Links(pods, WorkQueue(do_nothing), ApiBroker(cache, calls, rooms, pods)),
+        look=AgentLook(rooms, lambda _uid: None),
         pods=pods,
         ready_pods=ReadyPods(cache),
         kubernetes=WriteThrough(kubernetes, cache),

@@ -22,6 +22,7 @@ from voice_operator.cache import Cache
 from voice_operator.calls import decide, reconciler
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents
+from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
@@ -69,7 +70,7 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
         await acts[key.kind](key.name)
 
     queue: WorkQueue[Key] = WorkQueue(handle, lanes=LANES, lane_of=lambda key: key.kind)
-    links = Links(pods, queue)
+    links = Links(pods, queue, ApiBroker(cache, calls, rooms, pods))
     access = Access(LiveKitAddress("ws://livekit"), RoomTokens("key", "s" * 32), b"k" * 32)
     one = Reconciler(
         world=World(cache, calls, ready_pods, {}, Terms(), look.absent, SeenRooms(), b"k" * 32),

@@ -17,7 +17,7 @@ from voice_operator.pods.client import OPENED_AT_ONCE, PodClient
 from voice_operator.pods.link import RECONNECT_SECONDS_MAX, PodLink, retry_delay
 from voice_operator.pods.link_view import LinkState
 from voicesession import clock
-from voicesession.assignment import Accepted, Heartbeat, ModelFailed
+from voicesession.assignment import Accepted, ApiRequest, Heartbeat, ModelFailed
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -36,10 +36,21 @@ async def answering(answer: Answer) -> AsyncIterator[PodClient]:
 
 
 def follow(
-    pods: PodClient, name: str = "pod-a", on_model_failed: Callable[[ModelFailed], None] = lambda _: None
+    pods: PodClient,
+    name: str = "pod-a",
+    on_model_failed: Callable[[ModelFailed], None] = lambda _: None,
+    on_api_request: Callable[[ApiRequest], None] = lambda _: None,
 ) -> PodLink:
     pod = make_claimed_pod(name, ip="127.0.0.1")
-    return PodLink(pods, pod, None, resume=True, on_change=lambda: None, on_model_failed=on_model_failed)
+    return PodLink(
+        pods,
+        pod,
+        None,
+        resume=True,
+        on_change=lambda: None,
+        on_model_failed=on_model_failed,
+        on_api_request=on_api_request,
+    )
 
 
 async def hang(_request: web.Request) -> web.StreamResponse:
@@ -98,6 +109,28 @@ async def test_a_failed_model_is_told_once_however_often_the_pod_tells_everythin
         link = follow(pods, on_model_failed=told.append)
         await eventually(lambda: asked >= 3)
         assert told == [failed]
+        await link.close()
+
+
+async def test_a_request_is_taken_once_however_often_it_is_told_and_whatever_the_pods_clock_says() -> None:
+    asked = 0
+
+    async def ask_and_break_off(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for number in range(1, asked + 1):
+            at = clock.now() - timedelta(seconds=number)
+            event = ApiRequest(at=at, number=number, method="RoomService/SendData", body=b"")
+            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+        return stream
+
+    taken: list[int] = []
+    async with answering(ask_and_break_off) as pods:
+        link = follow(pods, on_api_request=lambda request: taken.append(request.number))
+        await eventually(lambda: len(taken) >= 3)
+        assert taken == list(range(1, len(taken) + 1))
         await link.close()
 
 

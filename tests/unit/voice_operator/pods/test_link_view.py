@@ -9,6 +9,7 @@ from testing.operator_objects import NOW
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession.assignment import (
     Accepted,
+    ApiRequest,
     CallEnded,
     CustomerKnown,
     HandedOver,
@@ -45,6 +46,7 @@ ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
         (CustomerKnown(at=NOW, participant_identity="them"), replace(ANSWERED, customer="them")),
         (RoomDeletionRequested(at=NOW), replace(ANSWERED, deletion_requested=True)),
         (ModelFailed(at=NOW, provider="openai", part="llm"), ANSWERED),
+        (ApiRequest(at=NOW, number=1, method="RoomService/SendData", body=b""), ANSWERED),
         (OtherAgent(at=NOW, identity="agent-AJ_1"), replace(ANSWERED, other_agent="agent-AJ_1")),
         (ENDED, replace(ANSWERED, ended=ENDED)),
         (Heartbeat(at=NOW), ANSWERED),
