@@ -47,6 +47,8 @@ _PARTS = {
     "realtime_model_error": "realtime",
 }
 
+# Where the classes of a provider's models are, and of what livekit-agents puts around them.
+_OURS = ("livekit.plugins.openai.", "livekit.agents.", "voice_agent.")
 # What livekit-agents says where the server sent something, and no decoder made sound of it.
 _NO_AUDIO = "no audio frames were pushed"
 
@@ -181,16 +183,25 @@ def is_hopeless(event: ErrorEvent, *, has_worked: bool) -> bool:
 
 
 def describe_trouble(event: ErrorEvent, provider: str) -> str:
-    """Returns which provider failed at what, and how; neither words nor keys."""
+    """Returns whose model failed at what, and how; neither words nor keys."""
+    whose = name_model(event, provider)
     part = _PARTS.get(getattr(event.error, "type", ""), "model")
     if status := find_status(event):
-        return f"provider {provider!r} answered {status} to a {part} request"
+        return f"{whose} answered {status} to a {part} request"
     error: Any = getattr(event.error, "error", event.error)
     if wrong := find_wrong_answer(error):
-        return f"provider {provider!r} answered a {part} request with {wrong}"
+        return f"{whose} answered a {part} request with {wrong}"
     if isinstance(error, APITimeoutError):
-        return f"provider {provider!r} did not answer a {part} request in time"
-    return f"provider {provider!r} failed at a {part} request: {type(_find_first_cause(error)).__name__}"
+        return f"{whose} did not answer a {part} request in time"
+    return f"{whose} failed at a {part} request: {type(_find_first_cause(error)).__name__}"
+
+
+def name_model(event: ErrorEvent, provider: str) -> str:
+    """Returns the provider, or the class of a model that is none of the provider's: the code has made it itself."""
+    label = getattr(event.source, "label", None)
+    if not isinstance(label, str) or label.startswith(_OURS):
+        return f"provider {provider!r}"
+    return f"the code's own model {label}"
 
 
 def find_status(event: ErrorEvent) -> int | None:

@@ -1,5 +1,6 @@
 """What follows from the events of an agent session."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,6 +120,21 @@ def caused(cause: Exception) -> APIConnectionError:
 )
 def test_trouble_names_the_part_and_quotes_nothing(event: ErrorEvent, told: str) -> None:
     assert describe_trouble(event, "acme") == told
+
+
+@pytest.mark.parametrize(
+    ("label", "whose"),
+    [
+        ("livekit.plugins.openai.llm.LLM", "provider 'acme'"),
+        ("voice_agent.fallback.FallbackLLM", "provider 'acme'"),
+        ("livekit.agents.stt.stream_adapter.StreamAdapter", "provider 'acme'"),
+        ("livekit.plugins.deepgram.stt.STT", "the code's own model livekit.plugins.deepgram.stt.STT"),
+        ("shop.models.Chat", "the code's own model shop.models.Chat"),
+    ],
+)
+def test_a_model_that_the_code_brings_is_not_called_the_provider_s(label: str, whose: str) -> None:
+    event = ErrorEvent.model_construct(error=fail(refuse(401)).error, source=SimpleNamespace(label=label))
+    assert describe_trouble(event, "acme") == f"{whose} answered 401 to a chat request"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
