@@ -456,12 +456,17 @@ class Call:
             elif self._facts.joined_at is None:
                 deadline = self._assigned_at + JOIN_SECONDS
                 if deadline <= now:
-                    self._can_join = False
-                    self._fail(f"the agent did not join the room within {JOIN_SECONDS:.0f} s")
+                    self._fail_to_join()
                     return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if deadline is None else deadline - now):
                     await self._facts_changed.wait()
+
+    def _fail_to_join(self) -> None:
+        # Code that is not even at it leaves the way free for an apology.
+        self._can_join = not self._room.was_asked_for
+        missing = "agent's code did not ask for" if self._can_join else "agent did not join"
+        self._fail(f"the {missing} the room within {JOIN_SECONDS:.0f} s")
 
     def _on_clocks_done(self, clocks: asyncio.Task[None]) -> None:
         # Without its clocks a call would go on for ever.

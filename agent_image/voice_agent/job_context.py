@@ -71,6 +71,11 @@ class CallRoom(rtc.Room):
         self._early_audio_left = _MOST_EARLY_AUDIO
         self.on("reconnected", send_at_once)
 
+    @property
+    def was_asked_for(self) -> bool:
+        """Whether somebody has begun to connect."""
+        return bool(self._url)
+
     async def connect(self, url: str, token: str, options: rtc.RoomOptions | None = None) -> None:
         """Connects.
 

@@ -256,6 +256,18 @@ async def test_code_that_never_joins(livekit: LiveKitServer, fake: FakeOpenAI, t
         assert ended.message == "the agent's entrypoint returned without joining the room"
 
 
+async def test_code_that_takes_too_long_to_join(livekit: LiveKitServer, fake: FakeOpenAI, tmp_path: Path) -> None:
+    room = new_room()
+    async with run_agent(tmp_path, fake, "await asyncio.sleep(300)") as pod:
+        follower = await pod.assign(build_assignment(livekit, room))
+        async with joined_room(livekit.url, livekit.customer_token(room)) as customer:
+            # It waits 20 s for the room, and 15 s for the code to come to its end.
+            ended = await follower.wait_for(CallEnded, 90)
+            assert APOLOGY in str(customer.heard.messages)
+            assert customer.heard.audible_seconds() > 1
+        assert ended.message == "the agent's code did not ask for the room within 20 s"
+
+
 async def test_what_is_said_in_a_second_session_is_written_too(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase, tmp_path: Path
 ) -> None:
