@@ -54,7 +54,7 @@ from voicesession.names import AGENT_IDENTITY
 
 LOAD_SECONDS, START_SECONDS, ANSWER_SECONDS, SOUND_SECONDS = 120.0, 40.0, 15.0, 8.0
 QUESTION = "What can you do for me today?"
-_MESSAGE = re.compile(r"[A-Za-z_.]*(?:Error|Exception)\b[^\n]*")
+_MESSAGE = re.compile(r"""[A-Za-z_.]*(?:Error|Exception)\b[^\n"]*""")
 
 
 @dataclass(frozen=True)

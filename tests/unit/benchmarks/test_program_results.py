@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.program_results import (
     ANSWERS,
+    KEPT,
     NO_PACKAGE,
     STARTS,
     Tried,
@@ -12,7 +13,9 @@ from benchmarks.program_results import (
     keep,
     read_results,
 )
+from local_cluster.layout import REPOSITORY
 
+PAGE = (REPOSITORY / "docs/compatibility.md").read_text()
 ONE = Tried("a.py", ANSWERS, needs=["avatar", "video"], repository="acme/examples", commit="c0ffee")
 TWO = Tried("b.py", NO_PACKAGE, "no `a` | b", needs=["video"], repository="acme/examples", commit="c0ffee")
 
@@ -31,3 +34,13 @@ def test_the_tables_count_and_name() -> None:
     assert "| video | 2 | 1 |\n| avatar | 1 | 1 |" in text
     assert "**acme/examples**, commit c0ffee:" in text
     assert text.endswith("| a.py | answers | avatar, video |  |\n| b.py | wants a package | video | no 'a' / b |")
+
+
+def test_the_page_tells_the_results_that_are_kept() -> None:
+    assert build_tables(read_results(KEPT)) in PAGE, "paste what `python -m benchmarks.programs --page` prints"
+
+
+def test_the_page_says_of_each_that_does_not_run_why() -> None:
+    (_, reasons) = PAGE.split("## What does not run, and why")
+    untold = [one.program for one in read_results(KEPT) if not one.runs and one.program not in reasons]
+    assert untold == []
