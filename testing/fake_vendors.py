@@ -70,6 +70,7 @@ class FakeVendors:
         app.router.add_get("/v2/listen", self._hear_deepgram_flux)
         app.router.add_post("/v2/live", self._begin_gladia)
         app.router.add_get(_GLADIA_SOCKET, self._hear_gladia)
+        app.router.add_get("/stt/turns/websocket", self._hear_cartesia)
         app.router.add_get("/tts/websocket", self._speak_cartesia)
         app.router.add_get("/v1/text-to-speech/{voice}/multi-stream-input", self._speak_elevenlabs)
         app.router.add_get("/tts/v1/voice:streamBidirectional", self._speak_inworld)
@@ -108,6 +109,15 @@ class FakeVendors:
                 await socket.send_json({"type": "transcript", "data": {"is_final": True, "utterance": utterance}})
                 translated = {"translated_utterance": utterance, "target_language": "en", "utterance": utterance}
                 await socket.send_json({"type": "translation", "data": translated})
+        return socket
+
+    async def _hear_cartesia(self, request: web.Request) -> web.WebSocketResponse:
+        socket, ears = await _accept(request), Ears(self._fake)
+        await socket.send_json({"type": "connected", "request_id": "1"})
+        async for message in socket:
+            if message.type is WSMsgType.BINARY and (words := ears.hear(message.data)):
+                for event in ("turn.start", "turn.end"):
+                    await socket.send_json({"type": event, "request_id": "1", "transcript": words})
         return socket
 
     async def _speak_cartesia(self, request: web.Request) -> web.WebSocketResponse:

@@ -53,6 +53,16 @@ async def test_one_that_hears(fake: FakeOpenAI, session: aiohttp.ClientSession) 
     assert heard["channel"]["alternatives"][0]["transcript"] == "Good day."
 
 
+async def test_one_that_hears_turns(fake: FakeOpenAI, session: aiohttp.ClientSession) -> None:
+    fake.transcripts.append("Good day.")
+    async with session.ws_connect("wss://api.cartesia.ai/stt/turns/websocket?model=ink-2") as socket:
+        await socket.send_bytes(build_murmur(0.1))
+        await socket.send_bytes(SILENCE)
+        heard = [await socket.receive_json(timeout=10) for _ in range(3)]
+    assert [each["type"] for each in heard] == ["connected", "turn.start", "turn.end"]
+    assert heard[-1]["transcript"] == "Good day."
+
+
 async def test_one_that_speaks(fake: FakeOpenAI, session: aiohttp.ClientSession) -> None:
     async with session.ws_connect("wss://api.cartesia.ai/tts/websocket") as socket:
         await socket.send_json({"context_id": "c", "transcript": "Good day.", "continue": False})
