@@ -93,6 +93,11 @@ def read_needs(program: Path) -> list[str]:
     return sorted(needs)
 
 
+def has_chat_model(program: Path) -> bool:
+    """Tells whether it gives an agent or a session a chat model."""
+    return any(re.search(r"\bllm=", source) for source in read_sources(program))
+
+
 def own_variables(text: str, plugins: set[str]) -> set[str]:
     """Returns the variables that it cannot do without, but for keys of plugins, LiveKit's and OpenAI's.
 

@@ -16,6 +16,7 @@ from benchmarks.program_needs import (
     VENDORS,
     build_environment,
     find_programs,
+    has_chat_model,
     read_needs,
 )
 
@@ -80,3 +81,8 @@ def test_what_a_module_beside_it_needs_it_needs_too(tmp_path: Path) -> None:
     write(tmp_path, "from livekit.plugins import rime", "voices/__init__.py")
     write(tmp_path, "from livekit.plugins import hedra", "another_program.py")
     assert read_needs(write(tmp_path, "from voices import speak\nAgentSession()")) == [VENDORS]
+
+
+def test_who_transcribes_has_no_chat_model(tmp_path: Path) -> None:
+    assert has_chat_model(write(tmp_path, "AgentSession(stt='a/b', llm='c/d')"))
+    assert not has_chat_model(write(tmp_path, "AgentSession(stt='a/b')\n# llm='c/d'"))
