@@ -45,10 +45,19 @@ def _complete(node: Schema, values: ValuesFile, path: str) -> Schema:
         done = {key: _complete_keyword(key, value, values, path) for key, value in node.items()}
     if "properties" in node:
         # So a null in place of a default is told by its name, and never meets a template.
-        done = close(done, required=[name for name in node["properties"] if values.has_default(join(path, name))])
+        done = close(done, required=_list_required(node["properties"], values, path))
     comment = values.comments.get(path)
     # Nobody reads what stands beside a reference.
     return {"description": comment, **done} if comment and "$ref" not in done else done
+
+
+def _list_required(fields: Schema, values: ValuesFile, path: str) -> list[str]:
+    """Returns which fields a default stands for, and of which a null is nothing that they may be."""
+    return [
+        name
+        for name, field in fields.items()
+        if values.has_default(join(path, name)) and "null" not in field.get("type", "")
+    ]
 
 
 def _complete_keyword(keyword: str, value: Any, values: ValuesFile, path: str) -> Any:

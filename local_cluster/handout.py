@@ -30,12 +30,20 @@ def write_cluster(kubeconfig: Path) -> None:
 
 
 def write_images(everything: Mapping[str, str], values: Mapping[str, str]) -> None:
-    """Adds the images to what is written down: `everything` by name, `values` by the chart's keys."""
+    """Adds the images' references to what is written down: `everything` by name, `values` by the chart's keys."""
     HANDOUT.mkdir(exist_ok=True)
     known = json.loads(IMAGES_JSON.read_text()) if IMAGES_JSON.exists() else {}
     IMAGES_JSON.write_text(json.dumps({**known, **everything}, indent=2) + "\n")
     chart = yaml.safe_load(IMAGES_YAML.read_text())["images"] if IMAGES_YAML.exists() else {}
-    IMAGES_YAML.write_text(yaml.safe_dump({"images": {**chart, **values}}))
+    ours = {key: split_reference(reference) for key, reference in values.items()}
+    IMAGES_YAML.write_text(yaml.safe_dump({"images": {**chart, **ours}}))
+
+
+def split_reference(reference: str) -> dict[str, str]:
+    """Returns a reference to an image, REGISTRY/REPOSITORY:TAG, as the chart's values have it."""
+    registry, _, path = reference.partition("/")
+    repository, _, tag = path.rpartition(":")
+    return {"registry": registry, "repository": repository, "tag": tag}
 
 
 def remove_cluster() -> None:

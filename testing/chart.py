@@ -74,3 +74,18 @@ def environment_of(objects: list[Raw], kind: str, component: str) -> dict[str, A
     """Returns the first container's variables: their value, or where it comes from."""
     container = find(objects, kind, component)["spec"]["template"]["spec"]["containers"][0]
     return {item["name"]: item.get("value", item.get("valueFrom")) for item in container.get("env", [])}
+
+
+def secret_keys(node: Any) -> set[tuple[str, str]]:
+    """Returns the Secret and the key of each that a pod's spec, or a part of it, names one by one."""
+    if isinstance(node, list):
+        return set[tuple[str, str]]().union(*map(secret_keys, node))
+    if not isinstance(node, dict):
+        return set()
+    found = secret_keys(list(node.values()))
+    if "secretKeyRef" in node:
+        found.add((node["secretKeyRef"]["name"], node["secretKeyRef"]["key"]))
+    if isinstance(node.get("secret"), dict):
+        name = node["secret"].get("secretName") or node["secret"]["name"]
+        found |= {(name, item["key"]) for item in node["secret"].get("items", [])}
+    return found

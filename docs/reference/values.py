@@ -11,7 +11,6 @@ from docs.reference.schemas import Schema, build_row, describe_type
 # What a value of a definition is, in words; of any other, what its JSON Schema says.
 _WORDS = {
     "cpu": "CPU",
-    "image": "image reference",
     "key": "key",
     "name": "name of an object",
     "nodePort": "port of a node",
@@ -41,10 +40,15 @@ def build_page() -> str:
 
 
 def walk_values(source: Schema, node: Schema | None = None, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Yields path and schema of every value; of a map, those in it, unless it is a field of a custom resource."""
+    """Yields path and schema of every value; of a map, those in it, unless it is a field of a custom resource.
+
+    What every part says of its pods stands once, in `pods`.
+    """
     for name, field in (source if node is None else node)["properties"].items():
         known = _resolve(source, field)
         where = join(path, name)
+        if name in source["definitions"]["pods"]["properties"] and path != "pods":
+            continue
         if "properties" in known and _definition(field) != "resources":
             yield from walk_values(source, known, where)
         else:
@@ -63,7 +67,7 @@ def _describe(source: Schema, field: Schema) -> str:
         kind, *names = field["crd"].split(".")
         return f"as {kind}'s [`{'.'.join(['spec', *names])}`](crds.md)"
     if name := _definition(field):
-        return _WORDS.get(name) or describe_type(_resolve(source, field))
+        return _WORDS.get(name) or _describe(source, _resolve(source, field))
     if field.get("type") == "array":
         return f"list, each {_describe(source, field['items'])}"
     if "kubernetes" in field:

@@ -41,6 +41,7 @@ from voice_operator.lease import Identity, Lease
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
 from voice_operator.pods.client import PodClient
+from voice_operator.pools.pod_template import PodBasis
 from voice_operator.pools.preparation import Preparer
 from voice_operator.pools.probes import Probes
 from voice_operator.pools.profiles import ProfileReconciler
@@ -300,11 +301,17 @@ class Operator:
         rooms = RoomClient(settings.livekit_url, settings.livekit_api_key, secret, self._request_class)
         self._stack.push_async_callback(rooms.close)
         livekit = LiveKitAddress(settings.pod_livekit_url)
+        basis = PodBasis(
+            public_key=self._keys.public_pem,
+            database_secret=settings.agent_database_secret,
+            log_level=settings.log_level,
+            user_id=settings.agent_user_id,
+        )
         shared = _Shared(
             kubernetes=WriteThrough(self._kubernetes, self.cache),
             pods=pods,
             ready_pods=ReadyPods(self.cache),
-            templates=Templates(self._keys.public_pem, settings.agent_database_secret, settings.log_level),
+            templates=Templates(basis),
         )
         pools = self._assemble_pools(shared)
         access = Access(livekit, RoomTokens(settings.livekit_api_key, secret), self._keys.conversation)

@@ -49,6 +49,11 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
     agent_database_secret: str = Field(
         default="", description="Name of the Secret whose key `url` agent pods get as their `DATABASE_URL`."
     )
+    agent_user_id: int | None = Field(
+        default=None,
+        ge=1,
+        description="The user and group that agent pods run as; whom the platform chooses without it.",
+    )
     database_url: SecretStr | None = Field(
         default=None,
         description="The database as role `voice_closer`; without it, conversations of agents that died stay open.",

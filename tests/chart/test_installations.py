@@ -54,8 +54,8 @@ def test_pods_in_local_mode_reach_a_livekit_elsewhere() -> None:
     assert policy["spec"]["egress"][-1] == {
         "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "ports": [
-            {"port": 80},
-            {"port": 7881},
+            {"port": 80, "protocol": "TCP"},
+            {"port": 7881, "protocol": "TCP"},
             {"port": 443, "protocol": "UDP"},
             {"port": 3478, "endPort": 65535, "protocol": "UDP"},
         ],

@@ -4,7 +4,7 @@ import re
 
 from testing.chart import pod_templates, render
 from testing.log_command import read_log_command
-from voice_operator.pools.pod_template import build_template
+from voice_operator.pools.pod_template import PodBasis, build_template
 from voicesession.models import AgentPool
 
 
@@ -20,7 +20,7 @@ def test_the_documented_command_selects_the_parts_that_know_calls() -> None:
             "spec": {"image": "agent", "providers": [{"name": "p", "llm": {"model": "m"}}]},
         }
     )
-    agents = build_template(pool, "key", "", "INFO")["metadata"]["labels"]
+    agents = build_template(pool, PodBasis("key"))["metadata"]["labels"]
     labels = [agents, *(template["metadata"]["labels"] for _, template in pod_templates(render()))]
     ours = {each["app.kubernetes.io/component"] for each in labels if each["app.kubernetes.io/name"] == name}
     assert components == {"token-service", "operator", "agent"}

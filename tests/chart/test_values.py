@@ -9,6 +9,7 @@ from testing.chart import CHART, HelmError, environment_of, render, run_helm
 
 Values = dict[str, Any]
 
+OPEN: Values = {"mode": "open"}
 EXTERNAL_POSTGRES: Values = {"host": "db.example.com", "user": "owner", "passwordSecret": "db"}
 
 
@@ -66,7 +67,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"livekit": {"ports": None}}, "/livekit", "missing property 'ports'"),
     ({"defaultPool": {"warm": None}}, "/defaultPool", "missing property 'warm'"),
     ({"openai": {"llm": {"model": ""}}}, "/openai/llm/model", "minLength: got 0, want 1"),
-    ({"images": {"agent": ""}}, "/images/agent", "'' does not match pattern"),
+    ({"images": {"agent": {"repository": ""}}}, "/images/agent/repository", "'' does not match pattern"),
     # Too much, too little, another word.
     ({"operator": {"replicas": 6}}, "/operator/replicas", "maximum: got 6, want 5"),
     ({"tokenService": {"replicas": -1}}, "/tokenService/replicas", "minimum: got -1, want 0"),
@@ -91,7 +92,19 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"postgres": {"storage": {"size": "large"}}}, "/postgres/storage/size", "'large' does not match"),
     ({"defaultPool": {"resources": {"memoryLimit": "1GB"}}}, "/defaultPool/resources/memoryLimit", "'1GB'"),
     # Names, addresses, networks.
-    ({"images": {"agent": "two words"}}, "/images/agent", "'two words'"),
+    ({"images": {"agent": "registry.example.com/agent:1"}}, "/images/agent", "got string, want object"),
+    ({"images": {"agent": {"repository": "two words"}}}, "/images/agent/repository", "'two words'"),
+    ({"images": {"agent": {"digest": "sha256:0123"}}}, "/images/agent/digest", "'sha256:0123'"),
+    ({"images": {"registry": "https://registry.example.com"}}, "/images/registry", "'https://registry.example.com'"),
+    ({"global": {"imageRegistry": "two words"}}, "/global/imageRegistry", "'two words'"),
+    ({"pods": {"tolerations": [{"keys": "a"}]}}, "/pods/tolerations/0", "'keys' not allowed"),
+    ({"operator": {"affinity": {"node": {}}}}, "/operator/affinity", "'node' not allowed"),
+    ({"livekit": {"podLabels": {"team": "a b"}}}, "/livekit/podLabels/team", "'a b'"),
+    ({"pods": {"extraEnv": [{"name": "A", "val": "1"}]}}, "/pods/extraEnv/0", "'val' not allowed"),
+    ({"secrets": {"keys": {"existingSecret": "My_Keys"}}}, "/secrets/keys/existingSecret", "'My_Keys'"),
+    ({"fullnameOverride": "a" * 44}, "/fullnameOverride", "maxLength: got 44, want 43"),
+    ({"userId": 0}, "/userId", "minimum: got 0, want 1"),
+    ({"tokenService": {"ingress": {"hosts": ["https://a"]}}}, "/tokenService/ingress/hosts/0", "'https://a'"),
     (postgres(passwordSecret="My_Secret"), "/postgres/external/passwordSecret", "'My_Secret'"),
     ({"imagePullSecrets": [{"name": "Registry"}]}, "/imagePullSecrets/0/name", "'Registry'"),
     (postgres(host="db:5432"), "/postgres/external/host", "'db:5432'"),
@@ -132,6 +145,33 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"tokenService": {"tokenLifetimeSeconds": 300}}, "tokenService.tokenLifetimeSeconds (300) must not be above"),
     ({"tokenService": {"service": {"nodePort": 30300}}}, "tokenService.service.nodePort: a Service of type ClusterIP"),
     ({"localModels": {"service": {"nodePort": 30300}}}, "localModels.service.nodePort: a Service of type ClusterIP"),
+    (
+        {"tokenService": {"ingress": {"enabled": True, "hosts": ["a.example.com"]}}},
+        "tokenService.ingress.enabled=true: tokenService.auth.mode=none",
+    ),
+    (
+        {"tokenService": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}},
+        "tokenService.httpRoute.enabled=true: tokenService.auth.mode=none",
+    ),
+    ({"tokenService": {"auth": OPEN, "ingress": {"enabled": True}}}, "tokenService.ingress.hosts: name the host"),
+    ({"tokenService": {"auth": OPEN, "httpRoute": {"enabled": True}}}, "tokenService.httpRoute.parentRefs: name the"),
+    ({"tokenService": {"autoscaling": {"minReplicas": 11}}}, "tokenService.autoscaling.minReplicas (11) must not be"),
+    (
+        {"localModels": {"service": {"loadBalancerClass": "lb"}}},
+        "localModels.service.loadBalancerClass: only a Service of type LoadBalancer has it",
+    ),
+    (
+        {"tokenService": {"service": {"externalTrafficPolicy": "Local"}}},
+        "tokenService.service.externalTrafficPolicy: a Service of type ClusterIP has none",
+    ),
+    (
+        {"operator": {"serviceAccount": {"create": False}}},
+        "operator.serviceAccount.name: name the ServiceAccount",
+    ),
+    (
+        {"secrets": {"databaseRoles": {"existingSecret": "ours"}}},
+        "secrets.databaseRoles.existingSecret and secrets.agentDatabase.existingSecret",
+    ),
     ({"livekit": {"enabled": False, "external": {"url": "wss://lk"}}}, "livekit.external.secret: name the Secret"),
     ({"livekit": {"enabled": False, "external": {"secret": "lk"}}}, "livekit.external.url: write the address"),
     ({"livekit": {"external": {"url": "wss://lk"}}}, "livekit.external.url: livekit.enabled=true runs"),

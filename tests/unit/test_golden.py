@@ -15,7 +15,7 @@ from voice_operator.calls.assignment import build_assignment
 from voice_operator.calls.claim import build_claim
 from voice_operator.events import Subject, build_event
 from voice_operator.pods.agent_pod import read_pod
-from voice_operator.pools.pod_template import build_agent_pod
+from voice_operator.pools.pod_template import PodBasis, build_agent_pod
 from voicesession.admission import SESSION_INDEXES, AdmissionLimits, Admit, Grounds, RoomStart, decide_admission
 from voicesession.assignment import Assignment
 from voicesession.models import AgentPool, AgentProfile, EffectiveLimits, Metadata, VoiceSession
@@ -27,7 +27,10 @@ Raw = dict[str, Any]
 
 def agent_pod(given: Raw) -> Raw:
     pool = AgentPool.model_validate(given["pool"])
-    return build_agent_pod(pool, given["publicKey"], given.get("databaseSecret", ""), given.get("logLevel", "INFO"))
+    basis = PodBasis(
+        given["publicKey"], given.get("databaseSecret", ""), given.get("logLevel", "INFO"), given.get("userId")
+    )
+    return build_agent_pod(pool, basis)
 
 
 def claim(given: Raw) -> list[Raw]:

@@ -1,8 +1,13 @@
 {{/* Names and pieces that several templates share. */}}
 
+{{/* What the names of all objects begin with. */}}
+{{- define "voice-agent.fullname" -}}
+{{- .Values.fullnameOverride | default (printf "%s-%s" .Release.Name (.Values.nameOverride | default "voice-agent")) -}}
+{{- end -}}
+
 {{/* The name of a component's objects: (list $ "operator"). */}}
 {{- define "voice-agent.name" -}}
-{{- printf "%s-voice-agent-%s" (index . 0).Release.Name (index . 1) -}}
+{{- printf "%s-%s" (include "voice-agent.fullname" (index . 0)) (index . 1) -}}
 {{- end -}}
 
 {{/* The labels by which a component's pods are found: (list $ "operator"). They never change. */}}
@@ -20,37 +25,15 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
 {{- end -}}
 
-{{/* What every pod has in common. A lost node's pods are made elsewhere after ten seconds, as agent pods are. */}}
-{{- define "voice-agent.podSpec" -}}
-tolerations:
-  - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
-  - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: {{ .Values.lostNodeSeconds }}}
-{{ include "voice-agent.podSpecWithData" . }}
-{{- end -}}
-
-{{/* The same for a pod with data: it waits for its node as long as Kubernetes has pods wait, five minutes. */}}
-{{- define "voice-agent.podSpecWithData" -}}
-enableServiceLinks: false
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  seccompProfile: {type: RuntimeDefault}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets: {{ toYaml . | nindent 2 }}
+{{/* What a Service that may be reached from outside the cluster says of that, by the component's `service`: (list $ "token-service"). */}}
+{{- define "voice-agent.reach" -}}
+{{- $service := (index (index . 0).Values (include "voice-agent.valuesKey" (index . 1))).service -}}
+type: {{ $service.type }}
+{{- range $field := list "loadBalancerClass" "loadBalancerSourceRanges" "externalTrafficPolicy" }}
+{{- with get $service $field }}
+{{ $field }}: {{ toJson . }}
 {{- end }}
-{{- end -}}
-
-{{/* Replicas on different nodes, where there are several: (list $ "operator"). */}}
-{{- define "voice-agent.spread" -}}
-topologySpreadConstraints:
-  - maxSkew: 1
-    topologyKey: kubernetes.io/hostname
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels: {{ include "voice-agent.selector" . | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
+{{- end }}
 {{- end -}}
 
 {{/* Fails where another release has an operator in this namespace: each would take the other's pods for outdated. */}}
@@ -93,30 +76,6 @@ postgres.storage.size: Postgres runs with {{ $size | default "no volume" }}, and
 {{- mulf (float64 $number) (get $units (trimPrefix $number $text) | default 1.0) | printf "%f" -}}
 {{- end -}}
 
-{{- define "voice-agent.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
-{{- end -}}
-
-{{/*
-A value of a Secret, base64: what the cluster has, else the given one. So what was made once stays over upgrades.
-(list $ "component" "key" "new value")
-*/}}
-{{- define "voice-agent.kept" -}}
-{{- $root := index . 0 -}}
-{{- $secret := lookup "v1" "Secret" $root.Release.Namespace (include "voice-agent.name" (list $root (index . 1))) | default dict -}}
-{{- index ($secret.data | default dict) (index . 2) | default (index . 3 | b64enc) -}}
-{{- end -}}
-
-{{- define "voice-agent.livekitSecret" -}}
-{{- if .Values.livekit.enabled -}}
-{{ include "voice-agent.name" (list . "livekit") }}
-{{- else -}}
-{{ .Values.livekit.external.secret }}
-{{- end -}}
-{{- end -}}
-
 {{- define "voice-agent.livekitUrl" -}}
 {{- if .Values.livekit.enabled -}}
 ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.ports.http }}
@@ -140,26 +99,39 @@ ends every call. Else the first one that takes pods.
 {{- if and .Values.livekit.enabled (not .Values.livekit.publicUrl) (not .Values.livekit.nodeSelector) -}}
 {{- $release := lookup "apps/v1" "Deployment" .Release.Namespace (include "voice-agent.name" (list . "livekit")) | default dict -}}
 {{- $kept := dig "spec" "template" "spec" "nodeSelector" "kubernetes.io/hostname" "" $release -}}
+{{- $settings := include "voice-agent.podSettings" (list . "livekit") | fromYaml -}}
 {{- $nodes := dict -}}
 {{- $free := list -}}
 {{- range (lookup "v1" "Node" "" "").items -}}
   {{- $labels := .metadata.labels | default dict -}}
   {{- $hostname := get $labels "kubernetes.io/hostname" | default .metadata.name -}}
   {{- $blocked := or .spec.unschedulable (eq (get $labels "kubernetes.io/os") "windows") -}}
-  {{- range .spec.taints }}{{ if ne .effect "PreferNoSchedule" }}{{ $blocked = true }}{{ end }}{{ end -}}
+  {{- range $label, $value := $settings.nodeSelector }}{{ if ne (get $labels $label) $value }}{{ $blocked = true }}{{ end }}{{ end -}}
+  {{- range .spec.taints }}{{ if include "voice-agent.repels" (list . $settings.tolerations) }}{{ $blocked = true }}{{ end }}{{ end -}}
   {{- $address := "" -}}
   {{- range .status.addresses }}{{ if eq .type "InternalIP" }}{{ $address = default .address $address }}{{ end }}{{ end -}}
   {{- $_ := set $nodes $hostname $address -}}
   {{- if not $blocked }}{{ $free = append $free $hostname }}{{ end -}}
 {{- end -}}
 {{- if and $nodes (not $free) (not (hasKey $nodes $kept)) -}}
-  {{- fail "livekit.nodeSelector and livekit.publicUrl: every node is cordoned or tainted, so say which one LiveKit is to run on, and at which address browsers reach it" -}}
+  {{- fail "livekit.nodeSelector and livekit.publicUrl: no node takes LiveKit, since each is cordoned, tainted or without the labels of pods.nodeSelector: say which one it is to run on, and at which address browsers reach it; or set livekit.tolerations" -}}
 {{- end -}}
 {{- if $nodes -}}
   {{- $chosen := hasKey $nodes $kept | ternary $kept (sortAlpha $free | first) -}}
   {{- $chosen }} {{ get $nodes $chosen }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether (by any text) a node's taint keeps pods with these tolerations away: (list TAINT TOLERATIONS). */}}
+{{- define "voice-agent.repels" -}}
+{{- $taint := index . 0 -}}
+{{- $repels := ne $taint.effect "PreferNoSchedule" -}}
+{{- range index . 1 -}}
+  {{- $meant := and (or (not .key) (eq .key $taint.key)) (or (not .effect) (eq .effect $taint.effect)) -}}
+  {{- if and $meant (or (eq (.operator | default "Equal") "Exists") (eq (.value | default "") ($taint.value | default ""))) }}{{ $repels = false }}{{ end -}}
+{{- end -}}
+{{- if $repels }}yes{{ end -}}
 {{- end -}}
 
 {{- define "voice-agent.livekitPublicUrl" -}}
@@ -182,9 +154,9 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 - {name: LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
 - {name: LIVEKIT_URL, value: {{ include "voice-agent.livekitUrl" . | quote }}}
 - name: LIVEKIT_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . | quote }}, key: api-key}}
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.secretName" (list . "livekit") | quote }}, key: api-key}}
 - name: LIVEKIT_API_SECRET
-  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.livekitSecret" . | quote }}, key: api-secret}}
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.secretName" (list . "livekit") | quote }}, key: api-secret}}
 - {name: INSTALLATION_KEY_FILE, value: /etc/voice-agent/keys/installation-key}
 - {name: MAX_TICKET_AGE_SECONDS, value: {{ .Values.admission.maxTicketAgeSeconds | quote }}}
 - {name: MAX_STARTS_PER_CALL, value: {{ .Values.admission.maxStartsPerCall | quote }}}
@@ -196,7 +168,7 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 {{/* DATABASE_URL of a service: (list $ "reader-url"). */}}
 {{- define "voice-agent.databaseEnv" -}}
 - name: DATABASE_URL
-  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.name" (list (index . 0) "database-roles") }}, key: {{ index . 1 }}}}
+  valueFrom: {secretKeyRef: {name: {{ include "voice-agent.secretName" (list (index . 0) "database-roles") | quote }}, key: {{ index . 1 }}}}
 {{- end -}}
 
 {{/* Where Postgres itself is. */}}
@@ -223,14 +195,6 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 
 {{- define "voice-agent.postgresOwner" -}}
 {{- .Values.postgres.enabled | ternary "voice_owner" .Values.postgres.external.user -}}
-{{- end -}}
-
-{{- define "voice-agent.postgresOwnerSecret" -}}
-{{- if .Values.postgres.enabled -}}
-{{ include "voice-agent.name" (list . "database-owner") }}
-{{- else -}}
-{{ .Values.postgres.external.passwordSecret }}
-{{- end -}}
 {{- end -}}
 
 {{/* The database as its owner, without the password: a host that is an IPv6 address has brackets in a URL. */}}
@@ -270,6 +234,24 @@ tcp_keepalive = 1
 tcp_keepidle = 15
 log_connections = 0
 log_disconnections = 0
+{{- end -}}
+
+{{/*
+A provider, as YAML, with what the API server would add to it by default: the items of a list are compared whole by
+Argo CD, to which the pool would be changed for ever. The argument is the provider.
+*/}}
+{{- define "voice-agent.provider" -}}
+{{- $provider := merge (deepCopy .) (dict "local" false) -}}
+{{- $parts := list $provider -}}
+{{- range $name := list "stt" "llm" "tts" "realtime" -}}
+  {{- with get $provider $name -}}
+    {{- $parts = concat $parts (list .) (.headers | default list) -}}
+    {{- with .timeouts }}{{ $_ := set . "connectSeconds" (.connectSeconds | default 3) }}{{ end -}}
+    {{- if has $name (list "tts" "realtime") }}{{ $_ := set . "voice" (.voice | default "alloy") }}{{ end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $parts }}{{ with .secretRef }}{{ $_ := set . "key" (.key | default "api-key") }}{{ end }}{{ end -}}
+{{- toYaml $provider -}}
 {{- end -}}
 
 {{- define "voice-agent.localProvider" -}}

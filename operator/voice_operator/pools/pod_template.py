@@ -1,6 +1,7 @@
 """Builds the Pod that a pool's agents run in. Pure."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from voice_operator.pods.agent_pod import GRACE_SECONDS
@@ -26,7 +27,6 @@ from voicesession.serving import is_local
 
 Raw = dict[str, Any]
 
-USER_ID = 10001
 # The longest call that a profile allows, where it says nothing itself.
 WAIT_SECONDS = 3600
 # A pod that stands by has to be claimed first, or even started.
@@ -36,13 +36,22 @@ NODE_LOSS_SECONDS = 10
 TERMINATION_LOG = "/dev/termination-log"
 
 
-def build_agent_pod(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
-    """Returns an unassigned pod of this pool, to be created.
+@dataclass(frozen=True)
+class PodBasis:
+    """What every pool's pods have in common, by the operator's settings."""
 
-    `public_key`: PEM, by which the pod knows the operator. `database_secret`: Secret whose key `url` is the agents'
-    DATABASE_URL; empty: no database.
-    """
-    template = build_template(pool, public_key, database_secret, log_level)
+    public_key: str
+    """PEM, by which the pod knows the operator."""
+    database_secret: str = ""
+    """Secret whose key `url` is the agents' DATABASE_URL; empty: no database."""
+    log_level: str = "INFO"
+    user_id: int | None = None
+    """The user, and the group, that the pods run as; None: whom the platform chooses."""
+
+
+def build_agent_pod(pool: AgentPool, basis: PodBasis) -> Raw:
+    """Returns an unassigned pod of this pool, to be created."""
+    template = build_template(pool, basis)
     metadata = template["metadata"]
     labels = {
         **metadata["labels"],
@@ -70,7 +79,7 @@ def hash_template(template: Raw) -> str:
     return short_hash(json.dumps(template, sort_keys=True), 10)
 
 
-def build_template(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
+def build_template(pool: AgentPool, basis: PodBasis) -> Raw:
     """Returns the part of a pod that, when changed, makes waiting pods outdated."""
     settings = pool.spec.pod
     labels = {
@@ -89,13 +98,11 @@ def build_template(pool: AgentPool, public_key: str, database_secret: str, log_l
         "terminationGracePeriodSeconds": grace_seconds(pool),
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER_ID,
-            "runAsGroup": USER_ID,
-            "fsGroup": USER_ID,
+            **_optional(runAsUser=basis.user_id, runAsGroup=basis.user_id, fsGroup=basis.user_id),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "tolerations": [*build_node_loss_tolerations(), *settings.tolerations],
-        "containers": [_build_container(pool, public_key, database_secret, log_level)],
+        "containers": [_build_container(pool, basis)],
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             *map(_build_key_volume, list_pool_keys(pool)),
@@ -174,7 +181,7 @@ def build_owner_reference(kind: str, name: str, uid: str) -> Raw:
     }
 
 
-def _build_container(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> Raw:
+def _build_container(pool: AgentPool, basis: PodBasis) -> Raw:
     return {
         "name": "agent",
         "image": pool.spec.image,
@@ -182,7 +189,7 @@ def _build_container(pool: AgentPool, public_key: str, database_secret: str, log
         "ports": [{"name": "http", "containerPort": AGENT_PORT}],
         # What stands here wins over `envFrom`.
         "env": [
-            *_build_env(pool, public_key, database_secret, log_level),
+            *_build_env(pool, basis),
             # The CRD refuses names of ours, an older one not all of them.
             *(variable.to_wire() for variable in pool.spec.env if not is_reserved(variable.name)),
         ],
@@ -219,20 +226,20 @@ def _build_resources(resources: Resources) -> Raw:
     }
 
 
-def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level: str) -> list[Raw]:
+def _build_env(pool: AgentPool, basis: PodBasis) -> list[Raw]:
     providers = json.dumps([provider.to_wire() for provider in pool.spec.providers], sort_keys=True)
     servers = json.dumps([server.to_wire() for server in pool.spec.mcp_servers], sort_keys=True)
     env: list[Raw] = [
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": "OPERATOR_PUBLIC_KEY", "value": public_key},
+        {"name": "OPERATOR_PUBLIC_KEY", "value": basis.public_key},
         {"name": "AGENT_CODE", "value": pool.spec.code},
         {"name": "AGENT_VAD", "value": pool.spec.vad},
         {"name": "AGENT_HANG_SECONDS", "value": str(pool.spec.hang_seconds)},
         {"name": "AGENT_INFERENCE", "value": pool.spec.inference},
         {"name": "AGENT_PROVIDERS", "value": _escape(providers)},
         {"name": "AGENT_MCP_SERVERS", "value": _escape(servers)},
-        {"name": "AGENT_LOG_LEVEL", "value": log_level},
+        {"name": "AGENT_LOG_LEVEL", "value": basis.log_level},
         {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},
         # As they are anyway; here because nothing that comes by `envFrom` may say otherwise.
         {"name": "AGENT_ADDRESS", "value": "0.0.0.0"},  # noqa: S104 - the pod's own network
@@ -240,8 +247,8 @@ def _build_env(pool: AgentPool, public_key: str, database_secret: str, log_level
         {"name": "PROVIDER_KEYS_FOLDER", "value": KEYS_FOLDER},
         {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
     ]
-    reference = {"valueFrom": {"secretKeyRef": {"name": database_secret, "key": "url"}}}
-    return [*env, {"name": "DATABASE_URL", **(reference if database_secret else {"value": ""})}]
+    reference = {"valueFrom": {"secretKeyRef": {"name": basis.database_secret, "key": "url"}}}
+    return [*env, {"name": "DATABASE_URL", **(reference if basis.database_secret else {"value": ""})}]
 
 
 def _escape(value: str) -> str:

@@ -1,29 +1,26 @@
 """What a pool's pods are made of now, and its hash, by which a pod shows whether it is up to date."""
 
-from voice_operator.pools.pod_template import Raw, build_agent_pod, build_template, hash_template
+from voice_operator.pools.pod_template import PodBasis, Raw, build_agent_pod, build_template, hash_template
 from voicesession.models import AgentPool
 
 
 class Templates:
     """The templates of all pools. A hash is computed once for each generation of its pool: every claim asks for it."""
 
-    def __init__(self, public_key: str, database_secret: str, log_level: str) -> None:
-        """As `build_agent_pod` takes them."""
-        self._public_key = public_key
-        self._database_secret = database_secret
-        self._log_level = log_level
+    def __init__(self, basis: PodBasis) -> None:
+        self._basis = basis
         self._hashes: dict[str, tuple[str, int, str]] = {}  # uid, generation and hash, by pool name
 
     def build_pod(self, pool: AgentPool) -> Raw:
         """Returns an unassigned pod of this pool, to be created."""
-        return build_agent_pod(pool, self._public_key, self._database_secret, self._log_level)
+        return build_agent_pod(pool, self._basis)
 
     def hash_of(self, pool: AgentPool) -> str:
         """Returns the hash of what a pod of this pool would be made of now."""
         metadata = pool.metadata
         held = self._hashes.get(metadata.name)
         if held is None or held[:2] != (metadata.uid, metadata.generation):
-            template = build_template(pool, self._public_key, self._database_secret, self._log_level)
+            template = build_template(pool, self._basis)
             held = (metadata.uid, metadata.generation, hash_template(template))
             self._hashes[metadata.name] = held
         return held[2]

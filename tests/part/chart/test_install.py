@@ -1,87 +1,12 @@
-"""The chart installed into a real API server (which runs no pods): what it stores, keeps and permits."""
+"""The chart installed into a real API server (which runs no pods): what it stores and permits, and where LiveKit is."""
 
-import base64
-import json
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local_cluster.binaries import KUBERNETES
-from testing.chart import CHART, NAMESPACE, RELEASE, HelmError, run_helm
-
-
-@dataclass(frozen=True)
-class Installation:
-    """The release in the API server."""
-
-    kubeconfig: Path
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [str(KUBERNETES.path("kubectl")), "--kubeconfig", str(self.kubeconfig), "-n", NAMESPACE, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
-
-    def get(self, *arguments: str) -> Any:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
-
-    def upgrade(self, release: str = RELEASE, **values: Any) -> None:
-        """Installs or upgrades; without the migrations, which would need pods to run."""
-        run_helm(
-            *(
-                "upgrade",
-                "--install",
-                release,
-                str(CHART),
-                "--namespace",
-                NAMESPACE,
-                "--create-namespace",
-                "--no-hooks",
-                "--reset-values",
-            ),
-            values=values,
-            kubeconfig=self.kubeconfig,
-        )
-
-    def secrets(self) -> dict[str, dict[str, str]]:
-        return {
-            item["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in item["data"].items()}
-            for item in self.get("secrets", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
-        }
-
-    def may(self, account: str, verb: str, resource: str, namespace: str = NAMESPACE) -> bool:
-        user = f"--as=system:serviceaccount:{NAMESPACE}:{account}"
-        name, _, part = resource.partition("/")
-        question = ("auth", "can-i", verb, name, f"--subresource={part}", user, "-n", namespace)
-        return self.kubectl(*question).stdout.strip() == "yes"
-
-    def add_node(self, name: str, address: str, hostname: str = "") -> None:
-        """Adds a node that takes pods. `hostname`: what its label says, where that is not its name."""
-        labels = {"kubernetes.io/hostname": hostname or name}
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
-        self.kubectl("create", "-f", "-", stdin=json.dumps(node))
-        status = {"status": {"addresses": [{"type": "InternalIP", "address": address}]}}
-        self.kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
-        self.kubectl("taint", "node", name, "node.kubernetes.io/not-ready:NoSchedule-")
-
-    def livekit_place(self) -> tuple[dict[str, str], str]:
-        """Returns the labels of the node that LiveKit is bound to, and the address that browsers are told."""
-        livekit = self.get("deployment", f"{RELEASE}-voice-agent-livekit")["spec"]["template"]["spec"]
-        service = self.get("deployment", f"{RELEASE}-voice-agent-token-service")["spec"]["template"]["spec"]
-        variables = {item["name"]: item.get("value") for item in service["containers"][0]["env"]}
-        return livekit["nodeSelector"], variables["LIVEKIT_PUBLIC_URL"]
-
-
-@pytest.fixture(scope="module")
-def installation(api_server: Path) -> Iterator[Installation]:
-    installed = Installation(api_server)
-    installed.add_node("node-m", "10.245.0.11")
-    installed.upgrade()
-    yield installed
-    run_helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--no-hooks", kubeconfig=api_server)
-    installed.kubectl("delete", "node", "node-m")
+from testing.chart import NAMESPACE, RELEASE, HelmError
+from testing.installation import Installation
 
 
 def test_pools_and_profiles_are_accepted(installation: Installation) -> None:
@@ -95,39 +20,53 @@ def test_pools_and_profiles_are_accepted(installation: Installation) -> None:
     assert [item["metadata"]["name"] for item in installation.get("agentpools")["items"]] == ["default"]
 
 
-def test_secrets_stay_over_upgrades(installation: Installation) -> None:
-    before = installation.secrets()
-    assert len(before) == 5
-    installation.upgrade(tokenService={"replicas": 2})
-    assert installation.secrets() == before
+# Of these Argo CD compares lists whole; of Kubernetes' own pods it knows the defaults.
+COMPARED_WHOLE = {
+    "AgentPool",
+    "AgentProfile",
+    "HorizontalPodAutoscaler",
+    "Ingress",
+    "NetworkPolicy",
+    "Role",
+    "RoleBinding",
+    "Service",
+}
 
 
-def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Installation) -> None:
-    before = installation.secrets()
-    name = f"{RELEASE}-voice-agent-database-roles"
-    patch = json.dumps([{"op": "remove", "path": "/data/agent-password"}])
-    assert installation.kubectl("patch", "secret", name, "--type=json", "-p", patch).returncode == 0
+def lists_of(node: Any, path: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Yields every list in an object that is in no other list, with where it is."""
+    if isinstance(node, list):
+        yield path, node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from lists_of(value, f"{path}.{key}")
+
+
+def test_lists_are_stored_as_they_are_rendered_so_that_nothing_is_out_of_sync(installation: Installation) -> None:
+    cloud = {"name": "cloud", "llm": {"model": "m", "timeouts": {"readSeconds": 9}}, "stt": {"model": "m"}}
+    cloud |= {
+        "tts": {"model": "m", "headers": [{"name": "X-Key", "secretRef": {"name": "s"}}]},
+        "secretRef": {"name": "s"},
+    }
+    realtime = {"name": "live", "realtime": {"model": "m"}, "secretRef": {"name": "s", "key": "token"}}
+    reached = {"auth": {"mode": "api-key", "apiKeysSecret": "keys"}, "autoscaling": {"enabled": True}}
+    reached |= {"ingress": {"enabled": True, "hosts": ["voice.example.com"]}, "service": {"type": "LoadBalancer"}}
+    seen = set()
+    for values in (
+        {"openai": {"apiKeySecret": "openai"}},
+        {"defaultPool": {"providers": [cloud, realtime]}, "tokenService": reached},
+    ):
+        installation.upgrade(**values)
+        for rendered in installation.objects():
+            kind, name = rendered["kind"], rendered["metadata"]["name"]
+            if kind in COMPARED_WHOLE:
+                seen.add(kind)
+                stored = dict(lists_of(installation.get(kind, name)))
+                for path, wanted in lists_of(rendered):
+                    if not (kind == "Service" and values.get("tokenService")):  # a LoadBalancer is given node ports
+                        assert stored[path] == wanted, (kind, name, path)
+    assert seen == COMPARED_WHOLE
     installation.upgrade()
-    after = installation.secrets()
-    old, new = before[name]["agent-password"], after[name]["agent-password"]
-    assert old != new
-    assert f'"voice_agent" "{new}"' in after[name]["userlist.txt"]
-    assert f":{new}@" in after[f"{RELEASE}-voice-agent-agent-database"]["url"]
-    assert after[name]["reader-url"] == before[name]["reader-url"]
-    assert old not in str(after)
-
-
-def test_a_release_from_before_there_was_an_installation_s_key_gets_one_and_keeps_its_others(
-    installation: Installation,
-) -> None:
-    before = installation.secrets()
-    name = f"{RELEASE}-voice-agent-keys"
-    patch = json.dumps([{"op": "remove", "path": "/data/installation-key"}])
-    assert installation.kubectl("patch", "secret", name, "--type=json", "-p", patch).returncode == 0
-    installation.upgrade()
-    made = installation.secrets()
-    assert made[name].pop("installation-key") != before[name].pop("installation-key")
-    assert made == before
 
 
 def test_what_a_running_postgres_cannot_be_given_is_said_with_what_to_do(installation: Installation) -> None:
@@ -211,12 +150,16 @@ def test_livekit_finds_another_node_when_its_own_is_gone(installation: Installat
 
 def test_an_install_where_no_node_takes_pods_says_which_values_it_wants(installation: Installation) -> None:
     installation.upgrade(livekit={"publicUrl": "ws://livekit.example.com"})
-    installation.kubectl("cordon", "node-m")
+    installation.kubectl("taint", "node", "node-m", "dedicated=voice:NoSchedule")
+    toleration = {"key": "dedicated", "operator": "Equal", "value": "voice", "effect": "NoSchedule"}
     try:
-        with pytest.raises(HelmError, match="every node is cordoned or tainted, so say which one LiveKit is to run on"):
-            installation.upgrade()
+        for pods in ({}, {"tolerations": [{**toleration, "value": "batch"}]}):
+            with pytest.raises(HelmError, match=r"no node takes LiveKit.*say which one it is to run on, and at which"):
+                installation.upgrade(pods=pods)
+        installation.upgrade(pods={"tolerations": [toleration]})
+        assert installation.livekit_place()[0] == {"kubernetes.io/hostname": "node-m"}
     finally:
-        installation.kubectl("uncordon", "node-m")
+        installation.kubectl("taint", "node", "node-m", "dedicated-")
     installation.upgrade()
 
 

@@ -14,14 +14,14 @@ from testing.stub_pod import Script
 from testing.waiting import eventually, stays
 from voice_operator.calls.claim import build_claim
 from voice_operator.pods.agent_pod import read_pod
-from voice_operator.pools.pod_template import build_agent_pod
+from voice_operator.pools.pod_template import PodBasis, build_agent_pod
 from voicesession.models import AgentPool, EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, ATTEMPT_ANNOTATION, SESSION_LABEL, STATE_LABEL, VOICE_SESSIONS
 
 
 async def _make_pod(cluster: OperatorCluster) -> Raw:
     pool = AgentPool.model_validate(await cluster.create_pool(warm={"min": 0}))
-    raw = await cluster.api.create_pod(build_agent_pod(pool, "a key", "", "INFO"))
+    raw = await cluster.api.create_pod(build_agent_pod(pool, PodBasis("a key")))
 
     async def bound() -> Raw | None:
         pod = await cluster.api.get_pod(raw["metadata"]["name"])

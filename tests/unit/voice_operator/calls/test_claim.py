@@ -14,6 +14,7 @@ from voice_operator.cache import Cache
 from voice_operator.calls.claim import Claims, build_claim
 from voice_operator.calls.memory import CallMemory, Calls, ClaimRefusal
 from voice_operator.calls.steps import Claim
+from voice_operator.pools.pod_template import PodBasis
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
 from voice_operator.pools.waiting_line import Waiter
@@ -40,7 +41,7 @@ class Waiting:
         self.cache.pods.put(make_raw_pod())
         self.ready_pods.join_line("default", Waiter(UID, "default", 0))
         api = WriteThrough(kubernetes, self.cache)
-        self.claims = Claims(self.cache, self.calls, self.ready_pods, Templates("a key", "", "INFO"), api)
+        self.claims = Claims(self.cache, self.calls, self.ready_pods, Templates(PodBasis("a key")), api)
         self.memory = self.calls.meet(UID, NOW)
 
     async def claim(self) -> CallMemory:

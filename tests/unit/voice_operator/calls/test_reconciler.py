@@ -38,6 +38,7 @@ from voice_operator.keys import LANES, Key, Kind
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.metrics import PODS_ORPHANED
 from voice_operator.pods.client import PodClient
+from voice_operator.pools.pod_template import PodBasis
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.templates import Templates
 from voice_operator.seen_rooms import SeenRooms
@@ -58,7 +59,7 @@ async def is_away(_request: web.Request) -> web.Response:
 async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> AsyncIterator[WorkQueue[Key]]:
     """Reconciles calls beside a LiveKit and pods that are not there: nobody listens at port 1."""
     pods, rooms = PodClient(Ed25519PrivateKey.generate(), port=1), RoomClient("http://127.0.0.1:1", "key", "s" * 32)
-    ready_pods, templates, writes = ReadyPods(cache), Templates("key", "", "INFO"), WriteThrough(kubernetes, cache)
+    ready_pods, templates, writes = ReadyPods(cache), Templates(PodBasis("key")), WriteThrough(kubernetes, cache)
     look = AgentLook(rooms, lambda _uid: None)
 
     async def handle(key: Key) -> None:

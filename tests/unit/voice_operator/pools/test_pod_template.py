@@ -6,7 +6,7 @@ import pytest
 
 from testing.operator_objects import CLOUD, LOCAL, make_pool
 from voice_agent.settings import AgentSettings
-from voice_operator.pools.pod_template import build_agent_pod, build_template, hash_template
+from voice_operator.pools.pod_template import PodBasis, build_agent_pod, build_template, hash_template
 from voicesession.models import AgentPool
 from voicesession.pod_environment import OPERATOR_VARIABLES
 
@@ -14,13 +14,21 @@ KEY = "-----BEGIN PUBLIC KEY-----"
 
 
 def build(pool: AgentPool, secret: str = "") -> dict[str, Any]:
-    return build_agent_pod(pool, KEY, secret, "INFO")
+    return build_agent_pod(pool, PodBasis(KEY, secret))
 
 
 def test_a_pools_labels_cannot_replace_the_operators() -> None:
     pod = build(make_pool(pod={"labels": {"voiceagents.dev/state": "claimed", "voiceagents.dev/pool": "other"}}))
     assert pod["metadata"]["labels"]["voiceagents.dev/state"] == "warm"
     assert pod["metadata"]["labels"]["voiceagents.dev/pool"] == "default"
+
+
+@pytest.mark.parametrize("user_id", [None, 10001])
+def test_pods_are_never_root_and_whose_user_they_are_may_be_left_to_the_platform(user_id: int | None) -> None:
+    security = build_agent_pod(make_pool(), PodBasis(KEY, user_id=user_id))["spec"]["securityContext"]
+    assert security["runAsNonRoot"] is True
+    given = {security.get(field) for field in ("runAsUser", "runAsGroup", "fsGroup")}
+    assert given == {user_id}
 
 
 def test_each_key_is_a_file_of_its_own_mount_and_never_in_the_environment() -> None:
@@ -131,12 +139,12 @@ def test_there_is_no_cpu_limit_unless_a_pool_names_one() -> None:
     ],
 )
 def test_only_what_pods_are_made_of_makes_them_outdated(changes: dict[str, Any], outdated: bool) -> None:
-    before = hash_template(build_template(make_pool(), KEY, "", "INFO"))
-    after = hash_template(build_template(make_pool(**changes), KEY, "", "INFO"))
+    before = hash_template(build_template(make_pool(), PodBasis(KEY)))
+    after = hash_template(build_template(make_pool(**changes), PodBasis(KEY)))
     assert (before != after) is outdated
 
 
 def test_pods_that_know_another_operators_key_are_outdated() -> None:
-    assert hash_template(build_template(make_pool(), KEY, "", "INFO")) != hash_template(
-        build_template(make_pool(), "another", "", "INFO")
+    assert hash_template(build_template(make_pool(), PodBasis(KEY))) != hash_template(
+        build_template(make_pool(), PodBasis("another"))
     )

@@ -1,12 +1,13 @@
 """A pod shows by a hash whether it is made as its pool says now."""
 
 from testing.operator_objects import make_pool
+from voice_operator.pools.pod_template import PodBasis
 from voice_operator.pools.templates import Templates
 from voicesession.names import TEMPLATE_LABEL
 
 
 def test_a_pods_label_is_the_hash_of_its_pool_until_the_pool_changes() -> None:
-    templates = Templates("a key", "", "INFO")
+    templates = Templates(PodBasis("a key"))
     pool = make_pool()
     label = templates.build_pod(pool)["metadata"]["labels"][TEMPLATE_LABEL]
     assert templates.hash_of(pool) == label
@@ -16,4 +17,4 @@ def test_a_pods_label_is_the_hash_of_its_pool_until_the_pool_changes() -> None:
 
 
 def test_pods_that_know_another_key_are_out_of_date() -> None:
-    assert Templates("a key", "", "INFO").hash_of(make_pool()) != Templates("another", "", "INFO").hash_of(make_pool())
+    assert Templates(PodBasis("a key")).hash_of(make_pool()) != Templates(PodBasis("another")).hash_of(make_pool())

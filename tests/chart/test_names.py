@@ -1,0 +1,42 @@
+"""What the chart's objects are called, and whose user its pods are."""
+
+import json
+
+import pytest
+
+from testing.chart import Raw, environment_of, pod_templates, render
+
+OWN = {"default"}  # the pool and the profile, whose names calls ask for
+
+
+@pytest.mark.parametrize(
+    ("values", "prefix"),
+    [({}, "r-voice-agent-"), ({"nameOverride": "talk"}, "r-talk-"), ({"fullnameOverride": "talk"}, "talk-")],
+)
+def test_every_object_and_every_reference_has_the_chosen_name(values: Raw, prefix: str) -> None:
+    objects = render(values)
+    names = {item["metadata"]["name"] for item in objects}
+    assert all(name.startswith(prefix) for name in names - OWN)
+    if prefix != "r-voice-agent-":
+        assert "r-voice-agent" not in json.dumps(objects)
+
+
+def test_labels_by_which_pods_are_found_stay() -> None:
+    labels = [
+        [template["metadata"]["labels"] for _, template in pod_templates(render(values))]
+        for values in ({}, {"fullnameOverride": "talk"})
+    ]
+    assert labels[0] == labels[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "user"), [({}, 10001), ({"userId": 1000650000}, 1000650000), ({"userId": None}, None)]
+)
+def test_whose_user_pods_are_may_be_left_to_the_platform(values: Raw, user: int | None) -> None:
+    objects = render(values)
+    for name, template in pod_templates(objects):
+        security = template["spec"]["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert {security.get(field) for field in ("runAsUser", "runAsGroup", "fsGroup")} == {user}, name
+    told = environment_of(objects, "Deployment", "operator").get("AGENT_USER_ID")
+    assert told == (None if user is None else str(user))
