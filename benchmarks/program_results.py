@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.program_needs import END_HOOK, INFERENCE, RPC
 from local_cluster.layout import REPOSITORY
 
 KEPT = REPOSITORY / "benchmarks/results/programs.jsonl"
@@ -24,6 +25,8 @@ MEANINGS = {
     NO_LOAD: "it cannot be imported, or has no entrypoint at its top",
 }
 _RUNS = (ANSWERS, WORDS, HEARS)
+# LiveKit's models, and what a pod and a page have for everybody.
+_ALONE = frozenset({INFERENCE, END_HOOK, RPC})
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def _build_needs(tried: Sequence[Tried]) -> str:
     needed = Counter(need for one in tried for need in one.needs)
     running = Counter(need for one in tried if one.runs for need in one.needs)
     rows = [(need, count, running[need]) for need, count in sorted(needed.items(), key=lambda item: (-item[1], item))]
+    alone = [one for one in tried if INFERENCE in one.needs and _ALONE.issuperset(one.needs)]
+    rows.append(("LiveKit Inference, and nobody else", len(alone), sum(one.runs for one in alone)))
     return _build_table(("what programs need", "programs", "of them run"), rows)
 
 

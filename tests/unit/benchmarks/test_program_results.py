@@ -32,8 +32,15 @@ def test_the_tables_count_and_name() -> None:
     assert "| answers | 1 |" in text
     assert "| all | 2 |  |" in text
     assert "| video | 2 | 1 |\n| avatar | 1 | 1 |" in text
+    assert "| LiveKit Inference, and nobody else | 0 | 0 |" in text
     assert "**acme/examples**, commit c0ffee:" in text
     assert text.endswith("| a.py | answers | avatar, video |  |\n| b.py | wants a package | video | no 'a' / b |")
+
+
+def test_who_needs_livekit_s_models_alone_is_counted() -> None:
+    needs = [["LiveKit Inference", "end hook"], ["LiveKit Inference", "avatar"], []]
+    text = build_tables([replace(ONE, program=str(number), needs=each) for number, each in enumerate(needs)])
+    assert "| LiveKit Inference, and nobody else | 1 | 1 |" in text
 
 
 def test_the_page_tells_the_results_that_are_kept() -> None:
