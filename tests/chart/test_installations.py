@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from local_cluster.layout import REPOSITORY
-from testing.chart import environment_of, find, render
+from testing.chart import environment_of, find, pod_templates, render
 from testing.installations import INSTALLATIONS, load_installation
 
 
@@ -60,3 +60,23 @@ def test_pods_in_local_mode_reach_a_livekit_elsewhere() -> None:
             {"port": 3478, "endPort": 65535, "protocol": "UDP"},
         ],
     }
+
+
+def test_a_platform_teams_cluster_gets_what_it_asks_of_each_pod() -> None:
+    objects = render(load_installation("platform"))
+    for name, template in pod_templates(objects):
+        spec = template["spec"]
+        assert (spec["nodeSelector"], spec["priorityClassName"]) == ({"pool": "voice"}, "calls"), name
+        assert spec["tolerations"][-1]["value"] == "voice", name
+        assert spec["containers"][0]["image"].startswith("mirror.example.com/voice/"), name
+        assert spec["imagePullSecrets"] == [{"name": "mirror"}], name
+        assert {"HTTPS_PROXY", "NO_PROXY"} <= {each["name"] for each in spec["containers"][0]["env"]}, name
+    pool = find(objects, "AgentPool", "default")["spec"]
+    assert pool["image"].startswith("mirror.example.com/voice/")
+    assert pool["pod"]["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+def test_on_openshift_nobody_says_which_user_a_pod_is() -> None:
+    for name, template in pod_templates(render(load_installation("openshift"))):
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & template["spec"]["securityContext"].keys(), name
+        assert not template["spec"].get("hostNetwork"), name
