@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from voice_agent.check import Findings
+from voice_agent.check import AVATARS, Findings
 
 ENTRYPOINT = re.compile(r"def entrypoint|rtc_session|WorkerOptions\(")
 _ITEM = re.compile(r"""environ\[\s*['"](\w+)['"]""")
@@ -16,7 +16,6 @@ _LIKE_OPENAI = re.compile(r"\bLLM\.with_(\w+)\(")
 _COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
 # Where a plugin's key is not called after it.
 _OTHER_KEYS = {"elevenlabs": "ELEVEN_API_KEY", "aws": "AWS_ACCESS_KEY_ID", "playai": "PLAYAI_USER_ID"}
-_AVATARS = {"anam", "bey", "bithuman", "hedra", "lemonslice", "liveavatar", "simli", "tavus"}
 _NO_VENDORS = {"openai", "silero", "turn_detector", "noise_cancellation", "ai_coustics", "krisp", "browser"}
 
 INFERENCE, VENDORS, SETTINGS = "LiveKit Inference", "vendor keys", "settings of its own"
@@ -78,9 +77,9 @@ def read_needs(program: Path) -> list[str]:
     needs = {need for need, words in _WORDS.items() if re.search(words, text)}
     if findings.models:
         needs.add(INFERENCE)
-    if plugins & _AVATARS:
+    if plugins & AVATARS:
         needs.add(AVATAR)
-    if plugins - _AVATARS - _NO_VENDORS:
+    if plugins - AVATARS - _NO_VENDORS:
         needs.add(VENDORS)
     if "turn_detector" in plugins:
         needs.add(TURN_DETECTOR)

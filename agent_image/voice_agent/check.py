@@ -37,7 +37,8 @@ _DOUBTFUL = {
     "livekit.plugins.noise_cancellation": "cloud noise cancellation needs LiveKit Cloud",
     "livekit.plugins.turn_detector": "the turn-detector plugin is served by inference.TurnDetector, for 230 MB a pod",
 }
-_AVATARS = {"anam", "bey", "bithuman", "hedra", "lemonslice", "liveavatar", "simli", "tavus"}
+# Plugins of avatars: a vendor's worker in the room.
+AVATARS = {"anam", "bey", "bithuman", "hedra", "lemonslice", "liveavatar", "simli", "tavus"}
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Findings:
             for package, why in _DOUBTFUL.items():
                 if imported == package or imported.startswith(f"{package}."):
                     self.doubtful.add(why)
-            if imported.startswith("livekit.plugins.") and imported.split(".")[2] in _AVATARS:
+            if imported.startswith("livekit.plugins.") and imported.split(".")[2] in AVATARS:
                 self.doubtful.add(f"{imported.split('.')[2]}: an avatar's worker needs LiveKit's API secret")
 
 
