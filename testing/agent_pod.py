@@ -290,7 +290,12 @@ def build_assignment(
     limits: EffectiveLimits | None = None,
     **fields: Any,
 ) -> Assignment:
-    """Returns a first attempt at a new conversation for `customer` in `room`."""
+    """Returns a first attempt at a new conversation for `customer` in `room`.
+
+    Nobody is told that the answer takes a moment, unless the profile says how: on a busy machine each may.
+    """
+    profile = profile or AgentProfileSpec(greeting="Hello there.", goodbye="Bye now.")
+    trouble = profile.trouble.model_copy(update={"moment": profile.trouble.moment or ""})
     values: dict[str, Any] = {
         "session_id": str(uuid.uuid4()),
         "voice_session": "vs-test",
@@ -300,7 +305,7 @@ def build_assignment(
         "room_token": livekit.agent_token(room),
         "participant_identity": "customer",
         "profile_name": "default",
-        "profile": profile or AgentProfileSpec(greeting="Hello there.", goodbye="Bye now."),
+        "profile": profile.model_copy(update={"trouble": trouble}),
         "provider": "fake",
         # Who hangs up in a test does not come back; those that do are given their limits.
         "limits": limits or EffectiveLimits(return_grace_seconds=0),

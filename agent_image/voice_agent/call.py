@@ -44,7 +44,7 @@ from voice_agent.spoken_cache import build_frames
 from voice_agent.standby import STANDBY_SECONDS, Standby
 from voice_agent.text import clean_text
 from voice_agent.text_refusals import TextRefusals
-from voice_agent.trouble_words import TroubleWords
+from voice_agent.trouble_words import TroubleWords, find_moment
 from voice_agent.userdata import Userdata
 from voice_agent.variables import fill_in_words
 from voice_agent.voices import find_voice
@@ -128,9 +128,10 @@ class Call:
         )
         self._trouble_words = TroubleWords(
             facts=self._facts,
-            moment=fill_in_words(assignment.profile.trouble.moment, assignment, provider.realtime is None),
+            moment=fill_in_words(find_moment(assignment.profile, provider, workshop.code), assignment, has_voice=True),
             apology=fill_in_words(assignment.profile.trouble.apology, assignment, provider.realtime is None),
             find_spoken=lambda text: find_spoken(text, workshop.spoken, provider, assignment.profile),
+            speak=lambda text: workshop.shelf.speak(provider, assignment.profile.models, text),
             is_hearing=lambda: workshop.shelf.is_hearing,
         )
         self._standby = Standby(self._on_ready) if assignment.standby else None

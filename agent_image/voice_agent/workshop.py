@@ -14,7 +14,7 @@ from voice_agent.livekit_inference import StandIn
 from voice_agent.mcp_tools import McpShelf, import_client
 from voice_agent.model_clients import ModelClients
 from voice_agent.model_warmer import ModelWarmer
-from voice_agent.provider_models import ModelShelf, ProviderError
+from voice_agent.provider_models import ModelShelf
 from voice_agent.settings import AgentSettings
 from voice_agent.spoken_cache import SpokenCache
 from voicesession.assignment import Greeting
@@ -64,10 +64,7 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
         _ = (codecs.AudioStreamDecoder, av.open)
 
     async def synthesize(greeting: Greeting) -> bytes:
-        speech = shelf.build_tts(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice))
-        if speech is None:
-            raise ProviderError(f"provider {greeting.provider!r} has no text-to-speech")
-        return bytes((await speech.synthesize(greeting.text).collect()).data)
+        return await shelf.speak(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice), greeting.text)
 
     warmer = ModelWarmer(settings.agent_providers, shelf.ask_one_word)
     return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer, mcp)

@@ -548,9 +548,12 @@ class RecoveryWords(Model):
 
 
 class TroubleWords(Model):
-    """What is said while a model keeps the customer waiting, and after one has failed for good."""
+    """What is said while a model keeps the customer waiting, and after one has failed for good.
 
-    moment: str = ""
+    `moment`, where it is None: see `one_moment`.
+    """
+
+    moment: str | None = None
     apology: str = "I am sorry, something went wrong just now. Could you say that again?"
 
 

@@ -10,6 +10,7 @@ from voice_operator.pods.client import PodClient
 from voice_operator.pools.ready_pods import ReadyPods
 from voicesession.assignment import Greeting, Preparation
 from voicesession.models import AgentPool, AgentProfile, AgentProfileSpec
+from voicesession.one_moment import choose_moment
 from voicesession.serving import Problem, choose_provider, pool_for
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ _TEXTS: tuple[Callable[[AgentProfileSpec], str], ...] = (
     lambda spec: spec.greeting,
     lambda spec: spec.recovery.apology,
     lambda spec: spec.trouble.apology,
-    lambda spec: spec.trouble.moment,
+    choose_moment,
 )
 _AT_ONCE = 8
 

@@ -10,6 +10,7 @@ from testing.waiting import eventually, stays
 from voicesession import clock
 from voicesession.models import AgentProfileSpec, EndReason
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, TEMPLATE_LABEL
+from voicesession.one_moment import choose_moment
 
 
 async def _wait_for_status(
@@ -201,16 +202,18 @@ async def test_idle_pods_are_told_the_greetings_of_their_profiles(cluster: Opera
     await cluster.create_pool()
     await cluster.create_profile(greeting="Good morning.")
     personal = {"apology": "Sorry, {name}."}
-    await cluster.create_profile("personal", greeting="Good morning, {name}.", recovery=personal, trouble=personal)
+    trouble = {**personal, "moment": "One moment, {name}."}
+    await cluster.create_profile("personal", greeting="Good morning, {name}.", recovery=personal, trouble=trouble)
     cluster.start_operator()
     (pod,) = await cluster.wait_for_warm()
     stub = cluster.kubelet.stubs[pod["metadata"]["name"]]
-    apologies = [AgentProfileSpec().recovery.apology, AgentProfileSpec().trouble.apology]
+    default = AgentProfileSpec()
+    words = [default.recovery.apology, default.trouble.apology, choose_moment(default)]
 
     async def prepared(texts: list[str]) -> bool:
         return bool(stub.prepared) and [greeting.text for greeting in stub.prepared[-1].greetings] == texts
 
-    await eventually(lambda: prepared(["Good morning.", *apologies]))
+    await eventually(lambda: prepared(["Good morning.", *words]))
     await cluster.patch(AGENT_PROFILES, "default", {"spec": {"greeting": "Good evening."}})
-    await eventually(lambda: prepared(["Good evening.", *apologies]))
+    await eventually(lambda: prepared(["Good evening.", *words]))
     assert len(stub.prepared) == 2

@@ -1,13 +1,13 @@
 """Real agent sessions whose models are slow or fail: the customer hears something in time, and the right thing."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from livekit import rtc
-from livekit.agents import Agent, AgentSession
+from livekit.agents import Agent, AgentSession, JobContext
 from livekit.agents.voice import io
 from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.plugins import openai
@@ -19,15 +19,19 @@ from testing.waiting import eventually, stays
 from voice_agent import trouble_words
 from voice_agent.answers.client import ModelClient, Patience
 from voice_agent.apology import recorded_apology
+from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
 from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch
-from voice_agent.trouble_words import TroubleWords
+from voice_agent.trouble_words import TroubleWords, find_moment
 from voicesession import clock
 from voicesession.assignment import Heartbeat
-from voicesession.models import EndReason
+from voicesession.models import AgentProfileSpec, EndReason, Provider
+from voicesession.models import TroubleWords as TroubleTexts
+from voicesession.one_moment import choose_moment
 
 APOLOGY = "Say that again?"
+MOMENT = "One moment."
 PREPARED = b"\x10\x20" * 7200
 ANSWER = build_murmur(0.4)
 BROKEN = one_json({"error": {"message": "no"}}, 500)
@@ -67,7 +71,9 @@ class Heard(io.AudioOutput):
 class Talk:
     """A session with its watch and its words, and what came of it."""
 
-    def __init__(self, url: Callable[[str], str], http: ModelClient, patience: Patience, prepared: bool) -> None:
+    def __init__(
+        self, url: Callable[[str], str], http: ModelClient, patience: Patience, prepared: Collection[str]
+    ) -> None:
         self.endings: list[Ending] = []
         self.heard = Heard()
         self.session: AgentSession[None] = AgentSession(
@@ -85,9 +91,10 @@ class Talk:
         facts = CallFacts()
         self.words = TroubleWords(
             facts=facts,
-            moment="One moment.",
+            moment=MOMENT,
             apology=APOLOGY,
-            find_spoken=lambda text: PREPARED if prepared or text != APOLOGY else None,
+            find_spoken=lambda text: PREPARED if text in prepared else None,
+            speak=self.speak,
             is_hearing=lambda: http.is_hearing,
         )
         watch = SessionWatch(
@@ -103,6 +110,11 @@ class Talk:
         )
         watch.attach(self.session)
         self.words.attach(self.session)
+
+    async def speak(self, text: str) -> bytes:
+        voice = self.session.tts
+        assert voice is not None
+        return bytes((await voice.synthesize(text).collect()).data)
 
     def say(self, text: str) -> None:
         self.session.generate_reply(user_input=text)
@@ -126,7 +138,11 @@ def split(pcm: bytes, sounds: tuple[bytes, ...]) -> list[bytes]:
 
 @asynccontextmanager
 async def talking(
-    chat: list[Reply], speech: list[Reply], patience: Patience = PATIENT, *, prepared: bool = True
+    chat: list[Reply],
+    speech: list[Reply],
+    patience: Patience = PATIENT,
+    *,
+    prepared: Collection[str] = (APOLOGY, MOMENT),
 ) -> AsyncIterator[Talk]:
     async with running_odd_server({"chat": chat, "speech": speech}) as server, ModelClient() as http:
         talk = Talk(server.url, http, patience, prepared)
@@ -171,7 +187,7 @@ async def test_a_voice_that_fails_apologizes_by_what_is_prepared_or_recorded() -
     async with talking([SAYS_YES], [BROKEN]) as talk:
         talk.say("Hello?")
         await eventually(talk.hears(PREPARED))
-    async with talking([SAYS_YES], [BROKEN], prepared=False) as talk:
+    async with talking([SAYS_YES], [BROKEN], prepared=()) as talk:
         talk.say("Hello?")
         await eventually(talk.hears(recorded_apology()))
 
@@ -207,3 +223,48 @@ async def test_nothing_is_said_to_who_does_not_wait(said: list[bytes]) -> None:
         talk.session._update_user_state("speaking")
         talk.session._update_user_state("listening")  # a cough
         await stays(lambda: not said, 0.3, "somebody who coughed was told to wait")
+
+
+async def test_words_that_nobody_has_prepared_are_spoken_when_they_are_needed(said: list[bytes]) -> None:
+    async with talking([SILENT], [SPEAKS], prepared=()) as talk:
+        talk.say("Hello?")
+        await eventually(lambda: len(said) == 3)
+    assert {pcm[:2000] for pcm in said} == {ANSWER[:2000]}
+
+
+async def test_words_that_cannot_be_spoken_are_left_out(
+    said: list[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trouble_words, "SPEAK_SECONDS", 0.01)
+    async with talking([SILENT], [SILENT], prepared=()) as talk:
+        talk.say("Hello?")
+        await eventually(lambda: "a moment could not be spoken" in caplog.text)
+        assert (said, talk.endings) == ([], [])
+
+
+async def run(_: JobContext) -> None:
+    raise AssertionError("nobody runs it")
+
+
+SPEAKING = Provider.model_validate({"name": "acme", "tts": {"model": "t"}})
+DEFAULT = choose_moment(AgentProfileSpec())
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "moment"),
+    [
+        (None, ProfileCode(), DEFAULT),
+        (None, AgentCode(Agent, takes_instructions=True), DEFAULT),
+        (None, EntrypointCode(run), ""),
+        ("Just a second.", EntrypointCode(run), "Just a second."),
+        ("", ProfileCode(), ""),
+    ],
+)
+def test_which_words_are_said_to_who_waits(given: str | None, code: LoadedCode, moment: str) -> None:
+    profile = AgentProfileSpec(trouble=TroubleTexts(moment=given))
+    assert find_moment(profile, SPEAKING, code) == moment
+
+
+def test_a_provider_without_a_voice_of_its_own_says_nothing_ahead() -> None:
+    realtime = Provider.model_validate({"name": "acme", "realtime": {"model": "r", "voice": "v"}})
+    assert find_moment(AgentProfileSpec(), realtime, ProfileCode()) == ""

@@ -196,7 +196,8 @@ def test_the_examples_work_as_they_say() -> None:
 
 APOLOGY = AgentProfileSpec().recovery.apology
 TROUBLE = AgentProfileSpec().trouble.apology
-SILENT: dict[str, Any] = {"recovery": {"apology": ""}, "trouble": {"apology": ""}}
+MOMENT = "One moment, please."
+SILENT: dict[str, Any] = {"recovery": {"apology": ""}, "trouble": {"apology": "", "moment": ""}}
 
 
 def texts(pool: AgentPool, *profiles: AgentProfile) -> list[tuple[str, str | None, str]]:
@@ -216,6 +217,8 @@ def test_a_pool_prepares_the_greetings_of_its_profiles_once_each() -> None:
         ("second", None, APOLOGY),
         ("cloud", "alloy", TROUBLE),
         ("second", None, TROUBLE),
+        ("cloud", "alloy", MOMENT),
+        ("second", None, MOMENT),
     ]
 
 
@@ -226,10 +229,20 @@ def test_a_local_pool_prepares_the_greetings_of_profiles_that_go_there_in_local_
 
 @pytest.mark.parametrize("greeting", ["", "Hello {name}."])
 def test_no_greeting_and_a_personal_one_are_not_prepared(greeting: str) -> None:
-    profile = make_profile(greeting=greeting, recovery={"apology": greeting}, trouble={"apology": greeting})
+    trouble = {"apology": greeting, "moment": greeting}
+    profile = make_profile(greeting=greeting, recovery={"apology": greeting}, trouble=trouble)
     assert texts(make_pool(), profile) == []
 
 
-def test_a_moment_is_prepared_where_the_profile_wants_it() -> None:
-    profile = make_profile(greeting="", **{**SILENT, "trouble": {"apology": "", "moment": "One moment, please."}})
-    assert [text for _, _, text in texts(make_pool(), profile)] == ["One moment, please."]
+@pytest.mark.parametrize(
+    ("language", "moment"), [("en", MOMENT), ("auto", MOMENT), ("de-AT", "Einen Moment, bitte."), ("tlh", None)]
+)
+def test_a_moment_is_prepared_in_the_profiles_language(language: str, moment: str | None) -> None:
+    trouble = {"apology": ""}
+    profile = make_profile(greeting="", recovery=trouble, trouble=trouble, language=language)
+    assert [text for _, _, text in texts(make_pool(), profile)] == [moment] * (moment is not None)
+
+
+def test_a_profiles_own_moment_is_prepared() -> None:
+    profile = make_profile(greeting="", **{**SILENT, "trouble": {"apology": "", "moment": "Just a second."}})
+    assert [text for _, _, text in texts(make_pool(), profile)] == ["Just a second."]
