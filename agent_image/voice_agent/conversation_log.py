@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -18,6 +17,7 @@ from psycopg.types.json import Jsonb
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
 from voice_agent.places import Places
 from voice_agent.text import clean
+from voice_agent.waiting_rows import WaitingRows
 from voicesession import clock
 from voicesession.spool import Spool, SpooledEnd, SpooledStart, build_spool, spool_key
 
@@ -25,8 +25,6 @@ CONNECT_SECONDS = 5.0
 WRITE_SECONDS = 10.0
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 3.0
-# Far more than anyone says in a call; a bound, so that no outage can kill the pod by memory.
-_MOST_WAITING = 20_000
 _BATCH = 200
 # What a successor is told by word of mouth: far more than is said while it prepares itself.
 _RECENT = 60
@@ -85,7 +83,7 @@ class ConversationLog:
         self._url = database_url
         self._start = start
         self._on_superseded = on_superseded
-        self._waiting: deque[Row] = deque()
+        self._waiting = WaitingRows()
         self._recent: deque[Row] = deque(maxlen=_RECENT)
         self._drafts: dict[str, Row] = {}
         self._memory: dict[str, _Kept] = {}
@@ -144,10 +142,8 @@ class ConversationLog:
             self._drafts.pop(row["itemId"], None)
             if self._url is None:
                 continue
-            if len(self._waiting) >= _MOST_WAITING:
+            if not self._waiting.add(row):
                 self.lost += 1
-                continue
-            self._waiting.append(row)
         self._wanted.set()
 
     def recent(self, since: int = 0) -> list[Row]:
@@ -229,7 +225,7 @@ class ConversationLog:
             return None
         if self._spool is None:
             key = spool_key(*self._who())
-            self._spool = build_spool(key, self._first_row(), list(self._waiting), self._end)
+            self._spool = build_spool(key, self._first_row(), self._waiting.all(), self._end)
         return self._spool
 
     def _first_row(self) -> SpooledStart:
@@ -298,10 +294,9 @@ class ConversationLog:
                 (*arguments, start.is_local_mode, start.profile, start.tenant),
             )
             self._started = start
-        while batch := list(islice(self._waiting, _BATCH)):
+        while batch := self._waiting.first(_BATCH):
             await self._append(connection, batch)
-            for _ in batch:
-                self._waiting.popleft()
+            self._waiting.drop(len(batch))
         for item_id, row in list(self._drafts.items()):
             await self._write_side(connection, "SELECT voice.write_draft(%s, %s, %s, %s)", Jsonb(row))
             if self._drafts.get(item_id) is row:
