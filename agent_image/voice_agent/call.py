@@ -144,7 +144,9 @@ class Call:
             self._until_wanted if self._standby else None,
             assignment.profile.text_input,
             lambda *refused: self._text_refusals.tell(self._room, *refused),
+            self._keep_typed,
         )
+        self._knows_typed = assignment.attempt == 1
         self._room_watch = RoomWatch(
             room=self._room,
             facts=self._facts,
@@ -402,9 +404,16 @@ class Call:
         rows = merge_rows(history.rows if history else [], told.rows)
         kept = {**(history.memory if history else {}), **told.memory}
         known = build_recollection(rows, kept, cut_off=told.cut_off)
+        self._room.typed.know(known.typed)
+        self._knows_typed = True
         self._books.know(known.items)
         memory.recall(known.items, known.saved)
         return known
+
+    def _keep_typed(self, used: dict[str, int]) -> None:
+        # Who does not know yet what was typed before would have less kept than there was.
+        if self._knows_typed:
+            self.conversation.keep("typed", used)
 
     # ---- standing by
 

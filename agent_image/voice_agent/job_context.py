@@ -51,11 +51,13 @@ class CallRoom(rtc.Room):
         until_wanted: Callable[[str], Awaitable[str]] | None = None,
         text_input: TextInput = _ORDINARY,
         on_text_refused: Callable[[str, TextRefusal, str], None] = lambda *_: None,
+        on_text_read: Callable[[dict[str, int]], None] = lambda _: None,
     ) -> None:
         """`on_connected` is called at the moment `Room.connect` returns.
 
         `until_wanted` holds a connection back; it is given the token, and returns the one to connect with.
-        `on_text_refused` is told of each typed text beyond `text_input`: whose it is, why, and words for them.
+        `on_text_refused` is told of each typed text beyond `text_input`: whose it is, why, and words for them;
+        `on_text_read` of each other, with the bytes that were typed so far, by identity.
         """
         super().__init__()
         # As LiveKit's own runner does: the name is known before the connection.
@@ -66,8 +68,8 @@ class CallRoom(rtc.Room):
         self._options = rtc.RoomOptions()
         self.connect_millis = 0
         self.chat = EarlyChat()
-        typed = TypedText(text_input, give=self.chat.come, refuse=on_text_refused)
-        super().register_text_stream_handler(TOPIC_CHAT, typed.come)
+        self.typed = TypedText(text_input, give=self.chat.come, refuse=on_text_refused, on_read=on_text_read)
+        super().register_text_stream_handler(TOPIC_CHAT, self.typed.come)
         self._early_audio_left = _MOST_EARLY_AUDIO
         self.on("reconnected", send_at_once)
 

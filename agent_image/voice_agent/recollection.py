@@ -30,8 +30,8 @@ class Recollection:
 
     items: in their order, a call without a result with one that says so. cut_off: the last one is a sentence that was
     never ended. agent_id: which agent of several had it; None: the first. handed_off: its last event was the handoff to
-    that one. userdata: of the agent session, where it was kept; saved: by the agent's code. is_lost: there was
-    something, and it cannot be read.
+    that one. userdata: of the agent session, where it was kept; saved: by the agent's code. typed: how many bytes, by
+    participant. is_lost: there was something, and it cannot be read.
     """
 
     items: tuple[ChatItem, ...] = ()
@@ -40,6 +40,7 @@ class Recollection:
     handed_off: bool = False
     userdata: Any = None
     saved: Mapping[str, Any] = field(default_factory=dict)
+    typed: Mapping[str, int] = field(default_factory=dict)
     is_lost: bool = False
 
 
@@ -58,6 +59,7 @@ def build_recollection(
         handed_off=bool(rows) and rows[-1]["kind"] == "handoff",
         userdata=memory.get("userdata"),
         saved=memory.get("saved", {}),
+        typed=memory.get("typed", {}),
     )
 
 

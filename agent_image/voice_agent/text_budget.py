@@ -23,7 +23,17 @@ class TextBudget:
         """Begins with all of it."""
         self._limits = limits
         self._begun: deque[float] = deque()
-        self._left = limits.max_conversation_bytes
+        self._spent = 0
+        self._spent_before = 0
+
+    @property
+    def spent(self) -> int:
+        """How many bytes of the conversation's were used, by earlier attempts at it too."""
+        return self._spent_before + self._spent
+
+    def know(self, spent: int) -> None:
+        """Counts what earlier attempts at the conversation have used, which may be told again."""
+        self._spent_before = max(self._spent_before, spent)
 
     def begin(self, now: float) -> TextRefusal | None:
         """Counts a text that begins; returns why it is not read, or None where it may be."""
@@ -38,13 +48,13 @@ class TextBudget:
         """Returns why a text of this size, so far, is not read any further; None where it may be."""
         if size > self._limits.max_message_bytes:
             return TextRefusal.TOO_LONG
-        return TextRefusal.TOO_MUCH if size > self._left else None
+        return TextRefusal.TOO_MUCH if self.spent + size > self._limits.max_conversation_bytes else None
 
     def spend(self, size: int) -> TextRefusal | None:
         """Counts a whole text, which was read; returns why it is refused, and not counted, or None."""
         refusal = self.check(size)
         if refusal is None:
-            self._left -= size
+            self._spent += size
         return refusal
 
     def tell(self, refusal: TextRefusal) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from livekit.rtc.data_stream import StreamError, TextStreamInfo, TextStreamReader
@@ -52,18 +52,25 @@ class _RefusedError(Exception):
 class TypedText:
     """The texts of one topic, on their way to `give`, in the order in which they began.
 
-    refuse: told of each text that is not read, with who typed it, why, and a sentence for them.
+    refuse: told of each text that is not read, with who typed it, why, and a sentence for them. on_read: told of each
+    that is, with the bytes that everybody has used so far.
     """
 
     limits: TextInput
     give: Callable[[TextStreamReader, str], None]
     refuse: Callable[[str, TextRefusal, str], None]
+    on_read: Callable[[dict[str, int]], None] = lambda _: None
     _budgets: dict[str, TextBudget] = field(default_factory=dict)
     _reading: list["asyncio.Task[tuple[TextStreamReader, str] | None]"] = field(default_factory=list)
 
+    def know(self, used: Mapping[str, int]) -> None:
+        """Counts what was typed in earlier attempts at the conversation, in bytes by identity."""
+        for identity, spent in used.items():
+            self._budget_of(identity).know(spent)
+
     def come(self, reader: TextStreamReader, identity: str) -> None:
         """A text of this participant has begun."""
-        budget = self._budgets.setdefault(identity, TextBudget(self.limits))
+        budget = self._budget_of(identity)
         refusal = budget.begin(time.monotonic())
         if refusal is None and len(self._reading) >= MOST_OPEN:
             refusal = TextRefusal.TOO_OFTEN
@@ -88,7 +95,11 @@ class TypedText:
             return None
         finally:
             reader.close()
+        self.on_read({each: budget.spent for each, budget in self._budgets.items()})
         return WholeText(text, reader.info), identity
+
+    def _budget_of(self, identity: str) -> TextBudget:
+        return self._budgets.setdefault(identity, TextBudget(self.limits))
 
     @staticmethod
     async def _read_whole(reader: TextStreamReader, budget: TextBudget) -> str:

@@ -29,6 +29,14 @@ def test_a_conversation_has_so_many_bytes_and_what_is_refused_costs_none() -> No
     assert budget.spend(5) is None
 
 
+def test_what_an_earlier_attempt_has_used_is_gone_however_often_it_is_told() -> None:
+    budget = TextBudget(LIMITS)
+    assert budget.spend(5) is None
+    budget.know(10)
+    budget.know(10)
+    assert (budget.spent, budget.spend(10), budget.spend(1)) == (15, None, TextRefusal.TOO_MUCH)
+
+
 @pytest.mark.parametrize("refusal", TextRefusal)
 def test_whoever_has_typed_is_told_why(refusal: TextRefusal) -> None:
     words = TextBudget(LIMITS).tell(refusal)

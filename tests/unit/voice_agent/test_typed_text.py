@@ -50,10 +50,12 @@ class Room:
     def __init__(self, limits: TextInput = LIMITS) -> None:
         self.readers: list[Any] = []
         self.refused: list[tuple[str, TextRefusal]] = []
+        self.used: list[dict[str, int]] = []
         self.typed = TypedText(
             limits,
             give=lambda reader, identity: self.readers.append((reader, identity)),
             refuse=lambda identity, refusal, _: self.refused.append((identity, refusal)),
+            on_read=self.used.append,
         )
 
     def come(self, *streams: Stream, identity: str = "ada") -> None:
@@ -132,3 +134,16 @@ async def test_a_text_that_breaks_off_holds_no_other_up(caplog: pytest.LogCaptur
     assert await room.texts() == ["whole"]
     assert room.refused == []
     assert "a secret" not in caplog.text
+
+
+async def test_who_goes_on_with_a_conversation_knows_what_was_typed_before() -> None:
+    before, after = Room(), Room(LIMITS.model_copy(update={"max_conversation_bytes": 12}))
+    before.come(Stream("hello"), Stream("ж"))
+    before.come(Stream("hi"), identity="eve")
+    await eventually(lambda: len(before.readers) == 3)
+    assert before.used[-1] == {"ada": 7, "eve": 2}
+    after.typed.know(before.used[-1])
+    after.come(Stream("hello"), Stream("!"))
+    await eventually(lambda: after.refused)
+    assert await after.texts() == ["hello"]
+    assert after.refused == [("ada", TextRefusal.TOO_MUCH)]
