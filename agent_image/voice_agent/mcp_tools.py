@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from voicesession.mcp_keys import server_folder
 from voicesession.models import McpServer, PoolMcpServer
 from voicesession.provider_keys import header_folder
 
+_CLIENT = "voice_agent.mcp_connection"
 # Between two tries to reach a server that has not been there yet.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
@@ -81,7 +83,7 @@ class CallTools(Toolset):
     """All tools of a call's servers: of those that have been reached so far."""
 
     def __init__(self, find: Callable[[McpServer], KnownServer], servers: Sequence[McpServer]) -> None:
-        """Knows the servers; `serve` connects them."""
+        """Knows the servers; `connect` connects them."""
         super().__init__(id="tool-servers")
         self._find = find
         self._servers = servers
@@ -104,10 +106,14 @@ class CallTools(Toolset):
                     found.append(tool)
         return found
 
+    def connect(self) -> None:
+        """Starts to connect all servers, beside whatever goes on; again changes nothing."""
+        self._tasks = self._tasks or [asyncio.create_task(self._connect_all(), name="tool servers")]
+
     def serve(self, session: AgentSession[Any], first: Agent) -> None:
-        """Starts to connect all servers, beside whatever goes on. `first`: with whom the session is to begin."""
+        """Is for this session from now on. `first`: with whom it is to begin."""
         self._session, self._first = session, first
-        self._tasks = [asyncio.create_task(self._connect_all(), name="tool servers")]
+        self.connect()
 
     def _agent(self) -> Agent | None:
         if self._session is not None:
@@ -163,6 +169,11 @@ class CallTools(Toolset):
             await agent.update_tools(agent.tools)
 
 
+def has_client() -> bool:
+    """Tells whether MCP's client is imported already."""
+    return _CLIENT in sys.modules
+
+
 def import_client() -> Any:
     """Returns the module with MCP's client, which is imported only where there are servers: half a second, 20 MB."""
-    return importlib.import_module("voice_agent.mcp_connection")
+    return importlib.import_module(_CLIENT)

@@ -20,7 +20,7 @@ from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import RoomOptions
 
 from voice_agent.code_loader import AgentCode, ProfileCode
-from voice_agent.mcp_tools import CallTools, McpShelf
+from voice_agent.mcp_tools import CallTools, McpShelf, has_client
 from voice_agent.provider_models import PATIENCE, CallModels, ModelShelf
 from voice_agent.spoken_cache import SpokenCache
 from voice_agent.variables import build_instructions, fill_in_words
@@ -51,17 +51,14 @@ class ProfileCall:
 
 async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
     """Starts the agent session in the context's room and greets the customer; returns while the conversation runs."""
-    if call.assignment.standby:
-        session, agent = await _prepare(call)
-        await context.connect()
-    else:
-        # Preparing takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
-        await context.connect()
-        # Nor must it delay the news of it.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(NEWS_SECONDS):
-                await call.announced.wait()
-        session, agent = await _prepare(call)
+    wanted = call.assignment.profile.mcp_servers
+    tools = CallTools(call.mcp.find, wanted) if wanted else None
+    try:
+        session, agent = await _join(context, call, tools)
+    except BaseException:
+        if tools is not None:
+            await tools.aclose()
+        raise
     # The customer is named before it starts: for a moment it would listen to anyone else in the room.
     customer = call.assignment.participant_identity or NOT_GIVEN
     options = RoomOptions(close_on_disconnect=False, participant_identity=customer)
@@ -71,10 +68,30 @@ async def run_profile_agent(context: JobContext, call: ProfileCall) -> None:
         greet(session, agent, call)
 
 
-async def _prepare(call: ProfileCall) -> tuple[AgentSession[dict[str, str]], Agent]:
+async def _join(
+    context: JobContext, call: ProfileCall, tools: CallTools | None
+) -> tuple[AgentSession[dict[str, str]], Agent]:
+    """Joins the room, and returns what is to start there."""
+    # Tool servers are asked while the room is; but the client's import takes half a second of the core that joins.
+    if tools is not None and has_client():
+        tools.connect()
+    if call.assignment.standby:
+        session, agent = await _prepare(call, tools)
+        await context.connect()
+    else:
+        # Preparing takes 40 ms of a core that the connection needs: begun beside it, it would only delay the joining.
+        await context.connect()
+        # Nor must it delay the news of it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NEWS_SECONDS):
+                await call.announced.wait()
+        session, agent = await _prepare(call, tools)
+    return session, agent
+
+
+async def _prepare(call: ProfileCall, tools: CallTools | None) -> tuple[AgentSession[dict[str, str]], Agent]:
     profile = call.assignment.profile
     models = call.shelf.build_models(call.provider, profile.models, profile.language)
-    tools = CallTools(call.mcp.find, profile.mcp_servers) if profile.mcp_servers else None
     session = build_agent_session(models, call, [tools] if tools else [])
     agent = await build_agent(call.code, call.assignment)
     if tools is not None:

@@ -157,3 +157,13 @@ async def test_a_profile_that_names_an_unknown_server_has_the_others(
     await eventually(lambda: names(tools) == ["a"])
     assert "a tool server cannot be used" in caplog.text
     await tools.aclose()
+
+
+async def test_servers_are_connected_once_though_the_session_comes_later(serve: Callable[..., CallTools]) -> None:
+    tools = serve({"menu": ["a"]})
+    tools.connect()
+    await eventually(lambda: names(tools) == ["a"])
+    tools.serve(AgentSession(tools=[tools]), Agent(instructions="x", tools=[tool_named("a")]))
+    assert names(tools) == [], "the agent's own of this name counts"
+    assert len(Connection.made) == 1
+    await tools.aclose()
