@@ -282,6 +282,8 @@ ACCEPTED = [
     ("VoiceSession", {"room": "voice_assistant_room_2PqX7w", "roomSid": "RM_DHFTioovDg3u", "tenant": "acme"}),
     ("VoiceSession", {"room": "x" * 128, "variables": {f"v{number}": "x" * 1024 for number in range(32)}}),
     ("AgentPool", pool(code="acme.bot:Support", vad="silero")),
+    ("AgentPool", pool(code="my-agent")),
+    ("AgentPool", pool(code="acme.01-basics:server")),
     ("AgentPool", pool(code="acme.main", warm={"min": 0, "buffer": 3})),
     ("AgentPool", pool(warm={"min": 3, "max": 3, "buffer": "20%"})),
     ("AgentPool", with_provider(realtime={"model": "r", "baseUrl": "https://example.com/v1"})),

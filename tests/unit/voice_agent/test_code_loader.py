@@ -79,6 +79,19 @@ def test_a_server_by_module_by_name_and_by_entrypoint(write: Write, suffix: str)
     assert process.userdata == {"menu": ["pizza"]}
 
 
+def test_a_file_whose_name_python_would_not_take_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "01-basics"
+    folder.mkdir()
+    (folder / "listen-and-answer.py").write_text(SERVER)
+    importlib.invalidate_caches()
+    try:
+        assert isinstance(load_code("01-basics.listen-and-answer:server"), EntrypointCode)
+    finally:
+        for name in ("01-basics", "01-basics.listen-and-answer"):
+            sys.modules.pop(name, None)
+
+
 def test_an_entrypoint_from_before_agent_servers(write: Write) -> None:
     name = write("def prewarm(proc): proc.userdata['x'] = 1\nasync def entrypoint(ctx): pass")
     code = load_code(f"{name}:entrypoint")
