@@ -340,6 +340,7 @@ class Operator:
             stuck=StuckPods(self._kubernetes),
             statuses=StatusWriter(AGENT_POOLS, Kind.POOL, shared.kubernetes, self._queue),
             queue=self._queue,
+            own_accounts=self._settings.own_service_accounts,
         )
         profiles = ProfileReconciler(
             self.cache, StatusWriter(AGENT_PROFILES, Kind.PROFILE, shared.kubernetes, self._queue)

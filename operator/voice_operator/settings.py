@@ -46,6 +46,9 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
     installation_key_file: Path = Field(
         description="File with the key that signs call tickets; the token service's is the same."
     )
+    own_service_accounts: list[str] = Field(
+        default=[], description="The release's own ServiceAccounts, as a JSON list: no agent pod is made one of them."
+    )
     agent_database_secret: str = Field(
         default="", description="Name of the Secret whose key `url` agent pods get as their `DATABASE_URL`."
     )

@@ -53,6 +53,7 @@ class PoolView:
     answering: frozenset[str] = frozenset()  # uids of pods that answered the operator, whatever the kubelet says
     reserved: frozenset[str] = frozenset()  # uids of pods that are being claimed this moment
     waiting: int = 0  # calls without a pod
+    own_accounts: frozenset[str] = frozenset()  # ServiceAccounts with rights that no agent may have
     stuck_trouble: Trouble | None = None  # what the kubelet says of the pod that `find_stuck` returns
     memory: PoolMemory = field(default_factory=PoolMemory)
 
@@ -99,7 +100,7 @@ def decide_pool(view: PoolView) -> PoolStep:
     retry_at = next_creation_at(memory)
     refill_at = _refill_times(view)
     create = 0
-    if retry_at is None or view.now >= retry_at:
+    if find_refusal(view) is None and (retry_at is None or view.now >= retry_at):
         starting = sum(1 for pod in healthy if not view.is_ready(pod))
         missing = wanted - len(healthy) - len(refill_at)
         create = max(0, min(missing, view.pool.spec.warm.max_starting - starting))
@@ -262,8 +263,21 @@ def _first_seen(pod: AgentPod) -> datetime:
     return pod.seen_at or pod.created_at
 
 
+def find_refusal(view: PoolView) -> Trouble | None:
+    """Returns why no pod of this pool is ever created, or None."""
+    account = view.pool.spec.pod.service_account_name
+    if account not in view.own_accounts:
+        return None
+    message = f"pod.serviceAccountName is {account!r}, one of the release's own: its rights are for no agent."
+    return Trouble(Reason.POD_CONFIG_INVALID, message)
+
+
 def diagnose_pool(view: PoolView) -> Trouble | None:
     """Returns why this pool's pods do not come up, or None."""
+    return find_refusal(view) or _find_failure(view)
+
+
+def _find_failure(view: PoolView) -> Trouble | None:
     ready = sum(1 for pod in view.warm if view.is_ready(pod) and pod.template == view.template)
     if ready and ready >= target(view.pool.spec.warm, view.in_use, view.waiting):
         return None

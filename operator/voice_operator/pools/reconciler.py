@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from kube.client import ConflictError, ForbiddenError, KubernetesError
@@ -67,7 +68,9 @@ class PoolReconciler:
         stuck: StuckPods,
         statuses: StatusWriter,
         queue: WorkQueue[Key],
+        own_accounts: Iterable[str] = (),
     ) -> None:
+        """`own_accounts`: ServiceAccounts that no agent pod may be."""
         self.troubles: dict[str, Trouble] = {}  # why pods do not come up, by pool, while calls wait for them
         self._cache = cache
         self._ready = ready_pods
@@ -77,6 +80,7 @@ class PoolReconciler:
         self._stuck = stuck
         self._statuses = statuses
         self._queue = queue
+        self._own_accounts = frozenset(own_accounts)
         self._pools: dict[str, _Pool] = {}
 
     async def reconcile_pool(self, name: str) -> None:
@@ -123,6 +127,7 @@ class PoolReconciler:
             answering=frozenset(self._ready.answering),
             reserved=frozenset(self._ready.reserved),
             waiting=self._ready.count_waiting(name),
+            own_accounts=self._own_accounts,
             stuck_trouble=self._stuck.trouble_of(name),
             memory=held.memory,
             now=clock.steady(),

@@ -289,6 +289,16 @@ def test_what_keeps_pods_from_starting_is_the_reason(fields: dict[str, Any], exp
     assert reason(**{"pods": [], **fields})[0] == expected
 
 
+def test_a_pool_that_wants_the_operators_own_rights_gets_no_pod_and_is_told_so() -> None:
+    wanted = view([], own_accounts=frozenset({"own"}), pool=make_pool(pod={"serviceAccountName": "own"}))
+    assert decide_pool(wanted).create == 0
+    (condition,) = build_pool_status(wanted).conditions
+    assert condition.reason == "PodConfigInvalid"
+    assert "pod.serviceAccountName is 'own'" in condition.message
+    theirs = view([], own_accounts=frozenset({"own"}), pool=make_pool(pod={"serviceAccountName": "theirs"}))
+    assert decide_pool(theirs).create > 0
+
+
 def test_what_the_kubelet_says_of_a_stuck_pod_is_the_reason_unless_a_pods_status_tells_more() -> None:
     said = Trouble(Reason.POD_CONFIG_INVALID, "no secret")
     assert reason(pods=[make_starting_pod(running_since=None)], stuck_trouble=said) == ("PodConfigInvalid", "no secret")
