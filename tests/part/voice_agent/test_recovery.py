@@ -268,7 +268,7 @@ async def test_the_agent_that_had_the_conversation_goes_on(
         await play.until_listening()
         await play.customer.type('please use set_address with {"address": "Main Street 1"}')
         await play.customer.until_said("The tool says: It will be at Main Street 1 in half an hour.")
-    kept = conversations.query("SELECT name, value, attempt FROM voice.conversation_memory")
+    kept = conversations.query("SELECT name, value, attempt FROM voice.conversation_memory WHERE name = 'saved'")
     assert kept == [{"name": "saved", "value": {"pizzas": ["funghi"], "address": "Main Street 1"}, "attempt": 2}]
 
 
