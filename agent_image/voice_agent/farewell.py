@@ -80,7 +80,7 @@ class Farewell:
         session = self.context.primary
         if ending.wants_goodbye and self._customer_hears and session is not None:
             await self.haste.within(GOODBYE_SECONDS, self._say_goodbye(session), "goodbye")
-        closing = asyncio.create_task(self._close(session), name="closing the agent session")
+        closing = asyncio.create_task(self._close(session, ending), name="closing the agent session")
         if ending.reason is EndReason.ERROR:
             await self.haste.within(CLOSE_SECONDS, asyncio.wait({closing}), "falling silent")
             if await self._customer_to_apologize_to():
@@ -97,11 +97,13 @@ class Farewell:
         await self.haste.within(CLOSE_SECONDS, self.context.clean_up(), "cleaning up")
         return ending
 
-    async def _close(self, session: AgentSession[Any] | None) -> None:
+    async def _close(self, session: AgentSession[Any] | None, ending: Ending) -> None:
         if session is None:
             return
-        # Else closing waits for words that nobody has said.
-        longest = LAST_WORD_SECONDS if may_have_words(self.facts, time.monotonic()) else NO_WORD_SECONDS
+        # Else closing waits for words that nobody has said, or that nobody will understand.
+        is_deaf = ending.reason is EndReason.ERROR and "speech-to-text" in self.trouble
+        has_words = may_have_words(self.facts, time.monotonic()) and not is_deaf
+        longest = LAST_WORD_SECONDS if has_words else NO_WORD_SECONDS
         session._opts.session_close_transcript_timeout = longest  # noqa: SLF001 - no way to say it at this time
         await session.aclose()
 
