@@ -131,7 +131,7 @@ async def try_program(
         "AGENT_CODE": program.stem,
         "WORKING_FOLDER": str(program.parent),
     }
-    async with running_pod([build_provider(fake.base_url)], None, wait=False, **environment) as pod:
+    async with running_pod([build_provider(fake.base_url)], None, wait=False, shows_log=True, **environment) as pod:
         try:
             await eventually(lambda: is_settled(pod), LOAD_SECONDS, "loaded")
         except TimeoutError:

@@ -226,9 +226,13 @@ async def running_pod(
     providers: Sequence[Provider] = (),
     keys: Mapping[str, str] | None = None,
     wait: bool = True,
+    shows_log: bool = True,
     **environment: str,
 ) -> AsyncIterator[AgentPod]:
-    """Starts a pod's process and waits until it is ready; kills it afterwards. `keys`: provider keys by name."""
+    """Starts a pod's process and waits until it is ready; kills it afterwards. `keys`: provider keys by name.
+
+    shows_log: on standard output, when it is over.
+    """
     key = Ed25519PrivateKey.generate()
     uid, port = str(uuid.uuid4()), free_port()
     with tempfile.TemporaryDirectory(prefix="vac-pod-") as name:
@@ -254,8 +258,9 @@ async def running_pod(
             yield pod
         finally:
             await pod.aclose()
-            # Shown by pytest where the test fails.
-            sys.stdout.write(pod.log)
+            if shows_log:
+                # By pytest, where the test fails.
+                sys.stdout.write(pod.log)
 
 
 def name_key(provider: Provider, keys: Mapping[str, str]) -> Provider:

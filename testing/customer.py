@@ -52,6 +52,7 @@ class Heard:
     transcripts: list[Transcribed] = field(default_factory=list)
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     agent_joins: dict[str, float] = field(default_factory=dict)  # by sid: each agent's, one after the other
+    speaks_since: list[float] = field(default_factory=list)  # when the agent's state became "speaking"
     disconnected: str | None = None
 
     @property
@@ -244,12 +245,17 @@ class Customer:
         self.room.on("track_subscribed", self._on_track)
         self.room.on("data_received", self._on_data)
         self.room.on("disconnected", self._on_disconnected)
-        self.room.on("participant_attributes_changed", lambda *_: self._changed.set())
+        self.room.on("participant_attributes_changed", self._on_attributes)
         self.room.register_text_stream_handler("lk.transcription", self._on_transcription)
 
     def _on_participant(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == AGENT_IDENTITY:
             self.heard.agent_joins.setdefault(participant.sid, time.monotonic())
+        self._changed.set()
+
+    def _on_attributes(self, changed: dict[str, str], participant: rtc.Participant) -> None:
+        if participant.identity == AGENT_IDENTITY and changed.get("lk.agent.state") == "speaking":
+            self.heard.speaks_since.append(time.monotonic())
         self._changed.set()
 
     def _on_track(

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from local_models.audio import CONTENT_TYPES, Encoding, encode
+from testing.odd_server import Reply, send
 from testing.sound import build_murmur
 from testing.waiting import eventually
 from testing.web_server import serving
@@ -38,6 +39,8 @@ class FakeOpenAI:
     speech_pause: float = 0.0
     stalls: set[str] = field(default_factory=set)  # parts of which nothing comes as long as they are here
     transcription_pause: float = 0.0
+    # By part, what is answered in turn, the last of it again and again; to a tool's result as ever.
+    odd: dict[str, list[Reply]] = field(default_factory=dict)
     required_key: str | None = None
     # Asked.
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -45,11 +48,16 @@ class FakeOpenAI:
     chats: list[dict[str, Any]] = field(default_factory=list)
     realtime_events: list[dict[str, Any]] = field(default_factory=list)
     port: int = 0
+    _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def base_url(self) -> str:
         """What clients are given."""
         return f"http://127.0.0.1:{self.port}/v1"
+
+    def close(self) -> None:
+        """Answers that stand still come to their end."""
+        self._closing.set()
 
     def build_app(self) -> web.Application:
         """Returns the application."""
@@ -75,6 +83,12 @@ class FakeOpenAI:
         }
         return web.json_response({"error": error}, status=status)
 
+    def _odd_reply(self, part: str) -> Reply | None:
+        replies = self.odd.get(part)
+        if not replies:
+            return None
+        return replies.pop(0) if len(replies) > 1 else replies[0]
+
     async def _models(self, request: web.Request) -> web.Response:
         return self._refusal(request, "models") or web.json_response({"object": "list", "data": []})
 
@@ -84,6 +98,8 @@ class FakeOpenAI:
         if refusal := self._refusal(request, "chat"):
             return refusal
         await eventually(lambda: "chat" not in self.stalls, 300)
+        if body["messages"][-1]["role"] != "tool" and (reply := self._odd_reply("chat")):
+            return await send(reply, request, self._closing)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for delta, reason in build_answer(body):
@@ -111,6 +127,8 @@ class FakeOpenAI:
         self.spoken.append(body["input"])
         if refusal := self._refusal(request, "speech"):
             return refusal
+        if reply := self._odd_reply("speech"):
+            return await send(reply, request, self._closing)
         await asyncio.sleep(self.speech_pause)  # noqa: TID251 - as told
         pcm = build_murmur(len(body["input"]) * SECONDS_PER_CHARACTER)
         # As OpenAI's own: what names no format is MP3.
@@ -124,6 +142,8 @@ class FakeOpenAI:
         await asyncio.sleep(self.transcription_pause)  # noqa: TID251 - as told
         if refusal := self._refusal(request, "transcriptions"):
             return refusal
+        if reply := self._odd_reply("transcriptions"):
+            return await send(reply, request, self._closing)
         return web.json_response({"text": self.transcripts.popleft() if self.transcripts else ""})
 
     async def _realtime(self, request: web.Request) -> web.StreamResponse:
@@ -195,7 +215,10 @@ async def running_fake_openai() -> AsyncIterator[FakeOpenAI]:
     """Serves on a free port of loopback."""
     fake = FakeOpenAI()
     async with serving(fake.build_app()) as fake.port:
-        yield fake
+        try:
+            yield fake
+        finally:
+            fake.close()
 
 
 def build_answer(body: dict[str, Any]) -> list[tuple[dict[str, Any], str | None]]:

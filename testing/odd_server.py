@@ -58,19 +58,23 @@ class OddServer:
         asked = self.asked.setdefault(name, [])
         asked.append(json.loads(body) if request.content_type == JSON else body)
         replies = self.replies[name]
-        reply = replies[min(len(asked), len(replies)) - 1]
-        if reply.pauses_before_headers:
-            await self._closing.wait()
-        response = web.StreamResponse(status=reply.status, headers={**reply.headers, "Content-Type": reply.media_type})
+        return await send(replies[min(len(asked), len(replies)) - 1], request, self._closing)
+
+
+async def send(reply: Reply, request: web.Request, closing: asyncio.Event) -> web.StreamResponse:
+    """Answers with this reply; one that stands still does so until `closing`."""
+    if reply.pauses_before_headers:
+        await closing.wait()
+    response = web.StreamResponse(status=reply.status, headers={**reply.headers, "Content-Type": reply.media_type})
+    with contextlib.suppress(ConnectionResetError):  # the client has heard enough
         await response.prepare(request)
-        with contextlib.suppress(ConnectionResetError):  # the client has heard enough
-            for piece in reply.pieces:
-                await response.write(piece)
-            if reply.pauses:
-                await self._closing.wait()
-        if reply.is_cut and request.transport is not None:
-            request.transport.abort()
-        return response
+        for piece in reply.pieces:
+            await response.write(piece)
+        if reply.pauses:
+            await closing.wait()
+    if reply.is_cut and request.transport is not None:
+        request.transport.abort()
+    return response
 
 
 @asynccontextmanager
