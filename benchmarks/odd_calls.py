@@ -118,6 +118,7 @@ class OddCall:
         self._customer = customer
         self._question = speech_pcm(QUESTION)
         self._is_spent = False
+        self._told_before = 0
 
     @property
     def is_over(self) -> bool:
@@ -130,19 +131,19 @@ class OddCall:
 
     async def meet(self, oddity: Oddity) -> Outcome:
         """Asks while the server is odd, and then until the agent answers as ever, so that it has failed once only."""
-        told_before = len(self._failures())
+        self._told_before = len(self._failures())
         self._fake.odd[oddity.part] = list(oddity.replies)
         asked_at, detail, result = await self._ask(ODD_QUESTION), "", Result.WRONG
         try:
-            await self._customer.until(lambda: self._find_result(oddity), PATIENCE_SECONDS, "an answer")
-            result = self._find_result(oddity) or result
+            await self._customer.until(lambda: self._find_result(oddity, asked_at), PATIENCE_SECONDS, "an answer")
+            result = self._find_result(oddity, asked_at) or result
         except CustomerError as error:
             detail = str(error)
         finally:
             self._fake.odd.clear()
             self._fake.transcripts.clear()
         if result is Result.NAMED:
-            detail = "; ".join(self._failures()[told_before:])
+            detail = "; ".join(self._failures()[self._told_before :])
             result = result if detail else Result.WRONG
         elif result is Result.WRONG:
             detail = detail or f"the tools {self._called()}"
@@ -168,13 +169,18 @@ class OddCall:
         self._fake.transcripts.append(heard)
         return await self._customer.say(self._question)
 
-    def _find_result(self, oddity: Oddity) -> Result | None:
+    def _find_result(self, oddity: Oddity, asked_at: float) -> Result | None:
         said = [each.text for each in self._customer.heard.transcripts if each.identity == AGENT_IDENTITY]
-        if self._has_ended or PROFILE.trouble.apology in said:
+        if self._has_ended or PROFILE.trouble.apology in said or self._has_apologized_aloud(asked_at):
             return Result.NAMED
         if oddity.says and any(text.startswith(oddity.says) for text in said):
             return Result.RIGHT if has_called(self._called(), oddity.calls) else Result.WRONG
         return None
+
+    def _has_apologized_aloud(self, asked_at: float) -> bool:
+        """Tells whether something was said after a failure; of a voice that fails at once, its text may be missing."""
+        spoke = any(at > asked_at for at in self._customer.heard.speaks_since)
+        return spoke and self._customer.answer_is_over() and len(self._failures()) > self._told_before
 
     def _called(self) -> list[tuple[str, Any]]:
         """Returns the tools that were called since the question, as the model is told of them."""

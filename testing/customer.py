@@ -232,10 +232,11 @@ class Customer:
     async def answer(self, after: float, timeout: float = 30.0) -> float:
         """Waits for a whole answer to what was said until `after`; returns when its first sound was heard."""
         first = await self.until_audible(after, timeout, "an audible answer")
-        await self.until(self._answer_is_over, timeout, "the answer's end")
+        await self.until(self.answer_is_over, timeout, "the answer's end")
         return first
 
-    def _answer_is_over(self) -> bool:
+    def answer_is_over(self) -> bool:
+        """Tells whether the agent has been silent for longer than speech is, and is at nothing."""
         last = self.heard.last_audible()
         quiet = last is None or time.monotonic() - last > ANSWER_OVER_SECONDS
         return quiet and self.agent_state not in {"speaking", "thinking"}
