@@ -306,6 +306,7 @@ class Operator:
             database_secret=settings.agent_database_secret,
             log_level=settings.log_level,
             user_id=settings.agent_user_id,
+            database_version=settings.agent_database_version,
         )
         shared = _Shared(
             kubernetes=WriteThrough(self._kubernetes, self.cache),

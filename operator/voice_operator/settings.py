@@ -52,6 +52,9 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
     agent_database_secret: str = Field(
         default="", description="Name of the Secret whose key `url` agent pods get as their `DATABASE_URL`."
     )
+    agent_database_version: str = Field(
+        default="", description="Another one for each content of that Secret: pods that wait with an older one go."
+    )
     agent_user_id: int | None = Field(
         default=None,
         ge=1,

@@ -28,6 +28,9 @@ ATTEMPT_ANNOTATION = f"{GROUP}/attempt"
 CLAIMED_AT_ANNOTATION = f"{GROUP}/claimed-at"
 STANDS_BY_ANNOTATION = f"{GROUP}/stands-by-for"  # the attempt whose call it is claimed for, while that one has it
 
+# And by the pod's template: which content of the agents' database Secret it reads.
+DATABASE_ANNOTATION = f"{GROUP}/database"
+
 # Annotations of others: whoever takes nodes away may take that of a pod with the first, which would be kept for its
 # volume and its unknown owner; and leaves that of a pod with the others alone, which a claim writes.
 FREE_ANNOTATIONS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}

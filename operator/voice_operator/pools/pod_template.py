@@ -11,6 +11,7 @@ from voicesession.names import (
     AGENT_PORT,
     API_VERSION,
     ATTEMPT_ANNOTATION,
+    DATABASE_ANNOTATION,
     EGRESS_LABEL,
     FREE_ANNOTATIONS,
     LOCAL_EGRESS,
@@ -47,6 +48,8 @@ class PodBasis:
     log_level: str = "INFO"
     user_id: int | None = None
     """The user, and the group, that the pods run as; None: whom the platform chooses."""
+    database_version: str = ""
+    """Another one for each content of `database_secret`, so that no pod waits with an older one; empty: not known."""
 
 
 def build_agent_pod(pool: AgentPool, basis: PodBasis) -> Raw:
@@ -118,7 +121,11 @@ def build_template(pool: AgentPool, basis: PodBasis) -> Raw:
             imagePullSecrets=settings.image_pull_secrets,
         ),
     }
-    annotations = {**FREE_ANNOTATIONS, **settings.annotations}
+    annotations = {
+        **FREE_ANNOTATIONS,
+        **settings.annotations,
+        **_optional(**{DATABASE_ANNOTATION: basis.database_version}),
+    }
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 

@@ -82,7 +82,7 @@ def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Insta
         ("keys", "signing-key", {"operator"}),
         ("keys", "conversation-key", {"operator"}),
         ("keys", "installation-key", {"operator", "token-service"}),
-        ("database-roles", "agent-password", {"pgbouncer"}),
+        ("database-roles", "agent-password", {"pgbouncer", "operator"}),
         ("database-roles", "reader-password", {"pgbouncer", "token-service"}),
         ("database-roles", "closer-password", {"pgbouncer", "operator"}),
         # Postgres reads it once, when it makes its database.

@@ -144,6 +144,12 @@ def test_only_what_pods_are_made_of_makes_them_outdated(changes: dict[str, Any],
     assert (before != after) is outdated
 
 
+def test_pods_that_wait_with_an_older_password_are_outdated() -> None:
+    pods = [build_agent_pod(make_pool(), PodBasis(KEY, "db", database_version=each)) for each in ("", "a", "b")]
+    assert len({pod["metadata"]["labels"]["voiceagents.dev/template"] for pod in pods}) == 3
+    assert [pod["metadata"]["annotations"].get("voiceagents.dev/database") for pod in pods] == [None, "a", "b"]
+
+
 def test_pods_that_know_another_operators_key_are_outdated() -> None:
     assert hash_template(build_template(make_pool(), PodBasis(KEY))) != hash_template(
         build_template(make_pool(), PodBasis("another"))
