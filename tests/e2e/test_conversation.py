@@ -99,7 +99,9 @@ async def test_customers_at_once_never_cross(release: Release, front_door: str, 
         assert conversation.others_in_the_room == {AGENT_IDENTITY}
         stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
         heard = " ".join([*conversation.agent_words, *conversation.customer_words]).lower()
-        assert customers[mine][2].split()[-1] in stored
+        # A word or two may have been misheard, "it alone" for "a loan"; most are one topic's.
+        in_common = [len({*words(topic)} & {*words(stored)}) for _, topic, _ in customers]
+        assert in_common.index(max(in_common)) == mine
         for other, (name, _, key) in enumerate(customers):
             if other != mine:
                 assert name.lower() not in words(stored), f"{name} is in another's rows"
