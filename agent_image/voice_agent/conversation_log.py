@@ -307,6 +307,10 @@ class ConversationLog:
             if self._memory.get(name) is kept:
                 del self._memory[name]
                 kept.written.set_result(is_written)
+        if self._waiting:
+            # They came while a draft or memory was written, by a slow database; after an end none is taken.
+            self._wanted.set()
+            return
         if self._end is not None:
             end = self._end
             await self._call(
