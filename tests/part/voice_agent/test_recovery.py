@@ -178,6 +178,7 @@ async def test_without_its_rows_it_asks_where_they_were_and_knows_once_it_can(
     async with stage(livekit, fake, conversations) as play:
         await play.next_agent()
         await play.customer.until_said("Hello there.")
+        await eventually(lambda: [row for row in play.rows() if not row["provisional"]])
         conversations.server.stop()
         try:
             await play.kill()
@@ -266,8 +267,12 @@ async def test_the_agent_that_had_the_conversation_goes_on(
         await play.kill()
         await play.next_agent()
         await play.until_listening()
-        await play.customer.type('please use set_address with {"address": "Main Street 1"}')
+        last = 'please use set_address with {"address": "Main Street 1"}'
+        await play.customer.type(last)
         await play.customer.until_said("The tool says: It will be at Main Street 1 in half an hour.")
+    (typed,) = conversations.query("SELECT value, attempt FROM voice.conversation_memory WHERE name = 'typed'")
+    assert typed["attempt"] == 2
+    assert sum(typed["value"].values()) > len(last)  # what was typed to the first agent counts, too
     kept = conversations.query("SELECT name, value, attempt FROM voice.conversation_memory WHERE name = 'saved'")
     assert kept == [{"name": "saved", "value": {"pizzas": ["funghi"], "address": "Main Street 1"}, "attempt": 2}]
 
