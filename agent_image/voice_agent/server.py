@@ -99,26 +99,17 @@ class PodServer:
 
     async def _hand_over(self, request: web.Request) -> web.Response:
         wanted = _parse(HandOverRequest, await self._authorized_body(request, Purpose.HAND_OVER))
-        try:
-            self._pod.hand_over(wanted)
-        except NotInCallError as error:
-            raise Refusal(409, "Not in its call", str(error)) from error
+        self._pod.hand_over(wanted)
         return web.Response(status=202)
 
     async def _take_over(self, request: web.Request) -> web.Response:
         wanted = _parse(TakeOver, await self._authorized_body(request, Purpose.TAKE_OVER))
-        try:
-            self._pod.take_over(wanted)
-        except NotInCallError as error:
-            raise Refusal(409, "Not in its call", str(error)) from error
+        self._pod.take_over(wanted)
         return web.Response(status=202)
 
     async def _take_api_answer(self, request: web.Request) -> web.Response:
         answer = _parse(ApiAnswer, await self._authorized_body(request, Purpose.API_ANSWER))
-        try:
-            self._pod.take_api_answer(answer)
-        except NotInCallError as error:
-            raise Refusal(409, "Not in its call", str(error)) from error
+        self._pod.take_api_answer(answer)
         return web.Response(status=202)
 
     async def _spool(self, request: web.Request) -> web.Response:
@@ -158,11 +149,14 @@ async def _answer_refusals(
 ) -> web.StreamResponse:
     try:
         return await handler(request)
-    except Refusal as refusal:
-        fields = {"method": request.method, "path": request.path, "status": refusal.status, "detail": refusal.detail}
-        log.warning("request refused", extra=fields)
-        problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
-        return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
+    except NotInCallError as error:
+        refusal = Refusal(409, "Not in its call", str(error))
+    except Refusal as error:
+        refusal = error
+    fields = {"method": request.method, "path": request.path, "status": refusal.status, "detail": refusal.detail}
+    log.warning("request refused", extra=fields)
+    problem = {"type": "about:blank", "title": refusal.title, "status": refusal.status, "detail": refusal.detail}
+    return web.json_response(problem, status=refusal.status, content_type="application/problem+json")
 
 
 async def _read_body(request: web.Request) -> bytes:

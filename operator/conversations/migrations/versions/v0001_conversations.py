@@ -1,8 +1,6 @@
 """Tables, write key and functions of the conversations."""
 
-from pathlib import Path
-
-from alembic import op
+from conversations.sql_file import run_sql_of
 
 revision = "0001"
 down_revision = None
@@ -10,9 +8,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Runs the SQL file beside this one."""
-    statements = Path(__file__).with_suffix(".sql").read_text()
-    # As it is: neither `::text` nor `%` in it stands for a parameter.
-    op.get_bind().exec_driver_sql(statements, execution_options={"no_parameters": True})
+    run_sql_of(__file__)
 
 
 def downgrade() -> None:

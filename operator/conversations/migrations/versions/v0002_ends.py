@@ -1,8 +1,6 @@
 """Ends that are fenced by attempt, the list of what is open, and rows that come late."""
 
-from pathlib import Path
-
-from alembic import op
+from conversations.sql_file import run_sql_of
 
 revision = "0002"
 down_revision = "0001"
@@ -10,9 +8,7 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Runs the SQL file beside this one."""
-    statements = Path(__file__).with_suffix(".sql").read_text()
-    # As it is: neither `::text` nor `%` in it stands for a parameter.
-    op.get_bind().exec_driver_sql(statements, execution_options={"no_parameters": True})
+    run_sql_of(__file__)
 
 
 def downgrade() -> None:

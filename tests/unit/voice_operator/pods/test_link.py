@@ -17,7 +17,7 @@ from voice_operator.pods.client import OPENED_AT_ONCE, PodClient
 from voice_operator.pods.link import RECONNECT_SECONDS_MAX, PodLink, retry_delay
 from voice_operator.pods.link_view import LinkState
 from voicesession import clock
-from voicesession.assignment import Accepted, ApiRequest, Heartbeat, ModelFailed
+from voicesession.assignment import Accepted, ApiRequest, Heartbeat, ModelFailed, PodEvent
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,6 +33,15 @@ async def answering(answer: Answer) -> AsyncIterator[PodClient]:
             yield pods
         finally:
             await pods.close()
+
+
+async def tell(request: web.Request, *events: PodEvent) -> web.StreamResponse:
+    """Sends these events and breaks off."""
+    stream = web.StreamResponse()
+    await stream.prepare(request)
+    for event in events:
+        await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+    return stream
 
 
 def follow(
@@ -98,11 +107,7 @@ async def test_a_failed_model_is_told_once_however_often_the_pod_tells_everythin
     async def tell_and_break_off(request: web.Request) -> web.StreamResponse:
         nonlocal asked
         asked += 1
-        stream = web.StreamResponse()
-        await stream.prepare(request)
-        for event in (Accepted(at=failed.at - timedelta(seconds=1)), failed):
-            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
-        return stream
+        return await tell(request, Accepted(at=failed.at - timedelta(seconds=1)), failed)
 
     told: list[ModelFailed] = []
     async with answering(tell_and_break_off) as pods:
@@ -118,13 +123,9 @@ async def test_a_request_is_taken_once_however_often_it_is_told_and_whatever_the
     async def ask_and_break_off(request: web.Request) -> web.StreamResponse:
         nonlocal asked
         asked += 1
-        stream = web.StreamResponse()
-        await stream.prepare(request)
-        for number in range(1, asked + 1):
-            at = clock.now() - timedelta(seconds=number)
-            event = ApiRequest(at=at, number=number, method="RoomService/SendData", body=b"")
-            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
-        return stream
+        times = [(number, clock.now() - timedelta(seconds=number)) for number in range(1, asked + 1)]
+        events = (ApiRequest(at=at, number=number, method="RoomService/SendData", body=b"") for number, at in times)
+        return await tell(request, *events)
 
     taken: list[int] = []
     async with answering(ask_and_break_off) as pods:
