@@ -119,9 +119,7 @@ define second_try
 { printf '\n==================== tier %s, once more and alone: what failed ====================\n' $(TIER); \
   $(PYTEST) --last-failed --last-failed-no-failures=none --maxfail=3 tests/$(TIER); }
 endef
-SECOND_TRY_unit := false
 SECOND_TRY_part = $(second_try)
-SECOND_TRY_chart := false
 SECOND_TRY_e2e = $(second_try)
 
 .PHONY: test test-unit test-part test-chart test-e2e golden
@@ -135,7 +133,7 @@ test: lint images ## Lint, then every tier: unit, part, chart, e2e
 
 .PHONY: run-tier
 run-tier:
-	@$(PYTEST) $(OPTIONS_$(TIER)) tests/$(TIER) || $(SECOND_TRY_$(TIER))
+	@$(PYTEST) $(OPTIONS_$(TIER)) tests/$(TIER) || $(or $(SECOND_TRY_$(TIER)),false)
 
 test-unit: venv ## Seconds; nothing outside the process
 	@$(PYTEST) tests/unit
