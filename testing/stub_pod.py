@@ -202,7 +202,7 @@ class StubPod:
         return web.Response(text="ok")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        return web.Response(status=200 if self.script.ready and self.assignment is None else 503)
+        return web.Response(status=200 if self.script.ready else 503)
 
     async def _prepare(self, request: web.Request) -> web.Response:
         body = await self._authorized(request, Purpose.PREPARE)

@@ -47,7 +47,8 @@ class PodServer:
         """Returns the application."""
         app = web.Application(middlewares=[_answer_refusals], client_max_size=LARGEST_BODY)
         app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
+        # During a call too: that a pod has one is said by its label, and to the kubelet not ready is unhealthy.
+        app.router.add_get("/readyz", self._healthz)
         app.router.add_post("/prepare", self._prepare)
         app.router.add_post("/assignment", self._assign)
         app.router.add_get("/events", self._events)
@@ -61,11 +62,6 @@ class PodServer:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        if self._pod.is_waiting:
-            return web.Response(text="waiting for a call\n")
-        return web.Response(status=503, text="has its call\n")
 
     async def _prepare(self, request: web.Request) -> web.Response:
         preparation = _parse(Preparation, await self._authorized_body(request, Purpose.PREPARE))

@@ -66,6 +66,10 @@ async def test_a_spoken_conversation_leaves_complete_books(release: Release, fro
     assert books[0]["ended_at"] is not None
     assert books[0]["end_reason"] == "participant_left"
     assert books[0]["is_local_mode"] is False
+    # A pod that talks is no Warning of its kubelet's, as one is that answers its probe with "not ready".
+    told = release.kubectl("get", "events", f"--field-selector=involvedObject.name={status['podName']}")
+    assert "Started" in told
+    assert "statuscode" not in told
     wait_until_gone(release, status["podName"])
     assert connection.room not in await open_rooms(release)
 
