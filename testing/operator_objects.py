@@ -155,6 +155,6 @@ def make_raw_pod(
         "status": {
             "podIP": "10.0.0.1",
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-            "containerStatuses": [{"state": ended}],
+            "containerStatuses": [{"name": "agent", "state": ended}],
         },
     }

@@ -23,6 +23,8 @@ from voicesession.names import (
     WARM,
 )
 
+# The container that agents run in.
+AGENT_CONTAINER = "agent"
 # Enough for flushing the conversation; and for a goodbye, where the call ends anyway.
 GRACE_SECONDS = 15
 
@@ -119,7 +121,9 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
     annotations = metadata.get("annotations") or {}
     conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     ready = conditions.get("Ready") or {}
-    container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or ()), {})
+    # A mesh's sidecar may stand before it.
+    ours = (each for each in status.get("containerStatuses") or () if each["name"] == AGENT_CONTAINER)
+    container: Mapping[str, Any] = next(ours, {})
     state = container.get("state") or {}
     return AgentPod(
         name=metadata["name"],

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from voice_operator.pods.agent_pod import GRACE_SECONDS
+from voice_operator.pods.agent_pod import AGENT_CONTAINER, GRACE_SECONDS
 from voicesession.mcp_keys import list_server_keys
 from voicesession.models import AgentPool, OnDrain, Resources
 from voicesession.names import (
@@ -190,7 +190,7 @@ def build_owner_reference(kind: str, name: str, uid: str) -> Raw:
 
 def _build_container(pool: AgentPool, basis: PodBasis) -> Raw:
     return {
-        "name": "agent",
+        "name": AGENT_CONTAINER,
         "image": pool.spec.image,
         **_optional(imagePullPolicy=pool.spec.image_pull_policy),
         "ports": [{"name": "http", "containerPort": AGENT_PORT}],

@@ -64,6 +64,13 @@ def test_a_pod_that_nobody_has_touched_yet() -> None:
     assert (pod.ready, pod.ip, pod.exit, pod.trouble, pod.deleting, pod.attempt) == (False, None, None, None, False, 0)
 
 
+def test_a_sidecar_is_not_taken_for_the_agent() -> None:
+    status = in_state({"running": {"startedAt": AT}})
+    proxy = {"name": "a-proxy", "state": {"terminated": {"exitCode": 1}}}
+    pod = read_pod(raw({**status, "containerStatuses": [proxy, *status["containerStatuses"]]}))
+    assert (pod.running_since, pod.exit) == (WHEN, None)
+
+
 @pytest.mark.parametrize("time", ["the day before yesterday", "2026-01-01T12:00:00", "", "7"])
 @pytest.mark.parametrize("attempt", ["two", "-1", ""])
 def test_annotations_that_anybody_may_have_written_are_no_reason_to_pass_a_pod_over(time: str, attempt: str) -> None:
