@@ -46,10 +46,15 @@ def build_python_pod(name: str, program: str, *, node: str | None = None, memory
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec}
 
 
+def image(name: str) -> str:
+    """The reference of one of our images, as it is in the cluster."""
+    images: dict[str, str] = json.loads(IMAGES_JSON.read_text())
+    return images[name]
+
+
 def python_image() -> str:
     """An image of ours that has Python."""
-    images: dict[str, str] = json.loads(IMAGES_JSON.read_text())
-    return images["operator"]
+    return image("operator")
 
 
 def popen_kubectl(*arguments: str) -> subprocess.Popen[str]:

@@ -49,7 +49,7 @@ def call_service(method: str, path: str, body: Any = None, token: str | None = N
     return json.loads(text) if text else None
 
 
-def ask_for_connection(base: str = TOKEN_SERVICE, **fields: Any) -> Connection:
-    """Creates a room and its VoiceSession at once: `POST /api/connection-details`."""
-    answer = call_service("POST", "/api/connection-details", fields, base=base)
+def ask_for_connection(base: str = TOKEN_SERVICE, key: str | None = None, **fields: Any) -> Connection:
+    """Creates a room and its VoiceSession at once: `POST /api/connection-details`. `key`: a tenant's API key."""
+    answer = call_service("POST", "/api/connection-details", fields, token=key, base=base)
     return Connection(answer["serverUrl"], answer["roomName"], answer["participantName"], answer["participantToken"])

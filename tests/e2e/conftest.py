@@ -1,11 +1,16 @@
-"""One release for all e2e tests, on the cluster that `make cluster` gives; each test brings its own pool or profile."""
+"""One release for most e2e tests, on the cluster that `make cluster` gives; each brings its own pool or profile.
+
+Beside it is a company's, for what is not ours: LiveKit, Postgres, models, and rules of its own.
+"""
 
 import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from testing.company import DATABASE, NAMESPACE, Company
 from testing.forwarding import start_forwarding
+from testing.outside_postgres import OutsidePostgres
 from testing.progress import Step
 from testing.release import Release
 from testing.speech import synthesize
@@ -24,6 +29,28 @@ def release() -> Iterator[Release]:
     yield installed
     if not os.environ.get("KEEP_RELEASE"):
         installed.uninstall()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutsidePostgres]:
+    """A Postgres outside of every release, with TLS."""
+    server = OutsidePostgres(tmp_path_factory.mktemp("postgres"))
+    server.start(DATABASE)
+    yield server
+    if not os.environ.get("KEEP_RELEASE"):
+        server.end()
+
+
+@pytest.fixture(scope="session")
+def company(release: Release, postgres: OutsidePostgres) -> Iterator[Company]:
+    """A second release in a namespace that is `restricted`, with the first one's LiveKit and models."""
+    installed = Company(Release("company", NAMESPACE))
+    installed.release.uninstall()  # one that was kept has other keys, and another database
+    installed.install(release, postgres)
+    installed.release.wait_until_ready(Step("company's release"))
+    yield installed
+    if not os.environ.get("KEEP_RELEASE"):
+        installed.release.uninstall()
 
 
 @pytest.fixture(scope="session")
