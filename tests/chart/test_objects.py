@@ -380,7 +380,9 @@ def test_a_secret_s_name_may_be_a_number() -> None:
 
 def test_livekit_is_told_its_ports_and_webhook() -> None:
     ports = {"http": 7980, "tcp": 7981, "udp": 7982}
-    objects = render({"livekit": {"ports": ports, "publicUrl": "wss://voice.example.com"}})
+    objects = render(
+        {"livekit": {"ports": ports, "publicUrl": "wss://voice.example.com", "nodeSelector": {"disk": "fast"}}}
+    )
     settings = yaml.safe_load(environment_of(objects, "Deployment", "livekit")["LIVEKIT_CONFIG"])
     assert settings["port"] == 7980
     assert (settings["rtc"]["tcp_port"], settings["rtc"]["udp_port"]) == (7981, 7982)

@@ -16,7 +16,7 @@ PARTS = {
     "local-models": "localModels",
     "migrations": "migrations",
 }
-PUBLIC: Raw = {"livekit": {"publicUrl": "ws://livekit.example.com"}}
+PUBLIC: Raw = {"livekit": {"publicUrl": "ws://livekit.example.com", "nodeSelector": {"disk": "fast"}}}
 ON_NODES: Raw = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}
 SETTINGS: Raw = {
     "nodeSelector": {"dedicated": "voice"},

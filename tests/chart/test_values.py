@@ -176,6 +176,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"livekit": {"enabled": False, "external": {"secret": "lk"}}}, "livekit.external.url: write the address"),
     ({"livekit": {"external": {"url": "wss://lk"}}}, "livekit.external.url: livekit.enabled=true runs"),
     ({"livekit": {"nodeSelector": {"zone": "a"}}}, "livekit.publicUrl: say at which address"),
+    ({"livekit": {"publicUrl": "wss://lk"}}, "livekit.nodeSelector: say which node wss://lk leads to"),
     ({"livekit": {"ports": {"tcp": 7880}}}, "livekit.ports.http and livekit.ports.tcp are both 7880"),
     (
         {"livekit": {"enabled": False, "external": {"url": "wss://acme.livekit.cloud", "secret": "lk"}}},

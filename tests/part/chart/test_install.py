@@ -1,11 +1,12 @@
 """The chart installed into a real API server (which runs no pods): what it stores and permits, and where LiveKit is."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from testing.chart import NAMESPACE, RELEASE, HelmError
+from testing.chart import NAMESPACE, RELEASE, HelmError, find, render
 from testing.installation import Installation
 
 
@@ -109,6 +110,24 @@ def test_a_scaled_pool_stays_scaled_over_upgrades(installation: Installation) ->
     assert installation.get("agentpool", "default")["spec"]["warm"]["min"] == 5
 
 
+@pytest.mark.parametrize(("minimum", "conflict"), [(2, ".spec.warm.min"), (None, "")])
+def test_gitops_and_who_scales_a_pool_leave_each_other_alone_where_the_chart_says_no_minimum(
+    installation: Installation, minimum: int | None, conflict: str
+) -> None:
+    """Applied as Flux and Helm 4 do it, and Argo CD where it is told to."""
+    pool = find(render({"defaultPool": {"warm": {"min": minimum, "max": 20}}}), "AgentPool", "default")
+    pool["metadata"]["name"] = "by-git"
+    apply = ("apply", "--server-side", "--field-manager=gitops", "-f", "-")
+    try:
+        assert installation.kubectl(*apply, stdin=json.dumps(pool)).returncode == 0
+        assert installation.kubectl("scale", "agentpool/by-git", "--replicas=5").returncode == 0
+        again = installation.kubectl(*apply, stdin=json.dumps(pool))
+        assert (again.returncode, conflict in again.stderr) == (1 if conflict else 0, True)
+        assert installation.get("agentpool", "by-git")["spec"]["warm"]["min"] == 5
+    finally:
+        installation.kubectl("delete", "agentpool", "by-git")
+
+
 def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Installation) -> None:
     installation.upgrade()
     assert installation.livekit_place() == ({"kubernetes.io/hostname": "node-m"}, "ws://10.245.0.11:7880")
@@ -149,7 +168,7 @@ def test_livekit_finds_another_node_when_its_own_is_gone(installation: Installat
 
 
 def test_an_install_where_no_node_takes_pods_says_which_values_it_wants(installation: Installation) -> None:
-    installation.upgrade(livekit={"publicUrl": "ws://livekit.example.com"})
+    installation.upgrade(livekit={"publicUrl": "ws://livekit.example.com", "nodeSelector": {"disk": "fast"}})
     installation.kubectl("taint", "node", "node-m", "dedicated=voice:NoSchedule")
     toleration = {"key": "dedicated", "operator": "Equal", "value": "voice", "effect": "NoSchedule"}
     try:
