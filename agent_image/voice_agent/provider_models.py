@@ -13,7 +13,7 @@ from voice_agent.fallback import Choice, Choices, FallbackLLM, FallbackSTT, Fall
 from voice_agent.model_clients import ModelClients, read_url
 from voice_agent.sample_rate import ResamplingTTS
 from voicesession.models import ANY_LANGUAGE, ModelChoices, Provider, Timeouts
-from voicesession.provider_keys import Part, list_servers
+from voicesession.provider_keys import Part, is_openai, list_servers
 
 # A customer waits for no fourth try of a model.
 PATIENCE = APIConnectOptions(max_retry=2, retry_interval=0.5, timeout=15.0)
@@ -211,6 +211,7 @@ class ModelShelf:
         return openai.LLM(
             model=choices.llm or server.model,
             temperature=NOT_GIVEN if server.temperature is None else server.temperature,
+            _strict_tool_schema=is_openai(server) if server.strict_tools is None else server.strict_tools,
             client=self._clients.build(provider, "llm", server),
         )
 

@@ -17,6 +17,8 @@ from token_service.token_routes import build_token_router
 from token_service.webhook_routes import build_webhook_router
 
 BODY_LIMIT_BYTES = 256 * 1024
+# By these LiveKit's clients know LiveKit Cloud, and ask it for the addresses of its regions.
+CLOUD_DOMAINS = (".livekit.cloud", ".livekit.run")
 
 _BEARER = {
     "type": "http",
@@ -103,9 +105,12 @@ def build_headers(livekit_public_url: str) -> dict[str, str]:
     """Returns the headers that every answer has: above all, whom the page may talk to."""
     livekit = urlsplit(livekit_public_url)
     secure = "s" if livekit.scheme in {"wss", "https"} else ""
+    # Where its first host is away, a client goes on at another region's.
+    cloud = next((f"*{domain}" for domain in CLOUD_DOMAINS if (livekit.hostname or "").endswith(domain)), "")
+    hosts = [livekit.netloc, cloud] if cloud else [livekit.netloc]
+    connect = " ".join(f"ws{secure}://{host} http{secure}://{host}" for host in hosts)
     policy = (
-        "default-src 'self'; "
-        f"connect-src 'self' ws{secure}://{livekit.netloc} http{secure}://{livekit.netloc}; "
+        f"default-src 'self'; connect-src 'self' {connect}; "
         "img-src 'self' data:; media-src 'self' blob: mediastream:; worker-src 'self' blob:; "
         "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
     )

@@ -214,9 +214,10 @@ class SttModel(ModelServer):
 
 
 class LlmModel(ModelServer):
-    """A chat model behind OpenAI's `POST /chat/completions`."""
+    """A chat model behind OpenAI's `POST /chat/completions`. `strict_tools`: None: at OpenAI's own server."""
 
     temperature: float | None = None
+    strict_tools: bool | None = None
 
 
 class TtsModel(ModelServer):

@@ -76,6 +76,11 @@ def find_host(server: ModelServer | RealtimeModel) -> str:
     return urlsplit((server.base_url or OPENAI_URL).lower()).netloc
 
 
+def is_openai(server: ModelServer | RealtimeModel) -> bool:
+    """Tells whether a model is at OpenAI's own server, not at one that only speaks its API."""
+    return find_host(server) == urlsplit(OPENAI_URL).netloc
+
+
 def _own_host(provider: Provider) -> str | None:
     """Returns the one host that the provider's own key is for: OpenAI's, where a model is there; else where all are."""
     hosts = {find_host(server) for _, server in list_servers(provider) if not server.secret_ref}

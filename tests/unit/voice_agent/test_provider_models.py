@@ -1,6 +1,7 @@
 """What a provider's models are asked, and what their speech sounds like, in whatever format it comes."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 from livekit import rtc
+from livekit.agents import ChatContext, function_tool
 
 from voice_agent.answers.client import PATIENCE
 from voice_agent.model_clients import ModelClients
@@ -114,6 +116,41 @@ async def test_the_language_is_left_open_where_it_may_be_any(language: str, sent
     named = b'name="language"\r\n\r\n' in asked[0]
     assert named is (sent is not None)
     assert sent is None or b'name="language"\r\n\r\n' + sent in asked[0]
+
+
+@function_tool
+async def book(day: str, guests: int = 2) -> None:
+    """Books a table."""
+
+
+@pytest.mark.parametrize(
+    ("server", "strict"),
+    [
+        ({}, True),
+        ({"baseUrl": "https://api.openai.com/v1/"}, True),
+        ({"baseUrl": "http://vllm.models.svc:8000/v1"}, False),
+        ({"strictTools": False}, False),
+        ({"baseUrl": "http://vllm.models.svc:8000/v1", "strictTools": True}, True),
+    ],
+)
+async def test_tools_are_described_strictly_to_whoever_takes_it(server: dict[str, Any], strict: bool) -> None:
+    asked: list[Any] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(json.loads(request.content))
+        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "l"}
+        chunk["choices"] = [{"index": 0, "delta": {"content": "Yes."}, "finish_reason": "stop"}]
+        body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+        return httpx2.Response(200, text=body, headers={"Content-Type": "text/event-stream"})
+
+    shelf, provider = build_shelf({"llm": {"model": "l", **server}}, answer)
+    model: Any = shelf.build_models(provider, ModelChoices(), "en").llm
+    question = ChatContext.empty()
+    question.add_message(role="user", content="A table, please.")
+    await model.chat(chat_ctx=question, tools=[book]).collect()
+    (described,) = asked[0]["tools"]
+    assert described["function"].get("strict", False) is strict
+    assert described["function"]["parameters"]["required"] == (["day", "guests"] if strict else ["day"])
 
 
 @pytest.mark.parametrize(("response_format", "decodes"), [(None, False), ("pcm", False), ("mp3", True), ("wav", True)])
