@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
-CODE := operator agent_image local_models local_cluster testing tests docs charts $(wildcard benchmarks demo)
+CODE := operator agent_image local_models kubectl_voice local_cluster testing tests docs charts $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2> /dev/null)
 
 .PHONY: help

@@ -64,6 +64,10 @@ class InvalidError(KubernetesError):
     """A test of the JSON-patch failed, or what the object would become breaks a rule (422)."""
 
 
+class KubeconfigError(Exception):
+    """The user's kubeconfig cannot be used; the message says why."""
+
+
 class KubernetesUnavailableError(Exception):
     """No answer, one of 5xx, or a 404 that is not of the object: whether the request took effect is unknown."""
 
@@ -131,6 +135,32 @@ class KubernetesApi:
         configuration.client_session_kwargs = {"trust_env": False, "request_class": request_class}
         return cls(client.ApiClient(configuration), namespace, timeout_seconds, on_response)
 
+    @classmethod
+    async def connect_as_user(cls, namespace: str | None = None, context: str | None = None) -> Self:
+        """Returns a client by the user's own kubeconfig, as kubectl finds it. `context`: None is its current one.
+
+        `namespace`: None is the context's.
+
+        Raises:
+            KubeconfigError: there is none, or no such context, or its credentials cannot be had.
+        """
+        configuration = client.Configuration()
+        try:
+            contexts, current = config.list_kube_config_contexts()
+            chosen = next((each for each in contexts if each["name"] == context), None) if context else current
+            if chosen is None:
+                raise KubeconfigError(f"the kubeconfig has no context {context!r}")
+            await config.load_kube_config(context=chosen["name"], client_configuration=configuration)
+        except (config.ConfigException, OSError) as error:
+            raise KubeconfigError(f"the kubeconfig cannot be used: {error}") from error
+        configuration.client_session_kwargs = {"trust_env": True}  # a proxy of the user's
+        return cls(client.ApiClient(configuration), namespace or chosen["context"].get("namespace") or "default")
+
+    @property
+    def namespace(self) -> str:
+        """Returns the namespace that is asked about."""
+        return self._namespace
+
     async def close(self) -> None:
         """Closes all connections."""
         await self._api.close()
@@ -146,6 +176,30 @@ class KubernetesApi:
             private_key_path=configuration.key_file,
             token=key.split()[-1] if key else None,
         )
+
+    # Any kind
+
+    async def list_kind(
+        self, group_version: str, plural: str, label_selector: str = "", field_selector: str = ""
+    ) -> list[Raw]:
+        """Returns the namespace's objects of a kind, of `v1` or of `apps/v1` for example, in one answer."""
+        root = "/api/v1" if group_version == "v1" else f"/apis/{group_version}"
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        query = urlencode({key: value for key, value in selectors.items() if value})
+        path = f"{root}/namespaces/{self._namespace}/{plural}"
+        return (await self.request("GET", f"{path}?{query}" if query else path))["items"] or []
+
+    async def read_date(self) -> str | None:
+        """Returns the API server's clock as its answers' header has it."""
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        with _told_as_unavailable("GET /version"):
+            response = await self._send("GET", "/version", None, _JSON, timeout)
+            await response.read()
+            return response.headers.get("Date")
+
+    async def get_secret(self, name: str) -> Raw:
+        """Returns a Secret."""
+        return await self.request("GET", self._core("secrets", name))
 
     # Pods
 
@@ -215,6 +269,10 @@ class KubernetesApi:
         """Sets a VoiceSession's `spec.end`, and writes down why."""
         patch = {"metadata": {"annotations": {END_REASON_ANNOTATION: reason.value}}, "spec": {"end": True}}
         return await self.request("PATCH", self._ours(VOICE_SESSIONS, name), patch, _MERGE_PATCH)
+
+    async def move_session(self, name: str, move: str) -> Raw:
+        """Sets a VoiceSession's `spec.move`: another value than before moves its call to another pod."""
+        return await self.request("PATCH", self._ours(VOICE_SESSIONS, name), {"spec": {"move": move}}, _MERGE_PATCH)
 
     async def delete_session(self, name: str, uid: str) -> None:
         """Deletes the VoiceSession of this name and uid."""

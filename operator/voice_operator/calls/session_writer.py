@@ -143,7 +143,8 @@ class SessionWriter:
     def _tell_lost(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         pod, reason, message = session.status.pod_name, status.reason or "", status.message or ""
         AGENTS_LOST.labels(reason).inc()
-        self._events.record(session, "Warning", "AgentLost", f"{message} Another one is to carry the call on.")
+        told = f"{reason}: {message} Another one is to carry the call on."
+        self._events.record(session, "Warning", "AgentLost", told)
         fields = {"pod": pod, "attempt": status.lost_attempt, "reason": reason, "detail": message}
         log.warning("the agent is lost", extra=fields)
 

@@ -126,7 +126,7 @@ def joined_after(session: VoiceSession) -> VoiceSessionStatus:
             joined_after(SESSION),
             {"AgentJoined": CAME},
         ),
-        (JOINED, LOST, {"AgentLost": "Node node-1 is lost. Another one is to carry the call on."}),
+        (JOINED, LOST, {"AgentLost": "NodeLost: Node node-1 is lost. Another one is to carry the call on."}),
         (
             JOINED.model_copy(update={"status": LOST}),
             joined_after(JOINED.model_copy(update={"status": LOST})),

@@ -1,0 +1,213 @@
+"""The commands about calls: top, why, transcript, timeline, move, end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from conversations.pool import ConversationsUnavailableError
+from conversations.reader import TranscriptItem
+from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError
+from kubectl_voice.command import Call, Cluster, CommandError, Context, Namespace, Output, run
+from kubectl_voice.evidence import Evidence, find_session, gather, list_sessions
+from kubectl_voice.findings import judge
+from kubectl_voice.output import Format, build_findings, build_table, console, print_json, print_rows
+from kubectl_voice.quantities import read_bytes
+from kubectl_voice.story import tell
+from kubectl_voice.tables import (
+    Row,
+    call_rows,
+    finding_rows,
+    moment_rows,
+    transcript_rows,
+    turn_rows,
+)
+from kubectl_voice.transcripts import NoTranscriptsError, open_transcripts
+from kubectl_voice.turns import read_turns
+from voicesession import clock
+from voicesession.models import EndReason, Phase, VoiceSession
+from voicesession.names import POOL_LABEL
+
+_LOOK_SECONDS = 2.0
+_FOLLOW_SECONDS = 1.0
+_MOVE_SECONDS = 90.0
+_OVER = {Phase.ENDED, Phase.FAILED}
+
+
+def top(
+    namespace: Namespace = None,
+    context: Context = None,
+    output: Output = Format.TABLE,
+    once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
+) -> None:
+    """Show the calls in progress: who waits and why, who talks and since when. Live in a terminal."""
+    run(namespace, context, lambda cluster: _top(cluster.api, output, once=once))
+
+
+async def _top(api: KubernetesApi, output: Format, *, once: bool) -> None:
+    rows, empty = await _read_calls(api), f"No call is in progress in namespace {api.namespace!r}."
+    if once or output is Format.JSON or not console().is_terminal:
+        print_rows(rows, output, empty)
+        return
+    with Live(console=console(), screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(build_table(rows) if rows else empty, refresh=True)
+            await asyncio.sleep(_LOOK_SECONDS)
+            rows = await _read_calls(api)
+
+
+async def _read_calls(api: KubernetesApi) -> list[Row]:
+    return call_rows(await list_sessions(api), clock.now(), await _read_memory(api))
+
+
+async def _read_memory(api: KubernetesApi) -> Mapping[str, int]:
+    """Returns the agent pods' memory by name; nothing where the cluster has no metrics API, or not for this user."""
+    try:
+        measured = await api.list_kind("metrics.k8s.io/v1beta1", "pods", POOL_LABEL)
+    except (KubernetesError, KubernetesUnavailableError):
+        return {}
+    return {
+        pod["metadata"]["name"]: sum(read_bytes(each["usage"]["memory"]) for each in pod["containers"])
+        for pod in measured
+    }
+
+
+def why(
+    call: Call,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Tell a call's story, what was wrong with it, and what to do."""
+    evidence = run(namespace, context, lambda cluster: _gather_all(cluster, call))
+    findings, moments = judge(evidence), tell(evidence)
+    if output is Format.JSON:
+        print_json(
+            {"verdict": finding_rows(findings), "story": moment_rows(moments), "unread": evidence.unread or None}
+        )
+        return
+    out = console()
+    session = evidence.session
+    out.print(f"{session.metadata.name}  {session.status.phase or 'not seen'}  room {_room(session)}\n", markup=False)
+    out.print(build_findings(findings))
+    out.print()
+    out.print(build_table(moment_rows(moments)))
+    if evidence.unread:
+        out.print(f"\nWithout the conversation: {evidence.unread}", markup=False)
+
+
+def _room(session: VoiceSession) -> str:
+    return session.spec.room or session.status.room or "none yet"
+
+
+async def _gather_all(cluster: Cluster, call: str) -> Evidence:
+    """Returns what is known of a call; without its rows where those cannot be read."""
+    evidence = await gather(cluster.api, await find_session(cluster.api, call))
+    try:
+        items = await _read_items(cluster, evidence.session)
+    except (NoTranscriptsError, ConversationsUnavailableError) as error:
+        return replace(evidence, unread=str(error))
+    return replace(evidence, items=tuple(items))
+
+
+async def _read_items(cluster: Cluster, session: VoiceSession) -> list[TranscriptItem]:
+    async with open_transcripts(cluster.api, cluster.context) as reader:
+        return await reader.read_transcript(session.metadata.uid)
+
+
+def transcript(
+    call: Call,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: Output = Format.TABLE,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the call is over.")] = False,
+) -> None:
+    """Print what was said in a call. For who may read the release's database Secret."""
+    run(namespace, context, lambda cluster: _print_transcript(cluster, call, output, follow=follow))
+
+
+async def _print_transcript(cluster: Cluster, call: str, output: Format, *, follow: bool) -> None:
+    session = await find_session(cluster.api, call)
+    if not follow:
+        print_rows(transcript_rows(await _read_items(cluster, session)), output, "Nothing has been said yet.")
+        return
+    async for item in _follow(cluster, session):
+        if output is Format.JSON:
+            print_json(item.to_wire())
+        else:
+            row = transcript_rows([item])[0]
+            console().print(f"{row['TIME']}   {row['WHO']:<12}{row['WORDS']}", markup=False)
+
+
+async def _follow(cluster: Cluster, session: VoiceSession) -> AsyncIterator[TranscriptItem]:
+    """Yields a conversation's items as they come, until the call is over and its last one was told."""
+    seen: set[str] = set()
+    async with open_transcripts(cluster.api, cluster.context) as reader:
+        while True:
+            over = (await find_session(cluster.api, session.metadata.uid)).status.phase in _OVER
+            for item in await reader.read_transcript(session.metadata.uid):
+                if item.item_id not in seen:
+                    seen.add(item.item_id)
+                    yield item
+            if over:
+                return
+            await asyncio.sleep(_FOLLOW_SECONDS)
+
+
+def timeline(
+    call: Call,
+    namespace: Namespace = None,
+    context: Context = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show how long each answer of a call took, and what took the time, in milliseconds. Without words."""
+    items = run(namespace, context, lambda cluster: _find_items(cluster, call))
+    print_rows(turn_rows(read_turns(items)), output, "No agent has answered yet.")
+
+
+async def _find_items(cluster: Cluster, call: str) -> list[TranscriptItem]:
+    return await _read_items(cluster, await find_session(cluster.api, call))
+
+
+def move(call: Call, namespace: Namespace = None, context: Context = None) -> None:
+    """Move a call to another pod, in a pause of the conversation. Its customer notices nothing."""
+    run(namespace, context, lambda cluster: _move(cluster.api, call))
+
+
+async def _move(api: KubernetesApi, call: str) -> None:
+    session = await find_session(api, call)
+    if session.status.phase in _OVER:
+        raise CommandError(f"{session.metadata.name} is over")
+    wanted = clock.now().strftime("%Y%m%dT%H%M%S.%f")
+    await api.move_session(session.metadata.name, wanted)
+    typer.echo(f"{session.metadata.name}: waits for a pause ...")
+    moved = await _wait_until_moved(api, session, wanted)
+    typer.echo(f"{session.metadata.name}: pod {moved.status.pod_name} on node {moved.status.node_name} has the call")
+
+
+async def _wait_until_moved(api: KubernetesApi, session: VoiceSession, wanted: str) -> VoiceSession:
+    try:
+        async with asyncio.timeout(_MOVE_SECONDS):
+            while True:
+                now = await find_session(api, session.metadata.uid)
+                if now.status.moved == wanted or now.status.phase in _OVER:
+                    return now
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        raise CommandError(
+            f"{session.metadata.name} has not moved in {_MOVE_SECONDS:.0f} s; `kubectl voice why` says more"
+        ) from None
+
+
+def end(call: Call, namespace: Namespace = None, context: Context = None) -> None:
+    """End a call: the agent says goodbye first."""
+    run(namespace, context, lambda cluster: _end(cluster.api, call))
+
+
+async def _end(api: KubernetesApi, call: str) -> None:
+    session = await find_session(api, call)
+    await api.end_session(session.metadata.name, EndReason.ENDED_BY_REQUEST)
+    typer.echo(f"{session.metadata.name}: is being ended")

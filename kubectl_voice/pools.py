@@ -1,0 +1,63 @@
+"""The commands about where calls are: pool, drain."""
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from kube.client import KubernetesApi
+from kubectl_voice.command import CommandError, Context, Namespace, Output, run
+from kubectl_voice.evidence import list_sessions
+from kubectl_voice.output import Format, print_rows
+from kubectl_voice.tables import pool_rows
+from voicesession import clock
+from voicesession.models import AgentPool, Phase, VoiceSession
+from voicesession.names import AGENT_POOLS
+
+_LOOK_SECONDS = 0.5
+_OVER = {Phase.ENDED, Phase.FAILED}
+
+
+def pool(namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:
+    """Show the pools: how many pods wait, start and talk, and why one is short."""
+    pools = run(namespace, context, lambda cluster: cluster.api.list_objects(AGENT_POOLS))[0]
+    print_rows(pool_rows(AgentPool.model_validate(raw) for raw in pools), output, "There is no AgentPool here.")
+
+
+def drain(
+    node: Annotated[str, typer.Argument(help="The node that its calls are to leave.")],
+    namespace: Namespace = None,
+    context: Context = None,
+    timeout: Annotated[int, typer.Option(help="How long to wait, in seconds.")] = 300,
+) -> None:
+    """Move this namespace's calls off a node, each in a pause of its conversation. `kubectl cordon` it first."""
+    run(namespace, context, lambda cluster: _drain(cluster.api, node, timeout))
+
+
+async def _drain(api: KubernetesApi, node: str, timeout: int) -> None:
+    calls = await _calls_on(api, node)
+    if not calls:
+        typer.echo(f"No call of namespace {api.namespace!r} is on node {node!r}.")
+        return
+    wanted = clock.now().strftime("%Y%m%dT%H%M%S.%f")
+    for session in calls:
+        await api.move_session(session.metadata.name, wanted)
+    deadline, left = time.monotonic() + timeout, len(calls)
+    typer.echo(f"{left} calls are on node {node!r}; each moves in its next pause ...")
+    while left and time.monotonic() < deadline:
+        await asyncio.sleep(_LOOK_SECONDS)
+        now = len(await _calls_on(api, node))
+        if now != left:
+            typer.echo(f"{now} left")
+        left = now
+    if left:
+        raise CommandError(f"{left} calls are still on node {node!r} after {timeout} s")
+
+
+async def _calls_on(api: KubernetesApi, node: str) -> list[VoiceSession]:
+    return [
+        session
+        for session in await list_sessions(api)
+        if session.status.node_name == node and session.status.phase not in _OVER
+    ]
