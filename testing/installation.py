@@ -52,6 +52,10 @@ class Installation:
         )
         return [found for text in made for found in yaml.safe_load_all(text) if found]
 
+    def notes(self) -> str:
+        """Returns what helm told at the last upgrade."""
+        return run_helm("get", "notes", RELEASE, "-n", NAMESPACE, kubeconfig=self.kubeconfig)
+
     def generations(self) -> dict[str, int]:
         """Returns how often the spec of each Deployment and StatefulSet was another, by component."""
         found = self.get("deployments,statefulsets", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]

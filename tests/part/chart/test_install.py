@@ -182,6 +182,19 @@ def test_an_install_where_no_node_takes_pods_says_which_values_it_wants(installa
     installation.upgrade()
 
 
+def test_the_notes_say_which_parts_are_for_trying_out(installation: Installation) -> None:
+    installation.upgrade()
+    trying = [line for line in installation.notes().splitlines() if "for trying out" in line]
+    assert [line.split()[3] for line in trying] == ["LiveKit", "Postgres"]
+    external = {"host": "db", "user": "owner", "passwordSecret": "db"}
+    installation.upgrade(
+        livekit={"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
+        postgres={"enabled": False, "external": external},
+    )
+    assert "for trying out" not in installation.notes()
+    installation.upgrade()
+
+
 def test_a_second_release_is_refused_in_words(installation: Installation) -> None:
     installation.upgrade()
     apart = {"create": False}
