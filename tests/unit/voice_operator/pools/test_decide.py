@@ -270,6 +270,14 @@ def test_a_full_pool_says_so() -> None:
     assert reason(pods=ready(1))[0] == "PodsStarting"
 
 
+@pytest.mark.parametrize(("pods", "status"), [(ready(2), "True"), (ready(1), "False")])
+def test_who_waits_for_a_pool_sees_that_a_status_is_of_its_present_spec(pods: list[AgentPod], status: str) -> None:
+    """As kstatus reads it, by which Flux and Helm 4 wait."""
+    told = build_pool_status(view(pods, pool=make_pool(generation=7, warm={"min": 2})))
+    assert [(each.type, each.status) for each in told.conditions] == [("Ready", status)]
+    assert told.observed_generation == 7
+
+
 def test_code_that_cannot_be_imported_is_told_by_its_errors_last_line() -> None:
     assert reason(pods=[failed("f", message="ImportError: no acme")]) == ("CodeImportFailed", "ImportError: no acme")
 
