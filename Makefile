@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
 LOCKS := operator:operator agent_image:agent local_models:local-models
-CODE := operator agent_image local_models kubectl_voice local_cluster testing tests docs charts $(wildcard benchmarks demo)
+CODE := operator agent_image local_models kubectl_voice local_cluster release testing tests docs charts $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2> /dev/null)
 
 .PHONY: help
@@ -60,6 +60,12 @@ images: cluster web ## Build the images and give them to the cluster; IMAGES="ag
 
 kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
 	@KUBECONFIG=.cluster/kubeconfig kubectl $(ARGS)
+
+##@ Release it
+.PHONY: release
+release: venv web ## Images, bills of material and charts into a registry: make release REGISTRY=ghcr.io/acme VERSION=1.2.3
+	@[ -n "$(REGISTRY)" ] && [ -n "$(VERSION)" ] || { echo "Say where and what: make release REGISTRY=HOST/FOLDER VERSION=1.2.3"; exit 2; }
+	@$(PYTHON) -m release --registry $(REGISTRY) --version $(VERSION) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PLAIN_HTTP),--plain-http)
 
 ##@ Work on it
 .PHONY: setup venv lock web lint format reference

@@ -46,10 +46,13 @@ class Program:
     links: tuple[str, ...] = ()
     static: bool = False
     built_in: str = "a minute"
+    architecture: str = ""
+    """GOARCH of what is built, without cgo; the machine's own where empty."""
 
     def key(self) -> str:
         """Changes whenever what would be built changes."""
         digest = hashlib.sha256(f"{self.package} {self.version} {self.linker_flags} {self.static}".encode())
+        digest.update(self.architecture.encode())
         if self.source is not None:
             for file in sorted(self.source.glob("*")):
                 if file.name in {"go.mod", "go.sum"} or file.suffix == ".go":
@@ -163,13 +166,17 @@ def _build(go: str, program: Program) -> None:
 def _compile(go: str, program: Program, output: Path, scratch: Path) -> None:
     flags = ["-trimpath", "-ldflags", program.linker_flags]
     environment = {**os.environ, "GOTOOLCHAIN": "local"}
-    if program.static:
+    if program.static or program.architecture:
         environment["CGO_ENABLED"] = "0"
+    if program.architecture:
+        environment["GOARCH"] = program.architecture
     if program.source is not None:
         command = [go, "build", *flags, "-o", str(output), "."]
         where = program.source
     else:
-        environment["GOBIN"] = str(scratch / "bin")
+        # Go installs what is for another machine below GOPATH alone.
+        modules = subprocess.run([go, "env", "GOMODCACHE"], capture_output=True, text=True, check=True, timeout=30)
+        environment |= {"GOMODCACHE": modules.stdout.strip(), "GOPATH": str(scratch), "GOBIN": ""}
         command = [go, "install", *flags, f"{program.package}@v{program.version}"]
         where = scratch
     done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, check=False)
@@ -179,4 +186,4 @@ def _compile(go: str, program: Program, output: Path, scratch: Path) -> None:
             f"what is already built is kept, so just run the command again.\n{last_lines(done.stderr)}"
         )
     if program.source is None:
-        next((scratch / "bin").iterdir()).rename(output)
+        next(path for path in (scratch / "bin").rglob("*") if path.is_file()).rename(output)

@@ -31,7 +31,7 @@ class Docker:
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """See Builder."""
-        flags = _build_flags(arguments)
+        flags = build_flags(arguments)
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         run("docker", "build", "--tag", reference, *flags, context, env=environment, timeout=BUILD_SECONDS)
 
@@ -46,8 +46,8 @@ class Docker:
 class Buildah:
     """buildah as root, without a daemon; its layers are kept in our cache folder."""
 
-    def __init__(self) -> None:
-        """Finds its store in the cache folder."""
+    def __init__(self, run_folder: Path = STATE / "buildah") -> None:
+        """Finds its store in the cache folder. `run_folder`: what is of no use after a restart."""
         home = cache_folder() / "buildah"
         home.mkdir(parents=True, exist_ok=True)
         config = home / "containers.conf"
@@ -60,28 +60,30 @@ class Buildah:
             "CONTAINERS_CONF": str(config),
             "CONTAINERS_REGISTRIES_CONF": str(registries),
         }
-        self._store = [f"--root={home / 'store'}", f"--runroot={STATE / 'buildah'}", "--storage-driver=overlay"]
+        self._store = [f"--root={home / 'store'}", f"--runroot={run_folder}", "--storage-driver=overlay"]
 
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """See Builder."""
-        options = ["--layers", "--isolation=chroot", f"--tag={reference}", *_build_flags(arguments)]
-        self._buildah("build", *options, context)
+        options = ["--layers", "--isolation=chroot", f"--tag={reference}", *build_flags(arguments)]
+        self.run("build", *options, context)
 
     def push(self, reference: str, registry: str) -> None:
         """See Builder."""
         target = f"docker://{registry}/{reference.split('/', 1)[1]}"
-        self._buildah("push", "--tls-verify=false", reference, target)
+        self.run("push", "--tls-verify=false", reference, target)
 
     def has(self, reference: str) -> bool:
         """Whether the image is in the store."""
-        return bool(self._buildah("images", "--quiet", "--filter", f"reference={reference}").strip())
+        return bool(self.run("images", "--quiet", "--filter", f"reference={reference}").strip())
 
-    def _buildah(self, *arguments: str | Path) -> str:
+    def run(self, *arguments: str | Path) -> str:
+        """Runs one buildah command on the store and returns what it printed."""
         command = [*_LEASHED, "buildah", *self._store, *arguments]
         return run(*command, env=self._environment, timeout=BUILD_SECONDS)
 
 
-def _build_flags(arguments: Mapping[str, str]) -> list[str]:
+def build_flags(arguments: Mapping[str, str]) -> list[str]:
+    """Returns what both programs are told of a build's arguments."""
     flags = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     if CA_BUNDLE.exists():
         # The machine's own authorities, for as long as the build lasts.

@@ -123,7 +123,7 @@ def build_and_push(images: Sequence[Image], builder: Builder, registry: str, bas
     ]
     for number, (image, wanted) in enumerate(missing, 1):
         with step(f"image {image.name}, {number} of {len(missing)}"), tempfile.TemporaryDirectory() as context:
-            _fill_context(image, Path(context))
+            fill_context(image, Path(context))
             builder.build(Path(context), wanted, _arguments(image, base))
             builder.push(wanted, registry)
     return references
@@ -139,7 +139,8 @@ def _arguments(image: Image, base: str) -> dict[str, str]:
     return {"BASE": base} if image.based and base else {}
 
 
-def _fill_context(image: Image, context: Path) -> None:
+def fill_context(image: Image, context: Path) -> None:
+    """Writes what the image's Dockerfile copies, and itself, into an empty folder."""
     shutil.copy(image.dockerfile, context / "Dockerfile")
     if image.program is not None:
         shutil.copy(image.program.path(), context / image.program.name)

@@ -51,7 +51,12 @@ BESIDE_SETTINGS = {
         "IMAGES": "Which images `make images` builds, separated by spaces; all unless set.",
         "IMAGE_BASE": "Base of every image in place of the one that buildah would make, for example "
         "`python:3.12-slim`.",
-        "REGISTRY": "Where images are pushed with `CLUSTER=current`; `localhost:5000` unless set.",
+        "REGISTRY": "Where images are pushed with `CLUSTER=current`, `localhost:5000` unless set; where `make release` "
+        "puts images and charts.",
+        "VERSION": "Which version `make release` makes.",
+        "PLATFORMS": "For which machines `make release` builds, `linux/amd64,linux/arm64` unless set.",
+        "SOURCE": "Where the sources are, for the labels of the images that `make release` builds.",
+        "PLAIN_HTTP": "Anything: `make release` speaks to a registry without TLS.",
         "NAME": "Which benchmark `make bench` runs.",
         "N": "Which node `make node-down` and `make node-up` mean, counted from 1.",
         "ARGS": "What `make kubectl` passes to kubectl.",

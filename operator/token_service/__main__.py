@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from conversations.reader import TranscriptReader
 from kube.client import KubernetesApi
+from kube.skew import tell_of_older_crds
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.app import build_app
@@ -55,6 +56,7 @@ async def running_service(
         cache = Cache()
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
+        stack.push_async_callback(_cancel, asyncio.create_task(tell_of_older_crds(cluster), name="crds"))
         tokens = RoomTokens(key, secret)
         service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
         stack.push_async_callback(service.later.close)

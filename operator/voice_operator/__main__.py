@@ -105,7 +105,10 @@ async def _open_and_run(settings: OperatorSettings, keys: Keys) -> None:
     stop = asyncio.Event()
     stop_on_signal(stop)
     operator = await Operator.open(settings, keys, Path(kubeconfig) if kubeconfig else None)
+    looking = asyncio.create_task(operator.look_at_crds(), name="crds")
     await run_operator(operator, settings, stop)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
 
 
 if __name__ == "__main__":

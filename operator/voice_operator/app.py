@@ -14,6 +14,7 @@ from typing import NoReturn
 from conversations.closer import ConversationCloser
 from conversations.undelivered import UndeliveredPieces
 from kube.client import Connection, KubernetesApi, KubernetesError, KubernetesUnavailableError, Raw
+from kube.skew import tell_of_older_crds
 from kube.store import Unreadable
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
@@ -39,7 +40,7 @@ from voice_operator.gate import build_request_class
 from voice_operator.keys import LANES, Key, Kind
 from voice_operator.lease import Identity, Lease
 from voice_operator.livekit_address import LiveKitAddress
-from voice_operator.metrics import RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
+from voice_operator.metrics import CRD_FIELDS_MISSING, RECONCILE_ERRORS, RECONCILE_SECONDS, count_api_request
 from voice_operator.pods.client import PodClient
 from voice_operator.pools.pod_template import PodBasis
 from voice_operator.pools.preparation import Preparer
@@ -210,6 +211,10 @@ class Operator:
         if all(store.synced for store in self.cache.stores.values()):
             self._all_listed.set()
         return version
+
+    async def look_at_crds(self) -> None:
+        """Says what the cluster's CRDs lack, until they lack nothing."""
+        await tell_of_older_crds(self._kubernetes, lambda missing: CRD_FIELDS_MISSING.set(len(missing)))
 
     async def connection(self) -> Connection:
         """Returns by what credentials to watch: the same as for everything else."""

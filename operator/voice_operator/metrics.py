@@ -12,6 +12,10 @@ _SECONDS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 1
 API_REQUESTS = Counter(
     "voice_operator_api_requests_total", "Requests to the Kubernetes API server, watches aside.", ("method", "status")
 )
+CRD_FIELDS_MISSING = Gauge(
+    "voice_operator_crd_fields_missing",
+    "Fields of this release that the cluster's CRDs lack, and so drop.",
+)
 SESSIONS = Gauge("voice_operator_sessions", "VoiceSessions by phase.", ("phase",))
 SESSIONS_FINISHED = Counter(
     "voice_operator_sessions_finished_total", "VoiceSessions that finished, by how.", ("phase", "reason", "end_reason")

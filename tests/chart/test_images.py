@@ -51,6 +51,16 @@ def test_an_image_may_be_another_than_the_others() -> None:
     assert {image.partition("/")[0] for image in images.values()} == {"localhost:5000"}
 
 
+def test_a_release_s_digest_is_of_what_it_released_alone() -> None:
+    released = {"voice-agent-operator/agent:1.2.0": DIGEST, "voice-agent-operator/operator:1.2.0": DIGEST}
+    own = {"tag": "1.2.0", "digests": released, "operator": {"tag": "7"}}
+    images = images_of(render({"images": own, "global": {"imageRegistry": "mirror.example.com"}}))
+    assert images["pool default"] == f"mirror.example.com/voice-agent-operator/agent@{DIGEST}"
+    assert images["operator"] == "mirror.example.com/voice-agent-operator/operator:7"
+    own["agent"] = {"repository": "support/agent"}
+    assert images_of(render({"images": own}))["pool default"] == "localhost:5000/support/agent:1.2.0"
+
+
 def test_a_registry_of_all_charts_wins_over_an_image_s_own() -> None:
     own = {"agent": {"registry": "acme.example.com", "tag": "7"}}
     images = images_of(render({"images": own, "global": {"imageRegistry": "mirror.example.com"}}))

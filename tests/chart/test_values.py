@@ -10,6 +10,7 @@ from testing.chart import CHART, HelmError, environment_of, render, run_helm
 Values = dict[str, Any]
 
 OPEN: Values = {"mode": "open"}
+DIGEST = "sha256:" + "0123456789abcdef" * 4
 EXTERNAL_POSTGRES: Values = {"host": "db.example.com", "user": "owner", "passwordSecret": "db"}
 
 
@@ -95,6 +96,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"images": {"agent": "registry.example.com/agent:1"}}, "/images/agent", "got string, want object"),
     ({"images": {"agent": {"repository": "two words"}}}, "/images/agent/repository", "'two words'"),
     ({"images": {"agent": {"digest": "sha256:0123"}}}, "/images/agent/digest", "'sha256:0123'"),
+    ({"images": {"digests": {"agent": DIGEST}}}, "/images/digests", "'agent' not allowed"),
     ({"images": {"registry": "https://registry.example.com"}}, "/images/registry", "'https://registry.example.com'"),
     ({"global": {"imageRegistry": "two words"}}, "/global/imageRegistry", "'two words'"),
     ({"pods": {"tolerations": [{"keys": "a"}]}}, "/pods/tolerations/0", "'keys' not allowed"),

@@ -6,7 +6,8 @@
 {{- $images := $root.Values.images -}}
 {{- $image := index $images (index . 1) -}}
 {{- with $root.Values.global.imageRegistry | default $image.registry | default $images.registry }}{{ trimSuffix "/" . }}/{{ end -}}
-{{ $image.repository }}{{ with $image.digest }}@{{ . }}{{ else }}:{{ $image.tag | default $images.tag }}{{ end -}}
+{{- $tagged := printf "%s:%s" $image.repository ($image.tag | default $images.tag) -}}
+{{- with $image.digest | default (get $images.digests $tagged) }}{{ $image.repository }}@{{ . }}{{ else }}{{ $tagged }}{{ end -}}
 {{- end -}}
 
 {{/* The Secrets by which nodes pull images, as a YAML list; nothing where there are none. */}}

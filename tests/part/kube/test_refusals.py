@@ -1,7 +1,6 @@
 """What a real API server says when it takes no VoiceSession, and what we make of it."""
 
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,10 @@ import yaml
 
 from kube.client import KubernetesApi, KubernetesError, Raw
 from kube.refusals import is_about_the_object
-from testing.operator_cluster import create_namespace
 from testing.waiting import eventually
 from voicesession.names import API_VERSION
 
 SESSION: Raw = {"apiVersion": API_VERSION, "kind": "VoiceSession", "spec": {"room": "room"}}
-
-
-@pytest.fixture
-async def kubernetes(api_server: Path) -> AsyncIterator[KubernetesApi]:
-    """A client with all rights in a namespace of its own."""
-    made = await KubernetesApi.connect(f"refusals-{secrets.token_hex(4)}", api_server)
-    await create_namespace(made, made._namespace)
-    yield made
-    await made.close()
 
 
 async def refusal_of(kubernetes: KubernetesApi, **spec: object) -> KubernetesError:

@@ -1,0 +1,142 @@
+"""Builds an image for several architectures under one name: with Docker Buildx where that works, else with buildah."""
+
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from local_cluster.builders import BUILD_SECONDS, Buildah, Docker, build_flags
+from local_cluster.commands import run
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# As Linux calls what runs another machine's programs.
+_EMULATORS = {"linux/amd64": "qemu-x86_64", "linux/arm64": "qemu-aarch64"}
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
+_RUN_FOLDER = Path("/run/voice-agent-release")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One image for one platform."""
+
+    context: Path
+    reference: str
+    """REGISTRY/REPOSITORY:TAG; the builds of one reference become one image."""
+    platform: str
+    """For example linux/amd64."""
+    arguments: Mapping[str, str]
+    labels: Mapping[str, str]
+    seconds: int
+    """When it is to say that it was made, since 1970."""
+
+
+class ReleaseBuilder(Protocol):
+    """Builds first, and names nothing in a registry before `publish`."""
+
+    def platforms(self) -> frozenset[str]:
+        """Returns for which platforms it can run programs while it builds."""
+
+    def build(self, build: Build) -> None:
+        """Builds. Raises ClusterError with the build's last words."""
+
+    def publish(self, reference: str) -> str:
+        """Names what was built in the registry, and returns the digest of the image of all platforms."""
+
+
+class BuildahBuilder:
+    """buildah, whose store has the base images that the local cluster's are built on."""
+
+    def __init__(self, plain_http: bool) -> None:
+        self.store = Buildah(_RUN_FOLDER)
+        self._tls = f"--tls-verify={'false' if plain_http else 'true'}"
+        self._begun: set[str] = set()
+
+    def platforms(self) -> frozenset[str]:
+        """See ReleaseBuilder."""
+        emulated = {name for name, emulator in _EMULATORS.items() if (_BINFMT / emulator).exists()}
+        return frozenset({native_platform(), *emulated})
+
+    def build(self, build: Build) -> None:
+        """See ReleaseBuilder."""
+        if build.reference not in self._begun:
+            self._begin(build.reference)
+        # No layers of before: the store takes one platform's for another's. And each is built of what there is now.
+        self.store.run(
+            *("build", "--isolation=chroot", "--layers=false", f"--platform={build.platform}"),
+            *(f"--timestamp={build.seconds}", f"--manifest={_local_name(build.reference)}"),
+            *(f"--label={name}={value}" for name, value in build.labels.items()),
+            *build_flags(build.arguments),
+            build.context,
+        )
+
+    def _begin(self, reference: str) -> None:
+        if self.store.run("images", "--quiet", "--filter", f"reference={_local_name(reference)}").strip():
+            self.store.run("manifest", "rm", _local_name(reference))
+        self._begun.add(reference)
+
+    def publish(self, reference: str) -> str:
+        """See ReleaseBuilder."""
+        with tempfile.TemporaryDirectory() as folder:
+            digest = Path(folder) / "digest"
+            push = ("manifest", "push", "--all", self._tls, f"--digestfile={digest}")
+            self.store.run(*push, _local_name(reference), f"docker://{reference}")
+            return digest.read_text().strip()
+
+
+class BuildxBuilder:
+    """Docker Buildx, which keeps with each image how it was made (SLSA provenance)."""
+
+    def __init__(self) -> None:
+        self._digests: dict[str, list[str]] = {}
+
+    def platforms(self) -> frozenset[str]:
+        """See ReleaseBuilder."""
+        told = run("docker", "buildx", "inspect", "--bootstrap", timeout=BUILD_SECONDS)
+        return frozenset(re.findall(r"linux/(?:amd64|arm64)\b", told))
+
+    def build(self, build: Build) -> None:
+        """See ReleaseBuilder."""
+        repository = build.reference.rpartition(":")[0]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": str(build.seconds)}
+        with tempfile.TemporaryDirectory() as folder:
+            metadata = Path(folder) / "metadata.json"
+            run(
+                *("docker", "buildx", "build", f"--platform={build.platform}", "--provenance=mode=max"),
+                f"--output=type=image,name={repository},push-by-digest=true,name-canonical=true,push=true,"
+                "rewrite-timestamp=true",
+                f"--metadata-file={metadata}",
+                *(f"--label={name}={value}" for name, value in build.labels.items()),
+                *build_flags(build.arguments),
+                build.context,
+                env=environment,
+                timeout=BUILD_SECONDS,
+            )
+            digest = json.loads(metadata.read_text())["containerimage.digest"]
+        self._digests.setdefault(build.reference, []).append(f"{repository}@{digest}")
+
+    def publish(self, reference: str) -> str:
+        """See ReleaseBuilder."""
+        imagetools = ("docker", "buildx", "imagetools")
+        run(*imagetools, "create", f"--tag={reference}", *self._digests[reference], timeout=BUILD_SECONDS)
+        return run(*imagetools, "inspect", reference, "--format={{.Manifest.Digest}}").strip()
+
+
+def adapt(builder: Docker | Buildah, plain_http: bool) -> BuildxBuilder | BuildahBuilder:
+    """Returns what builds releases where the local cluster's images are built by `builder`."""
+    return BuildxBuilder() if isinstance(builder, Docker) else BuildahBuilder(plain_http)
+
+
+def native_platform() -> str:
+    """Returns this machine's own."""
+    machine = platform.machine()
+    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
+
+
+def _local_name(reference: str) -> str:
+    """Returns how the store calls an image of a release: never as something that could be pulled."""
+    return f"localhost/voice-agent-release/{reference.rpartition('/')[2]}"
