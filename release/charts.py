@@ -37,8 +37,8 @@ def package_charts(released: Sequence[Released], registry: str, version: str, fo
             chart = Path(scratch) / name
             shutil.copytree(CHARTS / name, chart)  # follows links: whoever gets it has no other chart beside it
             _write_version(chart / "Chart.yaml", version)
-            if (chart / "values.yaml").exists():
-                values = chart / "values.yaml"
+            values = chart / "values.yaml"
+            if "images" in yaml.safe_load(values.read_text()):
                 values.write_text(write_images(values.read_text(), released, registry, version))
             with step(f"packing the chart {name}"):
                 run(HELM.path(), "lint", "--strict", chart)
