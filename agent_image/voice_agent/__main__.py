@@ -7,14 +7,22 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voice_agent.process import lean_imports
-from voice_agent.process.termination import CODE_IMPORT_FAILED, HANG, leave, write_termination_message
+from voice_agent.process.termination import (
+    CODE_IMPORT_FAILED,
+    HANG,
+    PROTOCOL_UNKNOWN,
+    leave,
+    write_termination_message,
+)
 from voice_agent.settings import AgentSettings, drop_livekit_secrets, read_settings
 from voice_telemetry.logs import hide, keep_logs, set_process_fields
 from voice_telemetry.start import start
-from voicesession.assignment import Assignment
+from voicesession.assignment import PROTOCOL, Assignment
 
 if TYPE_CHECKING:
     from voice_agent.workshop import Workshop
@@ -39,6 +47,7 @@ def main() -> None:
     # Without a handler, a container's first process does not get the signal at all: a pod that is deleted while it
     # starts would go on importing until its grace period is over.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    refuse_other_protocols(os.environ)
     settings = start("voice_agent", lambda: read_settings(os.environ))
     keep_logs()
     set_process_fields(pod=settings.pod_name)
@@ -46,6 +55,21 @@ def main() -> None:
         log.warning("LiveKit's secrets are kept from the agent's code", extra={"variables": dropped})
     workshop = prepare(settings)
     asyncio.run(run(settings, workshop))
+
+
+def refuse_other_protocols(environment: Mapping[str, str]) -> None:
+    """Ends the process where its operator speaks otherwise than this image; before anything else of it is read."""
+    asked = environment.get("OPERATOR_PROTOCOL", "1")
+    if asked == str(PROTOCOL):
+        return
+    message = (
+        f"this image speaks protocol {PROTOCOL} with its operator, which speaks {asked}: "
+        "build the pool's image on the agent image of the operator's release"
+    )
+    print(message, file=sys.stderr)  # noqa: T201 - no log is set up yet
+    file = Path(environment.get("TERMINATION_LOG", AgentSettings.model_fields["termination_log"].default))
+    write_termination_message(file, PROTOCOL_UNKNOWN, message)
+    leave(1)
 
 
 def note_assignment(assignment: Assignment) -> None:

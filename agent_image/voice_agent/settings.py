@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 
 from voice_telemetry.start import LogLevel
+from voicesession.assignment import PROTOCOL
 from voicesession.models import PoolMcpServer, Provider
 from voicesession.names import AGENT_PORT
 from voicesession.pod_environment import LIVEKIT_SECRETS
@@ -28,6 +29,9 @@ class AgentSettings(BaseModel):
     pod_name: str = Field(min_length=1, description="The pod's name.")
     operator_public_key: str = Field(
         min_length=1, description="Ed25519 key (PEM) that requests from the operator are checked by."
+    )
+    operator_protocol: int = Field(
+        default=PROTOCOL, description="How the operator speaks with its pods; an image that does not know it ends."
     )
     agent_code: str = Field(default="", description="The pool's `code`: `module:Name`, or empty for the profile alone.")
     agent_vad: Literal["native", "silero"] = Field(default="native", description="What detects speech.")

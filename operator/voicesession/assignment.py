@@ -12,6 +12,10 @@ from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Mo
 from voicesession.provider_keys import Part
 from voicesession.server_api import MOST_REQUEST_BYTES, ApiRefusal
 
+# How operator and pods speak with each other. Another number where one that speaks the old one would not be understood;
+# not for what the other side may ignore, nor for fields that are unset in an ordinary call.
+PROTOCOL = 1
+
 
 class Recovery(Model):
     """What an attempt is told that carries on the call of one whose agent died.
@@ -289,7 +293,8 @@ def parse_pod_event(line: str | bytes) -> PodEvent:
 class TerminationMessage(Model):
     """What a pod leaves in /dev/termination-log as JSON (at most 4096 bytes).
 
-    `reason`: an EndReason for a call that ended, or `CodeImportFailed` for a pod whose agent code cannot be loaded.
+    `reason`: an EndReason for a call that ended; `CodeImportFailed` for a pod whose agent code cannot be loaded,
+    `ProtocolUnknown` for one whose image does not speak the operator's protocol.
     `end_written`: as in `CallEnded`.
     """
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CODE_IMPORT_FAILED = "CodeImportFailed"
+    PROTOCOL_UNKNOWN = "ProtocolUnknown"
     QUOTA_EXCEEDED = "QuotaExceeded"
     POD_CONFIG_INVALID = "PodConfigInvalid"
     POD_SANDBOX_FAILED = "PodSandboxFailed"

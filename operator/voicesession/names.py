@@ -31,6 +31,9 @@ STANDS_BY_ANNOTATION = f"{GROUP}/stands-by-for"  # the attempt whose call it is 
 # And by the pod's template: which content of the agents' database Secret it reads.
 DATABASE_ANNOTATION = f"{GROUP}/database"
 
+# Likewise: the PROTOCOL of the operator that made the pod.
+PROTOCOL_ANNOTATION = f"{GROUP}/protocol"
+
 # Annotations of others: whoever takes nodes away may take that of a pod with the first, which would be kept for its
 # volume and its unknown owner; and leaves that of a pod with the others alone, which a claim writes.
 FREE_ANNOTATIONS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}

@@ -14,6 +14,7 @@ OPERATOR_VARIABLES = frozenset(
         "AGENT_PROVIDERS",
         "AGENT_VAD",
         "DATABASE_URL",
+        "OPERATOR_PROTOCOL",
         "OPERATOR_PUBLIC_KEY",
         "POD_NAME",
         "POD_UID",

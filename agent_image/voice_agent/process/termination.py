@@ -11,6 +11,7 @@ from voice_telemetry.logs import hide_secrets
 from voicesession.assignment import TerminationMessage
 
 CODE_IMPORT_FAILED = "CodeImportFailed"
+PROTOCOL_UNKNOWN = "ProtocolUnknown"
 # No end of a call: another agent carries it on.
 HANG = "hang"
 # What Kubernetes keeps of the file.

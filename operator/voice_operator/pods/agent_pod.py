@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from voicesession.assignment import TerminationMessage
+from voicesession.assignment import PROTOCOL, TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import OnDrain
 from voicesession.names import (
@@ -16,6 +16,7 @@ from voicesession.names import (
     CLAIMED_AT_ANNOTATION,
     ON_DRAIN_LABEL,
     POOL_LABEL,
+    PROTOCOL_ANNOTATION,
     SESSION_LABEL,
     STANDS_BY_ANNOTATION,
     STATE_LABEL,
@@ -28,6 +29,9 @@ AGENT_CONTAINER = "agent"
 # Enough for flushing the conversation; and for a goodbye, where the call ends anyway.
 GRACE_SECONDS = 15
 
+# What a pod leaves that never takes a call; and what one speaks that was made before protocols had numbers.
+_START_REFUSALS = {Reason.CODE_IMPORT_FAILED, Reason.PROTOCOL_UNKNOWN}
+_FIRST_PROTOCOL = 1
 # Waiting reasons of a container whose image cannot be had.
 _IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 _CONFIG_TROUBLE = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -66,6 +70,7 @@ class AgentPod:
     pool: str = ""
     state: str = WARM
     template: str = ""
+    protocol: int = PROTOCOL  # what it was told that its operator speaks
     session: str | None = None  # uid of the VoiceSession that claimed it
     owner_name: str | None = None  # name of its owner, a VoiceSession once claimed
     attempt: int = 0
@@ -96,6 +101,11 @@ class AgentPod:
     def warm(self) -> bool:
         """Tells whether it waits, or will wait, for a call."""
         return self.state == WARM and self.live
+
+    @property
+    def understood(self) -> bool:
+        """Tells whether this operator can speak with it: one that came before or after may have made it."""
+        return self.protocol == PROTOCOL
 
     @property
     def dismissed(self) -> bool:
@@ -133,10 +143,11 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         pool=labels.get(POOL_LABEL, ""),
         state=labels.get(STATE_LABEL, ""),
         template=labels.get(TEMPLATE_LABEL, ""),
+        protocol=_read_number(annotations.get(PROTOCOL_ANNOTATION), _FIRST_PROTOCOL),
         session=labels.get(SESSION_LABEL),
         owner_name=next((owner["name"] for owner in metadata.get("ownerReferences") or ()), None),
-        attempt=_read_attempt(annotations.get(ATTEMPT_ANNOTATION)),
-        stands_by_for=_read_attempt(annotations.get(STANDS_BY_ANNOTATION)),
+        attempt=_read_number(annotations.get(ATTEMPT_ANNOTATION)),
+        stands_by_for=_read_number(annotations.get(STANDS_BY_ANNOTATION)),
         claimed_at=_read_annotated_time(annotations.get(CLAIMED_AT_ANNOTATION)),
         ip=status.get("podIP"),
         node=(raw.get("spec") or {}).get("nodeName"),
@@ -183,8 +194,8 @@ def _read_on_drain(text: str | None) -> OnDrain:
     return OnDrain(text) if text in set(OnDrain) else OnDrain.MOVE
 
 
-def _read_attempt(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
+def _read_number(text: str | None, default: int = 0) -> int:
+    return int(text) if text and text.isdecimal() else default
 
 
 def _read_exit(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodExit | None:
@@ -232,9 +243,9 @@ def find_trouble(pods: Iterable[AgentPod]) -> Trouble | None:
     return next((pod.trouble for pod in pods if pod.warm and not pod.ready and pod.trouble), None)
 
 
-def code_import_failure(pod: AgentPod) -> str | None:
-    """Returns the last line of the error by which the agent's code could not be loaded, or None."""
+def find_start_refusal(pod: AgentPod) -> Trouble | None:
+    """Returns why a pod will never take a call, in its own words; None where it did not say so."""
     termination = pod.exit.termination if pod.exit else None
-    if termination is None or termination.reason != "CodeImportFailed":
+    if termination is None or termination.reason not in _START_REFUSALS:
         return None
-    return termination.message
+    return Trouble(Reason(termination.reason), termination.message)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from voice_operator.pods.agent_pod import AgentPod, Trouble, code_import_failure, find_trouble
+from voice_operator.pods.agent_pod import AgentPod, Trouble, find_start_refusal, find_trouble
 from voicesession.conditions import ConditionType, Reason, with_condition
 from voicesession.models import AgentPool, AgentPoolStatus, Warm
 from voicesession.names import POOL_LABEL, STATE_LABEL, WARM
@@ -59,7 +59,7 @@ class PoolView:
 
     def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether this pod could take a call."""
-        return pod.warm and (pod.ready or pod.uid in self.answering)
+        return pod.warm and pod.understood and (pod.ready or pod.uid in self.answering)
 
     @cached_property
     def warm(self) -> list[AgentPod]:
@@ -282,9 +282,9 @@ def _find_failure(view: PoolView) -> Trouble | None:
     if ready and ready >= target(view.pool.spec.warm, view.in_use, view.waiting):
         return None
     for pod in view.failed:
-        last_line = code_import_failure(pod)
-        if last_line is not None and pod.template == view.template:
-            return Trouble(Reason.CODE_IMPORT_FAILED, last_line)
+        refusal = find_start_refusal(pod)
+        if refusal is not None and pod.template == view.template:
+            return refusal
     if view.memory.creation_error:
         return view.memory.creation_error
     trouble = find_trouble(view.pods) or view.stuck_trouble

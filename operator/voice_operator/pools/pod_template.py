@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voice_operator.pods.agent_pod import AGENT_CONTAINER, GRACE_SECONDS
+from voicesession.assignment import PROTOCOL
 from voicesession.mcp_keys import list_server_keys
 from voicesession.models import AgentPool, OnDrain, Resources
 from voicesession.names import (
@@ -17,6 +18,7 @@ from voicesession.names import (
     LOCAL_EGRESS,
     ON_DRAIN_LABEL,
     POOL_LABEL,
+    PROTOCOL_ANNOTATION,
     STATE_LABEL,
     TEMPLATE_LABEL,
     WARM,
@@ -124,6 +126,7 @@ def build_template(pool: AgentPool, basis: PodBasis) -> Raw:
     annotations = {
         **FREE_ANNOTATIONS,
         **settings.annotations,
+        PROTOCOL_ANNOTATION: str(PROTOCOL),
         **_optional(**{DATABASE_ANNOTATION: basis.database_version}),
     }
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
@@ -240,6 +243,7 @@ def _build_env(pool: AgentPool, basis: PodBasis) -> list[Raw]:
         {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         {"name": "OPERATOR_PUBLIC_KEY", "value": basis.public_key},
+        {"name": "OPERATOR_PROTOCOL", "value": str(PROTOCOL)},
         {"name": "AGENT_CODE", "value": pool.spec.code},
         {"name": "AGENT_VAD", "value": pool.spec.vad},
         {"name": "AGENT_HANG_SECONDS", "value": str(pool.spec.hang_seconds)},

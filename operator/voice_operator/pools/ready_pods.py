@@ -58,7 +58,8 @@ class ReadyPods:
     def is_ready(self, pod: AgentPod) -> bool:
         """Tells whether this pod can take a call and is not spoken for."""
         there = pod.ready or pod.uid in self.answering
-        return there and pod.warm and pod.uid not in self.reserved and pod.node not in self._lost_until
+        wanted = there and pod.warm and pod.understood
+        return wanted and pod.uid not in self.reserved and pod.node not in self._lost_until
 
     def list_ready(self, pool: str) -> list[AgentPod]:
         """Returns the pool's ready pods, the one that has been ready the longest first."""

@@ -201,6 +201,13 @@ async def test_code_that_cannot_be_used(tmp_path: Path, code: str, text: str, sa
         assert pod.termination().message == said
 
 
+async def test_an_operator_that_speaks_otherwise_is_told_before_anything_else_of_it_is_read() -> None:
+    async with running_pod(wait=False, OPERATOR_PROTOCOL="2", AGENT_VAD="loud") as pod:
+        assert await pod.exit_code(60) == 1
+        assert pod.termination().reason == "ProtocolUnknown"
+        assert pod.termination().message.startswith("this image speaks protocol 1 with its operator, which speaks 2:")
+
+
 async def test_an_environment_that_is_wrong() -> None:
     async with running_pod(wait=False, AGENT_VAD="loud") as pod:
         assert await pod.exit_code(60) == 2

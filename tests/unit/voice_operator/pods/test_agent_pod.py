@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from voice_operator.pods.agent_pod import AgentPod, PodExit, Trouble, read_pod, with_sight
-from voicesession.assignment import TerminationMessage
+from voicesession.assignment import PROTOCOL, TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import OnDrain
 from voicesession.names import ON_DRAIN_LABEL
@@ -69,6 +69,12 @@ def test_a_sidecar_is_not_taken_for_the_agent() -> None:
     proxy = {"name": "a-proxy", "state": {"terminated": {"exitCode": 1}}}
     pod = read_pod(raw({**status, "containerStatuses": [proxy, *status["containerStatuses"]]}))
     assert (pod.running_since, pod.exit) == (WHEN, None)
+
+
+@pytest.mark.parametrize(("written", "protocol"), [("7", 7), ("one", 1), (None, 1)])
+def test_what_a_pod_speaks_is_what_its_operator_spoke(written: str | None, protocol: int) -> None:
+    pod = read_pod(raw(annotations={} if written is None else {"voiceagents.dev/protocol": written}))
+    assert (pod.protocol, pod.understood) == (protocol, protocol == PROTOCOL)
 
 
 @pytest.mark.parametrize("time", ["the day before yesterday", "2026-01-01T12:00:00", "", "7"])

@@ -16,7 +16,7 @@ from voice_operator.pools.decide import (
     next_creation_at,
     target,
 )
-from voicesession.assignment import TerminationMessage
+from voicesession.assignment import PROTOCOL, TerminationMessage
 from voicesession.conditions import Reason
 from voicesession.models import Warm
 
@@ -30,8 +30,10 @@ def ready(count: int, template: str = "now", prefix: str = "r", **fields: Any) -
     return [make_pod(f"{prefix}{number}", template=template, **fields) for number in range(count)]
 
 
-def failed(name: str, created: float = 5, message: str | None = None) -> AgentPod:
-    termination = TerminationMessage(reason="CodeImportFailed", message=message) if message else None
+def failed(
+    name: str, created: float = 5, message: str | None = None, reason: str = Reason.CODE_IMPORT_FAILED
+) -> AgentPod:
+    termination = TerminationMessage(reason=reason, message=message) if message else None
     return make_pod(
         name, ready=False, created_at=ago(created), exit=PodExit(1, False, termination, "Error, exit code 1")
     )
@@ -280,6 +282,17 @@ def test_who_waits_for_a_pool_sees_that_a_status_is_of_its_present_spec(pods: li
 
 def test_code_that_cannot_be_imported_is_told_by_its_errors_last_line() -> None:
     assert reason(pods=[failed("f", message="ImportError: no acme")]) == ("CodeImportFailed", "ImportError: no acme")
+
+
+def test_an_image_that_speaks_otherwise_is_told_of_in_its_words() -> None:
+    pods = [failed("f", message="this image speaks protocol 1", reason="ProtocolUnknown")]
+    assert reason(pods=pods) == ("ProtocolUnknown", "this image speaks protocol 1")
+
+
+def test_pods_of_an_operator_that_spoke_otherwise_are_none_and_go_at_once() -> None:
+    step = decide_pool(view([*ready(2, template="old", prefix="o", protocol=PROTOCOL + 1)]))
+    assert (step.create, names(step)) == (2, ["o0", "o1"])
+    assert decide_pool(view([*ready(2, template="old", prefix="o")])).delete == ()
 
 
 @pytest.mark.parametrize(

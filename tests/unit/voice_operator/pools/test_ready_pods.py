@@ -9,6 +9,8 @@ from voice_operator.cache import Cache
 from voice_operator.pools import ready_pods
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import Waiter
+from voicesession.assignment import PROTOCOL
+from voicesession.names import PROTOCOL_ANNOTATION
 
 
 def join(shelf: ReadyPods, uid: str, arrival: int = 0, pool: str = "default") -> None:
@@ -37,6 +39,14 @@ def test_an_up_to_date_pod_is_preferred_and_of_those_the_first_that_became_ready
     put_pod(shelf, cache, "first")
     put_pod(shelf, cache, "second")
     assert take(shelf, 4) == ["first", "second", "outdated", None]
+
+
+def test_a_pod_of_an_operator_that_spoke_otherwise_is_not_taken() -> None:
+    cache = Cache()
+    shelf = ReadyPods(cache)
+    put_pod(shelf, cache, "later", annotations={PROTOCOL_ANNOTATION: str(PROTOCOL + 1)})
+    put_pod(shelf, cache, "ours", annotations={PROTOCOL_ANNOTATION: str(PROTOCOL)})
+    assert take(shelf, 2) == ["ours", None]
 
 
 def test_pods_of_a_node_that_did_not_answer_are_taken_last() -> None:
