@@ -107,6 +107,7 @@ def running_service(kubeconfig: Path, log: Path) -> Iterator[Replica]:
         "LIVEKIT_API_SECRET": SECRET,
         "INSTALLATION_KEY_FILE": str(write_installation_key(log.parent)),
         "AUTH_MODE": "none",
+        "RATE_LIMIT_PER_ADDRESS": "0",
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "HEALTH_PORT": str(health_port),

@@ -23,6 +23,7 @@ from token_service.app import build_app
 from token_service.cache import Cache
 from token_service.callers import build_authenticator
 from token_service.http_servers import build_server
+from token_service.rate_limits import build_rate_limits
 from token_service.service import Cluster, Service, TranscriptSource
 from token_service.settings import TokenServiceSettings
 from voicesession import clock
@@ -69,6 +70,21 @@ class FrontDoor:
         return await self.call("POST", "/livekit/webhook", data=text, headers=headers)
 
 
+def check_problem(answer: Answer, status: int, kind: str) -> dict[str, Any]:
+    """Checks RFC 9457's form and returns the details."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.body["type"] == f"urn:problem-type:{kind}"
+    assert answer.body["status"] == status
+    assert answer.body["title"]
+    assert answer.body["detail"]
+    assert answer.body["requestId"] == answer.headers["x-request-id"]
+    if "retry-after" in answer.headers:
+        assert answer.body["retryAfterSeconds"] == int(answer.headers["retry-after"])
+    details: dict[str, Any] = answer.body
+    return details
+
+
 def sign_webhook(body: str, secret: str = SECRET, key: str = KEY, lifetime: timedelta = timedelta(minutes=5)) -> str:
     """Returns the Authorization header that LiveKit sends with this body."""
     digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
@@ -111,6 +127,12 @@ def read_token(token: str) -> dict[str, Any]:
     return claims
 
 
+def resign(token: str, secret: str = SECRET, **changes: Any) -> str:
+    """Returns the token with other claims, signed anew."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.encode({**claims, **changes}, secret, "HS256")
+
+
 def room_of(token: str) -> str:
     """Returns the room that a token is for."""
     return str(read_token(token)["video"]["room"])
@@ -151,7 +173,8 @@ async def running_front_door(
         stack.push_async_callback(rooms.close)
         cache = Cache()
         tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
-        service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
+        limits = build_rate_limits(configured)
+        service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts)
         stack.push_async_callback(service.later.close)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
@@ -162,7 +185,7 @@ async def running_front_door(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         listener.listen(100)
-        server = build_server(build_app(service), "127.0.0.1", 0)
+        server = build_server(build_app(service), "127.0.0.1", 0, configured.proxies)
         serving = asyncio.create_task(server.serve([listener]))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)))
         yield FrontDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", service, http)

@@ -17,6 +17,7 @@ from token_service.cache import Cache
 from token_service.callers import Authenticator, build_authenticator
 from token_service.http_servers import build_server
 from token_service.metrics import count_api_request
+from token_service.rate_limits import build_rate_limits
 from token_service.service import Service
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.server import build_health_app, serving
@@ -58,7 +59,8 @@ async def running_service(
         stack.push_async_callback(_cancel, following)
         stack.push_async_callback(_cancel, asyncio.create_task(tell_of_older_crds(cluster), name="crds"))
         tokens = RoomTokens(key, secret)
-        service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, transcripts)
+        limits = build_rate_limits(settings)
+        service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts)
         stack.push_async_callback(service.later.close)
         yield service, following
 
@@ -69,7 +71,7 @@ async def serve(settings: TokenServiceSettings, authenticator: Authenticator, ti
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
     async with running_service(settings, authenticator, tickets) as (service, following):
-        public = build_server(build_app(service), settings.host, settings.port)
+        public = build_server(build_app(service), settings.host, settings.port, settings.proxies)
         health = build_health_app(is_live=lambda: None, is_ready=lambda: _find_missing(service, ending))
         async with serving(health, settings.health_port, settings.host):
             serving_public = asyncio.create_task(public.serve())

@@ -27,14 +27,14 @@ class Caller:
 class Authenticator(Protocol):
     """Tells who asks."""
 
-    def authenticate(self, bearer: str | None) -> Caller:
+    async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the caller who shows this bearer token; raises HttpProblem 401 for a stranger."""
 
 
 class Anybody:
     """Lets everybody in."""
 
-    def authenticate(self, bearer: str | None) -> Caller:
+    async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the nameless caller."""
         return Caller()
 
@@ -54,7 +54,7 @@ class ApiKeys:
         self._names: dict[str, str] = {}
         self._load()
 
-    def authenticate(self, bearer: str | None) -> Caller:
+    async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the caller whose key this is."""
         self._reload()
         if bearer is None:

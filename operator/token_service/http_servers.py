@@ -1,7 +1,7 @@
 """The HTTP server for callers, which leaves signals to whoever starts it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,8 +20,12 @@ class Server(uvicorn.Server):
         yield
 
 
-def build_server(app: ASGIApp, host: str, port: int) -> Server:
-    """Returns a server for `app`; `serve` runs it until `should_exit` is set."""
+def build_server(app: ASGIApp, host: str, port: int, trusted_proxies: Sequence[str] = ()) -> Server:
+    """Returns a server for `app`; `serve` runs it until `should_exit` is set.
+
+    `trusted_proxies`: networks whose `X-Forwarded-For` tells the caller's address. Anybody may write that header, so
+    without them nobody's is read.
+    """
     config = uvicorn.Config(
         app,
         host=host,
@@ -30,6 +34,8 @@ def build_server(app: ASGIApp, host: str, port: int) -> Server:
         access_log=False,
         server_header=False,
         lifespan="off",
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )

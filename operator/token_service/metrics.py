@@ -15,6 +15,11 @@ API_REQUESTS = Counter(
     "Requests to the Kubernetes API server by method and status.",
     ["method", "status"],
 )
+RATE_LIMITED = Counter(
+    "voice_token_service_rate_limited_total",
+    "Requests refused because there were too many, by whom they are counted: tenant, call (its customer), address.",
+    ["by"],
+)
 ADMISSIONS = Counter(
     "voice_token_service_admissions_total",
     "Started rooms by what became of them: admitted, repeated, not-ours, foreign (another installation's ticket), or "

@@ -71,7 +71,7 @@ _DESCRIPTIONS = {
     413: "The body is too large.",
     415: "The body is not said to be JSON.",
     422: "A field is wrong, or names what does not exist.",
-    429: "No free place just now. `Retry-After` says when to try again.",
+    429: "No free place just now, or too many requests. `Retry-After` says when to try again.",
     503: "LiveKit, Kubernetes or the database cannot be reached. Nothing was changed; `Retry-After` says when.",
 }
 

@@ -16,6 +16,7 @@ from token_service.cache import Cache
 from token_service.callers import Authenticator, Caller, read_bearer
 from token_service.later import Later
 from token_service.problems import HttpProblem, unavailable
+from token_service.rate_limits import RateLimits, address_of
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.logs import add_to_log_context
 from voicesession.admission import Grounds, Refuse
@@ -60,17 +61,26 @@ class Service:
     tokens: RoomTokens
     tickets: TicketKey
     authenticator: Authenticator
+    rate_limits: RateLimits
     transcripts: TranscriptSource | None = None
     later: Later = field(default_factory=Later)
 
-    def authenticate(self, request: Request) -> Caller:
-        """Returns who asks. Rate limits, when they come, belong here: the caller is known, nothing was done yet.
+    async def authenticate(self, request: Request) -> Caller:
+        """Returns who asks, whose request is counted: nothing was done for it yet.
 
         Raises:
-            HttpProblem: 401 for a stranger.
+            HttpProblem: 401 for a stranger, 429 for one who asks too often.
         """
-        caller = self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
-        add_to_log_context(tenant=caller.tenant)
+        try:
+            caller = await self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
+        except HttpProblem:
+            self.rate_limits.check("address", address_of(request))
+            raise
+        if caller.tenant is None:
+            self.rate_limits.check("address", address_of(request))
+        else:
+            add_to_log_context(tenant=caller.tenant)
+            self.rate_limits.check("tenant", caller.tenant)
         return caller
 
     def keep_created(self, raw: Raw) -> None:

@@ -30,12 +30,12 @@ _READING_TIME = timedelta(hours=1)
 
 def build_session_router(service: Service) -> APIRouter:
     """Returns the routes under `/api/sessions/{room}`."""
-    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=refusals(401, 404, 422, 503))
+    router = APIRouter(prefix="/api/sessions/{room}", tags=["A call"], responses=refusals(401, 404, 422, 429, 503))
 
     @router.get("", response_model_exclude_none=True, summary="Where a call stands")
     async def read_state(room: str, request: Request) -> CallState:
         """Tells the call's phase. A room that was refused at its start is `Failed`, with the reason."""
-        owner = _Owner(service, request, room)
+        owner = await _know_owner(service, request, room)
         session = await owner.find_session()
         if session is not None:
             return build_state(session, for_tenant=owner.customer is None)
@@ -50,7 +50,7 @@ def build_session_router(service: Service) -> APIRouter:
 
         By the customer's own token it is hung up; by a tenant's key the agent says goodbye first.
         """
-        owner = _Owner(service, request, room)
+        owner = await _know_owner(service, request, room)
         session = await owner.require_session()
         if not is_finished(session) and not session.spec.end:
             reason = EndReason.PARTICIPANT_LEFT if owner.customer else EndReason.ENDED_BY_REQUEST
@@ -65,7 +65,7 @@ def build_session_router(service: Service) -> APIRouter:
     @router.get("/transcript", response_model_exclude_none=True, summary="What was said")
     async def read_transcript(room: str, request: Request) -> Transcript:
         """Returns the call's words so far, as they were heard, in order."""
-        session = await _Owner(service, request, room).require_session()
+        session = await (await _know_owner(service, request, room)).require_session()
         if service.transcripts is None:
             raise HttpProblem(
                 404, "no-transcripts", "No transcripts", "This service has no database to read them from."
@@ -98,23 +98,35 @@ def build_state(session: VoiceSession, for_tenant: bool) -> CallState:
     )
 
 
-class _Owner:
-    """Whoever shows a token for one room. `customer` is None for a tenant's key."""
+async def _know_owner(service: Service, request: Request, room: str) -> "_Owner":
+    """Returns who asks for the call in this room, whose request is counted.
 
-    def __init__(self, service: Service, request: Request, room: str) -> None:
-        service.require_cache()
+    Raises:
+        HttpProblem: 401 for a stranger, 404 where it is another room's customer, 429 for who asks too often.
+    """
+    service.require_cache()
+    bearer = read_bearer(request.headers.get("authorization"))
+    customer = service.tokens.read_pass(bearer) if bearer else None
+    if customer is not None:
+        service.rate_limits.check("call", customer.room)
+        if customer.room != room:
+            raise _not_there()
+        return _Owner(service, room, customer, None)
+    tenant = (await service.authenticate(request)).tenant
+    if tenant is None:
+        detail = "Show the participant's token as `Authorization: Bearer TOKEN`."
+        raise HttpProblem(401, "unauthorized", "Whose call?", detail, headers={"WWW-Authenticate": "Bearer"})
+    return _Owner(service, room, None, tenant)
+
+
+class _Owner:
+    """Whoever shows a token for one room: its customer, or a tenant by key."""
+
+    def __init__(self, service: Service, room: str, customer: Pass | None, tenant: str | None) -> None:
         self._service = service
         self._room = room
-        bearer = read_bearer(request.headers.get("authorization"))
-        self.customer = service.tokens.read_pass(bearer) if bearer else None
-        self._tenant = None
-        if self.customer is None:
-            self._tenant = service.authenticate(request).tenant
-            if self._tenant is None:
-                detail = "Show the participant's token as `Authorization: Bearer TOKEN`."
-                raise HttpProblem(401, "unauthorized", "Whose call?", detail, headers={"WWW-Authenticate": "Bearer"})
-        elif self.customer.room != room:
-            raise _not_there()
+        self.customer = customer
+        self._tenant = tenant
 
     async def require_session(self) -> VoiceSession:
         """Returns the newest call in the room; raises HttpProblem 404 where there is none of this owner's."""
@@ -138,12 +150,9 @@ class _Owner:
 
         Nothing is stored about refused rooms, so it is judged anew: what held a moment ago mostly holds still.
         """
-        if self.customer is None:
-            return None
-        service = self._service
-        limits = service.settings.admission_limits
-        if clock.now() - self.customer.expired_at > limits.max_ticket_age + limits.max_room_wait:
+        if self.customer is None or not self._may_just_begin():
             return None  # its call may have been, and been cleaned up since
+        service = self._service
         room = RoomStart(self._room, f"of {self._room}", clock.now(), self.customer.room_metadata)
         decision = decide_admission(room, clock.now(), service.grounds)
         if not isinstance(decision, Refuse):
@@ -158,12 +167,20 @@ class _Owner:
 
     async def _list_sessions(self) -> list[VoiceSession]:
         sessions = self._service.cache.sessions
-        if not sessions.count("room", self._room):
+        unseen = not sessions.count("room", self._room) and self._may_just_begin()
+        if unseen and self._service.rate_limits.may_look_up(self._room):
             try:
                 await self._service.look_for_calls(self._room)  # another replica may have made one a moment ago
             except (KubernetesError, KubernetesUnavailableError) as error:
                 raise _kubernetes_away(error) from error
         return sessions.by("room", self._room)
+
+    def _may_just_begin(self) -> bool:
+        """Tells whether the room may have started a moment ago, which no token can do long after its time."""
+        if self.customer is None:
+            return True
+        limits = self._service.settings.admission_limits
+        return clock.now() - self.customer.expired_at <= limits.max_ticket_age + limits.max_room_wait
 
     def _owns(self, session: VoiceSession) -> bool:
         if self.customer is None:

@@ -1,9 +1,10 @@
 """What the token service is told by its environment."""
 
+import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from voice_telemetry.start import LogLevel
@@ -41,6 +42,20 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
         default="", description="Origins of other pages that may call, separated by commas; `*` for any."
     )
 
+    rate_limit_per_tenant: int = Field(
+        default=6000, ge=0, description="Requests a minute that a tenant may make of one replica; 0: no limit."
+    )
+    rate_limit_per_address: int = Field(
+        default=600,
+        ge=0,
+        description="Requests a minute to one replica from an address without an API key, and of a call's customer; "
+        "0: no limit.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Networks of proxies, separated by commas, whose `X-Forwarded-For` is believed; `10.0.0.0/8`.",
+    )
+
     token_lifetime_seconds: int = Field(
         default=60, ge=10, le=600, description="How long a participant's token can be used to connect, in seconds."
     )
@@ -61,6 +76,18 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
         if self.token_lifetime_seconds > self.max_ticket_age_seconds:
             raise ValueError("TOKEN_LIFETIME_SECONDS must not exceed MAX_TICKET_AGE_SECONDS")
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, text: str) -> str:
+        for network in filter(None, (part.strip() for part in text.split(","))):
+            ipaddress.ip_network(network)
+        return text
+
+    @property
+    def proxies(self) -> list[str]:
+        """Returns the networks whose word on a customer's address is believed."""
+        return [network.strip() for network in self.trusted_proxies.split(",") if network.strip()]
 
     @property
     def cors_origins(self) -> list[str]:

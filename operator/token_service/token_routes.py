@@ -57,7 +57,7 @@ def build_token_router(service: Service) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["Calls"])
 
     async def authenticate(request: Request) -> Caller:
-        return service.authenticate(request)
+        return await service.authenticate(request)
 
     # As a dependency, so that a stranger is turned away before the fields are looked at.
     KnownCaller = Annotated[Caller, Depends(authenticate)]  # noqa: N806 - a type
@@ -108,7 +108,10 @@ def build_token_router(service: Service) -> APIRouter:
         )
 
     @router.get(
-        "/profiles", responses=refusals(401, 503), dependencies=[Depends(authenticate)], summary="What can be asked for"
+        "/profiles",
+        responses=refusals(401, 429, 503),
+        dependencies=[Depends(authenticate)],
+        summary="What can be asked for",
     )
     async def list_profiles() -> Profiles:
         """Lists the public profiles whose calls would be served, with what can be chosen of each."""

@@ -11,6 +11,7 @@ Values = dict[str, Any]
 
 OPEN: Values = {"mode": "open"}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+PROXIES: Values = {"trustedProxies": ["10.0.0.0/8"]}
 EXTERNAL_POSTGRES: Values = {"host": "db.example.com", "user": "owner", "passwordSecret": "db"}
 
 
@@ -71,6 +72,8 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"images": {"agent": {"repository": ""}}}, "/images/agent/repository", "'' does not match pattern"),
     # Too much, too little, another word.
     ({"operator": {"replicas": 6}}, "/operator/replicas", "maximum: got 6, want 5"),
+    ({"tokenService": {"rateLimits": {"perAddress": -1}}}, "/tokenService/rateLimits/perAddress", "minimum: got -1"),
+    ({"tokenService": {"trustedProxies": ["10.0.0.1"]}}, "/tokenService/trustedProxies/0", "'10.0.0.1'"),
     ({"tokenService": {"replicas": -1}}, "/tokenService/replicas", "minimum: got -1, want 0"),
     ({"tokenService": {"tokenLifetimeSeconds": 5}}, "/tokenService/tokenLifetimeSeconds", "minimum: got 5, want 10"),
     ({"database": {"maxConnections": 0}}, "/database/maxConnections", "minimum: got 0, want 1"),
@@ -143,6 +146,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
         {"tokenService": {"service": {"type": "LoadBalancer"}}},
         "tokenService.service.type=LoadBalancer: tokenService.auth",
     ),
+    ({"tokenService": {"service": {"type": "NodePort"}}}, "tokenService.service.type=NodePort: tokenService.auth"),
     ({"tokenService": {"corsAllowedOrigins": ["*"]}}, "tokenService.corsAllowedOrigins has `*`"),
     ({"tokenService": {"tokenLifetimeSeconds": 300}}, "tokenService.tokenLifetimeSeconds (300) must not be above"),
     ({"tokenService": {"service": {"nodePort": 30300}}}, "tokenService.service.nodePort: a Service of type ClusterIP"),
@@ -155,8 +159,18 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
         {"tokenService": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}},
         "tokenService.httpRoute.enabled=true: tokenService.auth.mode=none",
     ),
-    ({"tokenService": {"auth": OPEN, "ingress": {"enabled": True}}}, "tokenService.ingress.hosts: name the host"),
-    ({"tokenService": {"auth": OPEN, "httpRoute": {"enabled": True}}}, "tokenService.httpRoute.parentRefs: name the"),
+    (
+        {"tokenService": {"auth": OPEN, **PROXIES, "ingress": {"enabled": True}}},
+        "tokenService.ingress.hosts: name the host",
+    ),
+    (
+        {"tokenService": {"auth": OPEN, **PROXIES, "httpRoute": {"enabled": True}}},
+        "tokenService.httpRoute.parentRefs: name the",
+    ),
+    (
+        {"tokenService": {"auth": OPEN, "ingress": {"enabled": True, "hosts": ["a.example.com"]}}},
+        "tokenService.trustedProxies: name the networks of the proxies in front, or all customers together may ask 600",
+    ),
     ({"tokenService": {"autoscaling": {"minReplicas": 11}}}, "tokenService.autoscaling.minReplicas (11) must not be"),
     (
         {"localModels": {"service": {"loadBalancerClass": "lb"}}},

@@ -24,9 +24,10 @@ from testing.livekit import KEY, SECRET
 from testing.tickets import TICKETS
 from testing.token_service_app import (
     PUBLIC_URL,
-    Answer,
     FrontDoor,
+    check_problem,
     read_token,
+    resign,
     room_event,
     room_of,
     running_front_door,
@@ -67,21 +68,6 @@ def log() -> Iterator[WrittenLog]:
 async def keyed_door(cluster: FakeCluster, keys: Path) -> AsyncIterator[FrontDoor]:
     async with running_front_door(cluster, auth_mode="api-key", api_keys_file=keys, allow_caller_rooms=True) as running:
         yield running
-
-
-def check_problem(answer: Answer, status: int, kind: str) -> dict[str, Any]:
-    """Checks RFC 9457's form and returns the details."""
-    assert answer.status == status, answer.body
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.body["type"] == f"urn:problem-type:{kind}"
-    assert answer.body["status"] == status
-    assert answer.body["title"]
-    assert answer.body["detail"]
-    assert answer.body["requestId"] == answer.headers["x-request-id"]
-    if "retry-after" in answer.headers:
-        assert answer.body["retryAfterSeconds"] == int(answer.headers["retry-after"])
-    details: dict[str, Any] = answer.body
-    return details
 
 
 # The token
@@ -488,11 +474,6 @@ async def start_call(door: FrontDoor, cluster: FakeCluster, **status: Any) -> tu
     cluster.put(VOICE_SESSIONS, f"vs-{room[-8:].lower()}", spec, status)
     await cluster.until_seen()
     return token, room
-
-
-def resign(token: str, secret: str = SECRET, **changes: Any) -> str:
-    claims = jwt.decode(token, options={"verify_signature": False})
-    return jwt.encode({**claims, **changes}, secret, "HS256")
 
 
 async def test_a_participant_sees_its_call_and_ends_it(call_door: FrontDoor, cluster: FakeCluster) -> None:

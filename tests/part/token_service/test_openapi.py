@@ -53,7 +53,9 @@ def serving(cluster: FakeCluster, livekit: LiveKitServer) -> Iterator[str]:
     ending = asyncio.Event()
 
     async def serve() -> None:
-        async with running_front_door(cluster, livekit_url=livekit.url, allow_caller_rooms=True) as door:
+        async with running_front_door(
+            cluster, livekit_url=livekit.url, allow_caller_rooms=True, rate_limit_per_address=0
+        ) as door:
             address.set_result(door.url)
             await ending.wait()
 

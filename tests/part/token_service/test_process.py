@@ -128,6 +128,7 @@ async def test_without_an_api_server_it_lives_but_is_not_ready(api_server: Path,
         ({"AUTH_MODE": "api-key"}, "API_KEYS_FILE"),
         ({"AUTH_MODE": "api-key", "API_KEYS_FILE": "/nowhere"}, "/nowhere"),
         ({"TOKEN_LIFETIME_SECONDS": "600"}, "MAX_TICKET_AGE_SECONDS"),
+        ({"TRUSTED_PROXIES": "10.0.0.1/8"}, "TRUSTED_PROXIES"),
         ({"MAX_STARTS_PER_CALL": "many"}, "MAX_STARTS_PER_CALL"),
     ],
 )

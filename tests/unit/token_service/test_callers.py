@@ -34,18 +34,18 @@ def test_a_keys_file_with_a_mistake_says_where(text: str) -> None:
         parse_api_keys(text)
 
 
-def test_a_key_tells_its_tenant_and_no_other_gets_in(tmp_path: Path) -> None:
+async def test_a_key_tells_its_tenant_and_no_other_gets_in(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"acme:{hash_of('one')}\n")
     keys = ApiKeys(path)
-    assert keys.authenticate("one") == Caller("acme")
+    assert await keys.authenticate("one") == Caller("acme")
     for stranger in (None, "", "two", hash_of("one")):
         with pytest.raises(HttpProblem) as refused:
-            keys.authenticate(stranger)
+            await keys.authenticate(stranger)
         assert (refused.value.status, refused.value.headers) == (401, {"WWW-Authenticate": "Bearer"})
 
 
-def test_a_changed_file_is_read_again_and_a_broken_one_is_not_taken(
+async def test_a_changed_file_is_read_again_and_a_broken_one_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("token_service.callers._RELOAD_SECONDS", 0.0)
@@ -54,12 +54,12 @@ def test_a_changed_file_is_read_again_and_a_broken_one_is_not_taken(
     keys = ApiKeys(path)
     path.write_text("rubbish\n")
     with caplog.at_level(logging.ERROR):
-        assert keys.authenticate("one") == Caller("acme")
+        assert await keys.authenticate("one") == Caller("acme")
     assert "stay as they are" in caplog.text
     path.write_text(f"beta:{hash_of('two')}\n")
-    assert keys.authenticate("two") == Caller("beta")
+    assert await keys.authenticate("two") == Caller("beta")
     with pytest.raises(HttpProblem):
-        keys.authenticate("one")
+        await keys.authenticate("one")
 
 
 @pytest.mark.parametrize(
