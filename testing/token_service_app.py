@@ -20,8 +20,8 @@ from testing.livekit import KEY, SECRET
 from testing.tickets import TICKETS
 from testing.waiting import eventually
 from token_service.app import build_app
+from token_service.authenticators import build_authenticator
 from token_service.cache import Cache
-from token_service.callers import build_authenticator
 from token_service.http_servers import build_server
 from token_service.rate_limits import build_rate_limits
 from token_service.service import Cluster, Service, TranscriptSource
@@ -178,6 +178,7 @@ async def running_front_door(
         stack.push_async_callback(service.later.close)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)
+        stack.push_async_callback(_stop, asyncio.create_task(authenticator.follow()))
         if wait:
             await eventually(lambda: cache.synced)
         # With the protocol named, asyncio sends without delay.

@@ -13,8 +13,9 @@ from kube.skew import tell_of_older_crds
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from token_service.app import build_app
+from token_service.authenticators import build_authenticator
 from token_service.cache import Cache
-from token_service.callers import Authenticator, build_authenticator
+from token_service.callers import Authenticator
 from token_service.http_servers import build_server
 from token_service.metrics import count_api_request
 from token_service.rate_limits import build_rate_limits
@@ -58,6 +59,7 @@ async def running_service(
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
         stack.push_async_callback(_cancel, asyncio.create_task(tell_of_older_crds(cluster), name="crds"))
+        stack.push_async_callback(_cancel, asyncio.create_task(authenticator.follow()))
         tokens = RoomTokens(key, secret)
         limits = build_rate_limits(settings)
         service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts)

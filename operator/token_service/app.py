@@ -23,7 +23,7 @@ CLOUD_DOMAINS = (".livekit.cloud", ".livekit.run")
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
-    "description": "An API key, or for `/api/sessions` also the participant's own token.",
+    "description": "An API key or an issuer's token, or for `/api/sessions` also the participant's own.",
 }
 _DESCRIPTION = """\
 Gives customers a LiveKit room with an agent of their own.

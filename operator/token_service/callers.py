@@ -1,4 +1,4 @@
-"""Who may ask: nobody is asked for a key (`none`), or everybody (`api-key`). OIDC would be a third `Authenticator`."""
+"""Who asks: anybody, where nobody is asked for a key, or who has one of the keys in a file."""
 
 import hashlib
 import logging
@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Protocol
 
 from token_service.problems import HttpProblem
-from token_service.settings import TokenServiceSettings
 
 log = logging.getLogger(__name__)
 
-_LINE = re.compile(r"(?P<name>[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?):(?:sha256:)?(?P<hash>[0-9a-fA-F]{64})")
+# As a VoiceSession's `spec.tenant` may be.
+_TENANT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_LINE = re.compile(rf"(?P<name>{_TENANT.pattern}):(?:sha256:)?(?P<hash>[0-9a-fA-F]{{64}})")
 _RELOAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `tenant`: the name of the key; None where nobody is asked for one."""
+    """Who asks. `tenant`: whom the key or token is of; None where nobody is asked for one."""
 
     tenant: str | None = None
 
@@ -27,12 +28,18 @@ class Caller:
 class Authenticator(Protocol):
     """Tells who asks."""
 
+    async def follow(self) -> None:
+        """Keeps what it knows of callers fresh, until cancelled or where there is nothing to keep."""
+
     async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the caller who shows this bearer token; raises HttpProblem 401 for a stranger."""
 
 
 class Anybody:
     """Lets everybody in."""
+
+    async def follow(self) -> None:
+        """Has nothing to keep fresh."""
 
     async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the nameless caller."""
@@ -54,15 +61,18 @@ class ApiKeys:
         self._names: dict[str, str] = {}
         self._load()
 
+    async def follow(self) -> None:
+        """Has nothing to do: the file is looked at when somebody asks."""
+
     async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the caller whose key this is."""
         self._reload()
         if bearer is None:
-            raise _unauthorized("Send your key as `Authorization: Bearer KEY`.")
+            raise unauthorized("Send your key as `Authorization: Bearer KEY`.")
         # Keys are long and random, so a plain hash is enough, and looking it up tells nothing of its neighbours.
         name = self._names.get(hashlib.sha256(bearer.encode()).hexdigest())
         if name is None:
-            raise _unauthorized("This key is not known here.")
+            raise unauthorized("This key is not known here.")
         return Caller(name)
 
     def _reload(self) -> None:
@@ -103,22 +113,18 @@ def parse_api_keys(text: str) -> dict[str, str]:
     return names
 
 
-def build_authenticator(settings: TokenServiceSettings) -> Authenticator:
-    """Returns what the settings ask for, and says loudly when that is nothing."""
-    if settings.auth_mode == "api-key" and settings.api_keys_file is not None:
-        return ApiKeys(settings.api_keys_file)
-    log.warning(
-        "AUTH_MODE=none: ANYBODY WHO REACHES THIS SERVICE CAN START CALLS. For a demo on your own machine only; "
-        "set AUTH_MODE=api-key for anything else."
-    )
-    return Anybody()
-
-
 def read_bearer(authorization: str | None) -> str | None:
     """Returns the token of an `Authorization: Bearer` header, or None."""
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _unauthorized(detail: str) -> HttpProblem:
-    return HttpProblem(401, "unauthorized", "Who are you?", detail, headers={"WWW-Authenticate": "Bearer"})
+def is_tenant(name: str) -> bool:
+    """Tells whether a tenant may have this name."""
+    return _TENANT.fullmatch(name) is not None
+
+
+def unauthorized(detail: str, error: str | None = None) -> HttpProblem:
+    """Returns the refusal of a stranger. `error`: RFC 6750's word for what is wrong with the token."""
+    challenge = f'Bearer error="{error}"' if error else "Bearer"
+    return HttpProblem(401, "unauthorized", "Who are you?", detail, headers={"WWW-Authenticate": challenge})

@@ -20,6 +20,11 @@ RATE_LIMITED = Counter(
     "Requests refused because there were too many, by whom they are counted: tenant, call (its customer), address.",
     ["by"],
 )
+KEY_FETCHES = Counter(
+    "voice_token_service_key_fetches_total",
+    "Times that the issuer's keys were asked for: fetched or failed, after which those from before still count.",
+    ["outcome"],
+)
 ADMISSIONS = Counter(
     "voice_token_service_admissions_total",
     "Started rooms by what became of them: admitted, repeated, not-ours, foreign (another installation's ticket), or "

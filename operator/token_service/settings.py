@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from voice_telemetry.start import LogLevel
 from voicesession.admission_settings import AdmissionSettings
 
+# Those by whose key nobody but the issuer can sign.
+ALGORITHMS = frozenset({"EdDSA", *(kind + bits for kind in ("RS", "PS", "ES") for bits in ("256", "384", "512"))})
+
 
 class TokenServiceSettings(AdmissionSettings, BaseSettings):
     """Read once at start; see docs/reference/environment.md. An empty variable counts as unset."""
@@ -32,11 +35,35 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
         description="File with the key that signs call tickets; the operator's is the same."
     )
 
-    auth_mode: Literal["none", "api-key"] = Field(
-        default="api-key", description="Who may ask for a call: whoever has an API key, or with `none` anybody."
+    auth_mode: Literal["none", "api-key", "oidc"] = Field(
+        default="api-key",
+        description="Who may ask for a call: whoever has an API key, or a token of the issuer `OIDC_ISSUER`, or with "
+        "`none` anybody.",
     )
     api_keys_file: Path | None = Field(
         default=None, description="File of the API keys, one `NAME:SHA256` a line; needed with `api-key`."
+    )
+    oidc_issuer: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
+        description="The OpenID Connect issuer, as its tokens' `iss` says it; needed with `oidc`.",
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="Which `aud` its tokens have that are for this service; needed with `oidc`."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+(/[^\s]*)?$",
+        description="Where its keys are; without it, its discovery document says it.",
+    )
+    oidc_tenant_claim: str = Field(default="sub", description="The claim that names the tenant.")
+    oidc_algorithms: str = Field(
+        default="RS256,ES256,EdDSA",
+        description="By what its tokens may be signed, separated by commas: `RS`, `PS` or `ES` with 256, 384 or 512, "
+        "or `EdDSA`.",
+    )
+    oidc_clock_skew_seconds: int = Field(
+        default=30, ge=0, le=300, description="How far the issuer's clock may differ from this one's, in seconds."
     )
     cors_allowed_origins: str = Field(
         default="", description="Origins of other pages that may call, separated by commas; `*` for any."
@@ -73,6 +100,8 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
     def _check(self) -> Self:
         if self.auth_mode == "api-key" and self.api_keys_file is None:
             raise ValueError("AUTH_MODE=api-key needs API_KEYS_FILE; for a demo without keys set AUTH_MODE=none")
+        if self.auth_mode == "oidc" and not (self.oidc_issuer and self.oidc_audience):
+            raise ValueError("AUTH_MODE=oidc needs OIDC_ISSUER and OIDC_AUDIENCE")
         if self.token_lifetime_seconds > self.max_ticket_age_seconds:
             raise ValueError("TOKEN_LIFETIME_SECONDS must not exceed MAX_TICKET_AGE_SECONDS")
         return self
@@ -80,16 +109,32 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _check_networks(cls, text: str) -> str:
-        for network in filter(None, (part.strip() for part in text.split(","))):
+        for network in _split(text):
             ipaddress.ip_network(network)
         return text
+
+    @field_validator("oidc_algorithms")
+    @classmethod
+    def _check_algorithms(cls, text: str) -> str:
+        if unknown := set(_split(text)) - ALGORITHMS:
+            raise ValueError(f"{', '.join(sorted(unknown))}: not of {', '.join(sorted(ALGORITHMS))}")
+        return text
+
+    @property
+    def signing_algorithms(self) -> list[str]:
+        """Returns by what an issuer's tokens may be signed."""
+        return _split(self.oidc_algorithms)
 
     @property
     def proxies(self) -> list[str]:
         """Returns the networks whose word on a customer's address is believed."""
-        return [network.strip() for network in self.trusted_proxies.split(",") if network.strip()]
+        return _split(self.trusted_proxies)
 
     @property
     def cors_origins(self) -> list[str]:
         """Returns the origins whose pages may call."""
-        return [origin.strip().rstrip("/") for origin in self.cors_allowed_origins.split(",") if origin.strip()]
+        return [origin.rstrip("/") for origin in _split(self.cors_allowed_origins)]
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

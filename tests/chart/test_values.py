@@ -11,6 +11,7 @@ Values = dict[str, Any]
 
 OPEN: Values = {"mode": "open"}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
+ISSUER: Values = {"issuer": "https://login.example.com", "audience": "voice"}
 PROXIES: Values = {"trustedProxies": ["10.0.0.0/8"]}
 EXTERNAL_POSTGRES: Values = {"host": "db.example.com", "user": "owner", "passwordSecret": "db"}
 
@@ -74,6 +75,12 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"operator": {"replicas": 6}}, "/operator/replicas", "maximum: got 6, want 5"),
     ({"tokenService": {"rateLimits": {"perAddress": -1}}}, "/tokenService/rateLimits/perAddress", "minimum: got -1"),
     ({"tokenService": {"trustedProxies": ["10.0.0.1"]}}, "/tokenService/trustedProxies/0", "'10.0.0.1'"),
+    (
+        {"tokenService": {"auth": {"oidc": {"algorithms": ["HS256"]}}}},
+        "/tokenService/auth/oidc/algorithms/0",
+        "'ES256'",
+    ),
+    ({"tokenService": {"auth": {"oidc": {"issuer": "acme"}}}}, "/tokenService/auth/oidc/issuer", "'acme'"),
     ({"tokenService": {"replicas": -1}}, "/tokenService/replicas", "minimum: got -1, want 0"),
     ({"tokenService": {"tokenLifetimeSeconds": 5}}, "/tokenService/tokenLifetimeSeconds", "minimum: got 5, want 10"),
     ({"database": {"maxConnections": 0}}, "/database/maxConnections", "minimum: got 0, want 1"),
@@ -82,7 +89,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"localModels": {"service": {"nodePort": 8080}}}, "/localModels/service/nodePort", "got 8,080, want 30,000"),
     ({"livekit": {"logLevel": "WARNING"}}, "/livekit/logLevel", "value must be one of 'debug', 'info', 'warn'"),
     ({"logLevel": "loud"}, "/logLevel", "value must be one of 'DEBUG'"),
-    ({"tokenService": {"auth": {"mode": "password"}}}, "/tokenService/auth/mode", "'open', 'api-key'"),
+    ({"tokenService": {"auth": {"mode": "password"}}}, "/tokenService/auth/mode", "'open', 'api-key', 'oidc'"),
     (postgres(sslmode="on"), "/postgres/external/sslmode", "value must be one of 'disable'"),
     ({"defaultPool": {"vad": "webrtc"}}, "/defaultPool/vad", "value must be one of 'native', 'silero'"),
     ({"defaultPool": {"disruption": {"onDrain": "Stay"}}}, "/defaultPool/disruption/onDrain", "'Move', 'Wait'"),
@@ -142,6 +149,16 @@ def test_the_schema_refuses(values: Values, where: str, words: str) -> None:
 CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"tokenService": {"auth": {"mode": "api-key"}}}, "tokenService.auth.apiKeysSecret: name the Secret"),
     ({"tokenService": {"auth": {"apiKeysSecret": "k"}}}, "with tokenService.auth.mode=none anybody may start calls"),
+    (
+        {"tokenService": {"auth": {"mode": "oidc", "apiKeysSecret": "k", "oidc": ISSUER}}},
+        "tokenService.auth.apiKeysSecret: with tokenService.auth.mode=oidc only who has a token",
+    ),
+    (
+        {"tokenService": {"auth": {"mode": "oidc", "oidc": {"issuer": "https://login.example.com"}}}},
+        "tokenService.auth.oidc.audience: say what",
+    ),
+    ({"tokenService": {"auth": {"mode": "oidc", "oidc": {"audience": "voice"}}}}, "tokenService.auth.oidc.issuer: say"),
+    ({"tokenService": {"auth": {"oidc": ISSUER}}}, "tokenService.auth.oidc: with tokenService.auth.mode=none no"),
     (
         {"tokenService": {"service": {"type": "LoadBalancer"}}},
         "tokenService.service.type=LoadBalancer: tokenService.auth",
@@ -262,12 +279,14 @@ def test_all_contradictions_are_said_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("mode", ["open", "api-key"])
+@pytest.mark.parametrize("mode", ["open", "api-key", "oidc"])
 def test_whoever_says_so_opens_the_door(mode: str) -> None:
-    auth = {"mode": mode, "apiKeysSecret": "keys" if mode == "api-key" else ""}
+    of_mode: dict[str, Values] = {"api-key": {"apiKeysSecret": "keys"}, "oidc": {"oidc": ISSUER}}
+    auth = {"mode": mode, **of_mode.get(mode, {})}
     service = {"auth": auth, "service": {"type": "LoadBalancer"}, "corsAllowedOrigins": ["*"]}
     environment = environment_of(render({"tokenService": service}), "Deployment", "token-service")
-    assert environment["AUTH_MODE"] == ("api-key" if mode == "api-key" else "none")
+    assert environment["AUTH_MODE"] == ("none" if mode == "open" else mode)
+    assert environment.get("OIDC_AUDIENCE") == ("voice" if mode == "oidc" else None)
 
 
 @pytest.mark.parametrize(
