@@ -8,13 +8,11 @@ from datetime import datetime, timedelta
 from voice_operator.calls.hand_over import Move
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
+from voice_operator.pools.waiting_line import BEFORE_ALL, Turn
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
-
-# The turn, in any line, of a call that had its agent: somebody is in its room and listens to nothing.
-BEFORE_ALL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class CallMemory:
     arrived_at: datetime
     name: str = ""  # of its VoiceSession; empty until that was seen
     profile: str = ""
+    tenant: str = ""
     begun: bool = False  # it counts, and limits bind it no more
     finished_at: datetime | None = None
     gone_at: datetime | None = None  # its VoiceSession is deleted
@@ -55,7 +54,7 @@ class CallMemory:
     conversation_settled: bool = False  # it has its end, or will get it from us, or by the sweep
 
     # Its way to a pod
-    turn: int | None = None  # in the line of its pool, kept for another wait
+    turn: Turn | None = None  # in the line of its pool, kept for another wait
     lost_attempt: int = 0  # up to this one, all have lost the call
     cause_told: int = 0  # the last of them of which is told that it was out of memory
     lost_at: datetime | None = None  # the last of them: since then it waits for the next
@@ -110,6 +109,7 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         memory,
         name=session.metadata.name,
         profile=session.spec.profile,
+        tenant=session.spec.tenant or "",
         begun=has_pods or (bound is not None and bound.status == "True") or session.status.lost_attempt is not None,
         claims=session.status.attempts or 0,
         numbered=None if inherited or has_pods or session.status.attempts else 0,

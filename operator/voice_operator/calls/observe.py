@@ -203,9 +203,10 @@ def _find_limit(world: World, session: VoiceSession, serving: Serving | Problem)
             Reason.LIMIT_REACHED,
             f"AgentProfile {name!r} has its {allowed} calls. Try again later, or raise its `spec.maxSessions`.",
         )
-    tenant, allowed = session.spec.tenant, world.terms.admission.tenant_max_sessions
-    if tenant and allowed is not None and _count_begun(world, "live-tenant", tenant) >= allowed:
-        return Problem(Reason.LIMIT_REACHED, f"Tenant {tenant!r} has its {allowed} calls. Try again later.")
+    tenant, allowed = session.spec.tenant or "", world.terms.admission.tenant_max_sessions
+    if allowed is not None and _count_begun(world, "live-tenant", tenant) >= allowed:
+        who = f"Tenant {tenant!r} has its" if tenant else "Calls without a tenant have their"
+        return Problem(Reason.LIMIT_REACHED, f"{who} {allowed} calls. Try again later.")
     return None
 
 

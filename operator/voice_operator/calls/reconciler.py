@@ -329,7 +329,7 @@ class Reconciler:
 
     def _join_line(self, memory: CallMemory, step: JoinLine) -> CallMemory:
         pool, turn = step.pool, None if step.afresh else memory.turn
-        waiter = Waiter(memory.uid, memory.profile, memory.arrival, turn)
+        waiter = Waiter(memory.uid, memory.profile, memory.arrival, memory.tenant, turn)
         if memory.move.trigger:
             self._queue.add(Key(Kind.POOL, pool))  # which counts who stands in line
         return replace(memory, turn=self._ready.join_line(pool, waiter).turn)

@@ -18,13 +18,13 @@ from testing.operator_objects import (
     make_session,
 )
 from voice_operator.cache import Cache
-from voice_operator.calls.memory import BEFORE_ALL, Attempt, CallMemory, Calls
+from voice_operator.calls.memory import Attempt, CallMemory, Calls
 from voice_operator.calls.observe import World, observe, room_rank
 from voice_operator.calls.steps import NO_SESSION, CallView, Terms
 from voice_operator.pods.agent_pod import Trouble
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
-from voice_operator.pools.waiting_line import Waiter
+from voice_operator.pools.waiting_line import BEFORE_ALL, Waiter
 from voice_operator.seen_rooms import SeenRooms
 from voicesession.admission import AdmissionLimits, RoomStart
 from voicesession.assignment import CallEnded, Joined
@@ -377,6 +377,20 @@ def test_a_profiles_limit_counts_the_calls_that_began_and_are_not_over(allowed: 
 def test_a_tenants_limit_counts_the_calls_that_began_and_are_not_over(allowed: int | None, *, exceeded: bool) -> None:
     here = calls_of_a_tenant(Terms(admission=AdmissionLimits(tenant_max_sessions=allowed)))
     assert (here.look().limit is not None) == exceeded
+
+
+@pytest.mark.parametrize(("allowed", "exceeded"), [(None, False), (2, False), (1, True)])
+def test_calls_without_a_tenant_are_bound_together_as_at_the_front_door(allowed: int | None, *, exceeded: bool) -> None:
+    other, foreign = make_session("1", uid="1", room="1"), make_session("2", uid="2", room="2", tenant="acme")
+    terms = Terms(admission=AdmissionLimits(tenant_max_sessions=allowed))
+    here = Here(make_session(), other, foreign, terms=terms)
+    for uid in ("1", "2"):
+        here.look(uid)
+        here.remember(uid, begun=True)
+    limit = here.look().limit
+    assert (limit is not None) == exceeded
+    if limit:
+        assert limit.message == "Calls without a tenant have their 1 calls. Try again later."
 
 
 def test_a_limit_does_not_concern_a_call_that_began() -> None:
