@@ -110,13 +110,12 @@ def build_token_router(service: Service) -> APIRouter:
     @router.get(
         "/profiles",
         responses=refusals(401, 429, 503),
-        dependencies=[Depends(authenticate)],
         summary="What can be asked for",
     )
-    async def list_profiles() -> Profiles:
-        """Lists the public profiles whose calls would be served, with what can be chosen of each."""
+    async def list_profiles(caller: KnownCaller) -> Profiles:
+        """Lists the public profiles whose calls of yours would be served, with what can be chosen of each."""
         service.require_cache()
-        return Profiles(profiles=list_choices(service.cache.profiles.by_name, service.cache.pools.by_name))
+        return Profiles(profiles=list_choices(service.cache.profiles.by_name, service.cache.pools.by_name, caller))
 
     return router
 

@@ -70,7 +70,7 @@ def decide_call(
     dispatch = _only_agent(config)
     asked = _read_agent_metadata(dispatch.metadata)
     name = _agree("profile", request.profile, dispatch.agent_name or None) or DEFAULT_PROFILE
-    profile = _find_profile(name, profiles, allow_hidden_profiles)
+    profile = _find_profile(name, profiles, caller, allow_hidden_profiles)
     provider = _agree("llm_provider", request.llm_provider, asked.pop("llm_provider", None))
     local_mode = _agree("is_local_mode", request.is_local_mode, _read_truth(asked.pop("is_local_mode", None))) or False
     _check_served(profile, provider, local_mode, pools)
@@ -85,10 +85,13 @@ def decide_call(
     return WantedCall(profile, customer, provider, local_mode, _merge_variables(asked, request.variables or {}))
 
 
-def list_choices(profiles: Mapping[str, AgentProfile], pools: Mapping[str, AgentPool]) -> list[ProfileChoice]:
-    """Returns the public profiles of which a call would be served, with what it may ask for."""
-    public = [profiles[name] for name in sorted(profiles) if profiles[name].spec.public]
-    return [choice for profile in public if (choice := _build_choice(profile, pools))]
+def list_choices(
+    profiles: Mapping[str, AgentProfile], pools: Mapping[str, AgentPool], caller: Caller
+) -> list[ProfileChoice]:
+    """Returns the public profiles of which a call of this caller's would be served, with what it may ask for."""
+    wanted = (profiles[name] for name in sorted(profiles))
+    open_to_it = [profile for profile in wanted if profile.spec.public and profile.spec.is_for(caller.tenant)]
+    return [choice for profile in open_to_it if (choice := _build_choice(profile, pools))]
 
 
 def _build_choice(profile: AgentProfile, pools: Mapping[str, AgentPool]) -> ProfileChoice | None:
@@ -164,9 +167,10 @@ def _agree(name: str, ours: T | None, livekits: T | None) -> T | None:
     return livekits if ours is None else ours
 
 
-def _find_profile(name: str, profiles: Mapping[str, AgentProfile], allow_hidden: bool) -> AgentProfile:
+def _find_profile(name: str, profiles: Mapping[str, AgentProfile], caller: Caller, allow_hidden: bool) -> AgentProfile:
     profile = profiles.get(name)
-    if profile is None or not (profile.spec.public or allow_hidden):
+    # One that is another's looks as one that does not exist.
+    if profile is None or not (profile.spec.public or allow_hidden) or not profile.spec.is_for(caller.tenant):
         detail = f"There is no public agent profile {name!r}. GET /api/profiles lists those there are."
         raise HttpProblem(422, "unknown-profile", "Unknown profile", detail)
     return profile

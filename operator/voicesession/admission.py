@@ -206,6 +206,7 @@ def decide_admission(room: RoomStart, now: datetime, grounds: Grounds) -> Admiss
         return _decide_reserved(room, ticket.voice_session, now, grounds.sessions)
     refusal = (
         _refuse_age(room, ticket, now, grounds.limits)
+        or _refuse_tenant(ticket, grounds)
         or _refuse_repetition(ticket, grounds)
         or refuse_concurrency(ticket, room.name, grounds)
     )
@@ -219,7 +220,7 @@ def refuse_concurrency(ticket: CallTicket, room_name: str, grounds: Grounds) -> 
     """
     profile = grounds.profiles.get(ticket.profile)
     if profile is None:
-        return Refuse(RefusalReason.PROFILE_MISSING, f"There is no agent profile {ticket.profile!r}.")
+        return _no_profile(ticket)
     allowed, sessions = profile.spec.max_sessions, grounds.sessions
     here = sessions.by("live-room", room_name)
     if allowed is not None:
@@ -311,6 +312,16 @@ def _refuse_age(room: RoomStart, ticket: CallTicket, now: datetime, limits: Admi
     if now - room.created_at > limits.max_room_wait:
         return Refuse(RefusalReason.ROOM_TOO_OLD, "No agent could be called in time. Ask for a new token.")
     return None
+
+
+def _refuse_tenant(ticket: CallTicket, grounds: Grounds) -> Refuse | None:
+    """Refuses whom the profile was for when the ticket was signed, and is not any more."""
+    profile = grounds.profiles.get(ticket.profile)
+    return _no_profile(ticket) if profile and not profile.spec.is_for(ticket.tenant) else None
+
+
+def _no_profile(ticket: CallTicket) -> Refuse:
+    return Refuse(RefusalReason.PROFILE_MISSING, f"There is no agent profile {ticket.profile!r}.")
 
 
 def _refuse_repetition(ticket: CallTicket, grounds: Grounds) -> Refuse | None:

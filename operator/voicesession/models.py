@@ -567,6 +567,7 @@ class AgentProfileSpec(Model):
     models: ModelChoices = Field(default_factory=ModelChoices)
     display_name: str | None = None
     public: bool = True
+    allowed_tenants: list[str] | None = None
     instructions: str = "You are a helpful voice assistant. Answer briefly and speak plainly."
     greeting: str = "Hello, how can I help you?"
     goodbye: str = "Goodbye."
@@ -579,6 +580,10 @@ class AgentProfileSpec(Model):
     mcp_servers: list[McpServer] = Field(default_factory=list)
     limits: EffectiveLimits = Field(default_factory=EffectiveLimits)
     max_sessions: int | None = Field(default=None, ge=0)
+
+    def is_for(self, tenant: str | None) -> bool:
+        """Tells whether this tenant may ask for it; None: somebody who shows no key."""
+        return self.allowed_tenants is None or tenant in self.allowed_tenants
 
 
 class AgentProfileStatus(Model):

@@ -78,7 +78,8 @@ def build_assignment(
         room_token=room_token,
         participant_identity=session.spec.participant_identity or so_far.customer,
         profile_name=serving.profile.metadata.name,
-        profile=serving.profile.spec,
+        # Who else is served is nothing for a pod, whose code is one tenant's perhaps.
+        profile=serving.profile.spec.model_copy(update={"allowed_tenants": None}),
         provider=serving.provider,
         local_mode=session.spec.local_mode,
         limits=limits.model_copy(update={"max_duration_seconds": max(SHORTEST_DURATION, round(left))}),

@@ -264,6 +264,8 @@ REFUSED = [
     ("AgentPool", {"image": "a", "mcpServers": [{"name": "A", "url": "http://a"}]}, "lower-case letters"),
     ("AgentProfile", {"limits": {"maxDurationSeconds": 1}}, "greater than or equal to 10"),
     ("AgentProfile", {"maxSessions": -1}, "greater than or equal to 0"),
+    ("AgentProfile", {"allowedTenants": ["acme:lobby"]}, "should match"),
+    ("AgentProfile", {"allowedTenants": ["acme", "acme"]}, "Duplicate value"),
     ("AgentProfile", {"instructions": "x" * 32769}, "32768"),
     ("AgentProfile", {"greeting": "x" * 1025}, "1024"),
 ]
@@ -307,6 +309,8 @@ ACCEPTED = [
     ("AgentProfile", ...),
     ("AgentProfile", {"greeting": "", "goodbye": "", "language": "pt-BR", "maxSessions": 0}),
     ("AgentProfile", {"language": "auto"}),
+    ("AgentProfile", {"allowedTenants": []}),
+    ("AgentProfile", {"allowedTenants": ["acme", "acme-1.test_2"]}),
 ]
 
 

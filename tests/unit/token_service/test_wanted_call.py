@@ -14,7 +14,7 @@ from token_service.call_names import CallNames
 from token_service.callers import Caller
 from token_service.problems import HttpProblem
 from token_service.schemas import TokenRequest
-from token_service.wanted_call import WantedCall, decide_call
+from token_service.wanted_call import WantedCall, decide_call, list_choices
 from voicesession.models import AgentPool, AgentProfile
 
 NAMES = CallNames("room", "ada", "c" * 32)
@@ -30,6 +30,9 @@ PROFILES = {
         profile("default", localPool="local"),
         profile("shop", pool="cloud"),
         profile("hidden", public=False),
+        profile("acmes", allowedTenants=["acme", "acme-test"]),
+        profile("acmes-hidden", allowedTenants=["acme"], public=False),
+        profile("nobodys", allowedTenants=[]),
         profile("mixed", pool="cloud", localPool="local"),
         profile("lost", pool="gone"),
     )
@@ -204,6 +207,36 @@ def test_a_call_that_is_not_set_up_is_refused_without_the_platform_s_names() -> 
 
 def test_a_hidden_profile_is_for_backends() -> None:
     assert decide({"profile": "hidden"}, tenant="acme", hidden=True).profile.metadata.name == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("name", "tenant", "served"),
+    [
+        ("acmes", "acme", True),
+        ("acmes", "acme-test", True),
+        ("acmes", "beta", False),
+        ("acmes", None, False),
+        ("acmes-hidden", "acme", True),
+        ("acmes-hidden", "beta", False),
+        ("nobodys", "acme", False),
+    ],
+)
+def test_a_profile_that_is_bound_to_tenants_does_not_exist_for_others(
+    name: str, tenant: str | None, *, served: bool
+) -> None:
+    if served:
+        assert decide({"profile": name}, tenant=tenant, hidden=True).profile.metadata.name == name
+        return
+    refused = refusal({"profile": name}, tenant=tenant, hidden=tenant is not None)
+    assert refused.detail == refusal({"profile": "none-such"}).detail.replace("none-such", name)
+
+
+def test_a_tenant_is_shown_its_own_profiles_and_everybodys() -> None:
+    def names(tenant: str | None) -> list[str]:
+        return [choice.name for choice in list_choices(PROFILES, POOLS, Caller(tenant))]
+
+    assert names("acme") == ["acmes", "default", "mixed", "shop"]
+    assert names("beta") == names(None) == ["default", "mixed", "shop"]
 
 
 def test_private_variables_stay_out_of_the_ticket() -> None:

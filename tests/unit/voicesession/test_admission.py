@@ -190,6 +190,14 @@ def test_a_profile_that_went_away_is_named() -> None:
     assert "'default'" in refused.message
 
 
+def test_a_profile_that_was_bound_to_other_tenants_since_is_gone_for_this_one() -> None:
+    profiles = make_profile(allowed_tenants=["beta"])
+    for tenant in ("acme", None):
+        refused = refusal(decide(make_room(make_ticket(tenant=tenant)), NOW, [], profiles))
+        assert (refused.reason, refused.retry_after) == (RefusalReason.PROFILE_MISSING, None)
+    assert isinstance(decide(make_room(make_ticket(tenant="beta")), NOW, [], profiles), Admit)
+
+
 def test_a_room_that_belongs_to_a_voice_session_starts_no_other() -> None:
     room = make_room(make_ticket(voice_session="mine"))
     assert decide(room, NOW, [], make_profile()) == NotOurs()

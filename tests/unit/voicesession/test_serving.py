@@ -166,7 +166,7 @@ def test_the_front_door_takes_and_offers_what_the_operator_serves(
     profile = make_profile(pool=pool, localPool=local_pool, provider=default)
     served = {wish for wish in WISHES if is_served(profile, *wish)}
     assert {wish for wish in WISHES if is_accepted(profile, *wish)} == served
-    choices = list_choices({"default": profile}, POOLS)
+    choices = list_choices({"default": profile}, POOLS, Caller())
     assert bool(choices) == bool(served)
     for choice in choices:
         assert set(choice.providers) == {provider for provider, local_mode in served if provider and not local_mode}
@@ -184,7 +184,7 @@ def test_the_examples_work_as_they_say() -> None:
     read = [each for path in EXAMPLES.glob("*.yaml") for each in yaml.safe_load_all(path.read_text())]
     pools = {each["metadata"]["name"]: AgentPool.model_validate(each) for each in read if each["kind"] == "AgentPool"}
     (profile,) = (AgentProfile.model_validate(each) for each in read if each["kind"] == "AgentProfile")
-    (choice,) = list_choices({profile.metadata.name: profile}, pools)
+    (choice,) = list_choices({profile.metadata.name: profile}, pools, Caller())
     assert (choice.providers, choice.localMode) == (["local", "openai", "openai-realtime"], True)
     specs = [VoiceSessionSpec(llm_provider=provider) for provider in choice.providers]
     for spec in [*specs, VoiceSessionSpec(local_mode=True)]:
