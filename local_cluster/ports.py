@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from local_cluster.shares import take_share
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_6 = "::1"
 
 # Below those that the kernel gives to whoever asks for any, and clear of Kubernetes' own.
 _FIRST, _SHARE, _SHARES = 12_000, 100, 100
@@ -33,10 +34,15 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     raise RuntimeError(f"all of the {_SHARE} ports of this process are in use")
 
 
-def listens(port: int) -> bool:
+def listens(port: int, address: str = LOOPBACK) -> bool:
     """Tells whether somebody takes TCP connections there."""
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        return probe.connect_ex((address, port)) == 0
+
+
+def at(address: str, port: int) -> str:
+    """Returns them as a URL has them: an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @functools.cache

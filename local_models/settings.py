@@ -20,7 +20,7 @@ class LocalModelsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LOCAL_MODELS_", hide_input_in_errors=True)
 
-    listen_host: str = Field(default="0.0.0.0", description="Address to listen at.")  # noqa: S104 - a pod's server
+    listen_host: str = Field(default="", description="Address to listen at; all of them, IPv6 ones too, where empty.")
     listen_port: int = Field(default=8000, ge=0, le=65535, description="Port to listen at.")
     services: Annotated[tuple[Service, ...], NoDecode] = Field(
         default=ALL_SERVICES,

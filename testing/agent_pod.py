@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from local_cluster.ports import LOOPBACK, free_port
+from local_cluster.ports import LOOPBACK, at, free_port
 from testing.code_path import PYTHONPATH
 from testing.livekit import LiveKitServer
 from testing.tasks import Tasks
@@ -78,14 +78,14 @@ class AgentPod:
     """A running `python -m voice_agent`."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, folder: Path, port: int, uid: str, key: Ed25519PrivateKey
+        self, process: asyncio.subprocess.Process, folder: Path, host: str, uid: str, key: Ed25519PrivateKey
     ) -> None:
-        """`folder` holds its logs and its termination message."""
+        """`folder` holds its logs and its termination message, `host` is its address and port."""
         self.process = process
         self.folder = folder
         self.uid = uid
         self.key = key
-        self.url = f"http://{LOOPBACK}:{port}"
+        self.url = f"http://{host}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
         self._tasks = Tasks()
         self._whole_log: str | None = None
@@ -227,11 +227,12 @@ async def running_pod(
     keys: Mapping[str, str] | None = None,
     wait: bool = True,
     shows_log: bool = True,
+    address: str = LOOPBACK,
     **environment: str,
 ) -> AsyncIterator[AgentPod]:
     """Starts a pod's process and waits until it is ready; kills it afterwards. `keys`: provider keys by name.
 
-    shows_log: on standard output, when it is over.
+    shows_log: on standard output, when it is over. address: at which it is asked; it listens everywhere.
     """
     key = Ed25519PrivateKey.generate()
     uid, port = str(uuid.uuid4()), free_port()
@@ -251,7 +252,7 @@ async def running_pod(
             **environment,
         }
         process = await start_agent_process(variables, folder, environment.get("WORKING_FOLDER", name))
-        pod = AgentPod(process, folder, port, uid, key)
+        pod = AgentPod(process, folder, at(address, port), uid, key)
         try:
             if wait:
                 await pod.wait_until_ready()

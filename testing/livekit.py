@@ -17,7 +17,7 @@ from pathlib import Path
 from livekit import api
 
 from local_cluster.binaries import LIVEKIT, ensure
-from local_cluster.ports import LOOPBACK, free_port, listens
+from local_cluster.ports import LOOPBACK, at, free_port, listens
 from testing.waiting import eventually_sync, stays, until_started
 from voicesession.names import AGENT_IDENTITY
 
@@ -32,11 +32,12 @@ class LiveKitServer:
 
     port: int
     log: Path = field(default=Path(os.devnull))
+    address: str = LOOPBACK
 
     @property
     def url(self) -> str:
         """What clients connect to."""
-        return f"ws://{LOOPBACK}:{self.port}"
+        return f"ws://{at(self.address, self.port)}"
 
     def agent_token(self, room: str, lifetime: timedelta = timedelta(minutes=1)) -> str:
         """Returns a token as the operator makes them for agent pods."""
@@ -54,7 +55,7 @@ class LiveKitServer:
 
     def client(self) -> api.LiveKitAPI:
         """Returns a client of the server's API; use it as a context manager."""
-        return api.LiveKitAPI(f"http://{LOOPBACK}:{self.port}", KEY, SECRET)
+        return api.LiveKitAPI(self.url, KEY, SECRET)
 
     async def is_empty(self, room: str) -> bool:
         """Tells whether nobody is in the room, or there is none."""
@@ -102,9 +103,9 @@ def find_program() -> Path:
 class LiveKitProcess:
     """A server's process, which may be killed, told to stop, and started again with the same address and keys."""
 
-    def __init__(self, folder: Path, webhook_urls: Sequence[str]) -> None:
-        """Starts nothing yet. `folder`: for its configuration and its log."""
-        self.server = LiveKitServer(free_port(), folder / "log")
+    def __init__(self, folder: Path, webhook_urls: Sequence[str], address: str) -> None:
+        """Starts nothing yet. `folder`: for its configuration and its log. `address`: where it listens."""
+        self.server = LiveKitServer(free_port(), folder / "log", address)
         self._config = folder / "livekit.yaml"
         self._webhook = f"webhook: {{api_key: {KEY}, urls: {json.dumps(webhook_urls)}}}\n" if webhook_urls else ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -114,9 +115,9 @@ class LiveKitProcess:
         # Media gets new ports each time: while it was down, somebody may have taken one.
         self._config.write_text(
             f"port: {self.server.port}\n"
-            f'bind_addresses: ["{LOOPBACK}"]\n'
+            f'bind_addresses: ["{self.server.address}"]\n'
             f"rtc: {{tcp_port: {free_port()}, udp_port: {free_port(socket.SOCK_DGRAM)}, use_external_ip: false,"
-            f" node_ip: {LOOPBACK}, enable_loopback_candidate: true}}\n"
+            f' node_ip: "{self.server.address}", enable_loopback_candidate: true}}\n'
             f"keys: {{{KEY}: {SECRET}}}\n"
             f"{self._webhook}"
             f"logging: {{level: warn}}\n"
@@ -124,7 +125,11 @@ class LiveKitProcess:
         command = ["setpriv", "--pdeathsig", "KILL", "--", str(find_program()), "--config", str(self._config)]
         with self.server.log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
-        until_started(self._process, lambda: listens(self.server.port), self.server.log, READY_SECONDS)
+        until_started(self._process, self.listens, self.server.log, READY_SECONDS)
+
+    def listens(self) -> bool:
+        """Tells whether it takes connections."""
+        return listens(self.server.port, self.server.address)
 
     def kill(self) -> None:
         """Ends it without a word to anybody."""
@@ -155,7 +160,7 @@ class LiveKitProcess:
     async def restart(self, seconds_down: float) -> None:
         """Kills it, and starts it again after a while."""
         await asyncio.to_thread(self.kill)
-        await stays(lambda: not listens(self.server.port), seconds_down, "somebody else listens at LiveKit's port")
+        await stays(lambda: not self.listens(), seconds_down, "somebody else listens at LiveKit's port")
         await asyncio.to_thread(self.start)
 
     def _has_obeyed(self) -> bool:
@@ -166,10 +171,10 @@ class LiveKitProcess:
 
 
 @contextmanager
-def restartable_livekit(*webhook_urls: str) -> Iterator[LiveKitProcess]:
+def restartable_livekit(*webhook_urls: str, address: str = LOOPBACK) -> Iterator[LiveKitProcess]:
     """Starts a server, which tells its events to all `webhook_urls`; ends it afterwards."""
     with tempfile.TemporaryDirectory(prefix="vac-livekit-") as folder:
-        process = LiveKitProcess(Path(folder), webhook_urls)
+        process = LiveKitProcess(Path(folder), webhook_urls, address)
         process.start()
         try:
             yield process
@@ -178,9 +183,9 @@ def restartable_livekit(*webhook_urls: str) -> Iterator[LiveKitProcess]:
 
 
 @contextmanager
-def running_livekit(*webhook_urls: str) -> Iterator[LiveKitServer]:
+def running_livekit(*webhook_urls: str, address: str = LOOPBACK) -> Iterator[LiveKitServer]:
     """As `restartable_livekit`, for whom the server is enough."""
-    with restartable_livekit(*webhook_urls) as process:
+    with restartable_livekit(*webhook_urls, address=address) as process:
         yield process.server
 
 

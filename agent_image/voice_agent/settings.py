@@ -54,8 +54,7 @@ class AgentSettings(BaseModel):
     )
     # Where Kubernetes puts things in a pod.
     agent_address: str = Field(
-        default="0.0.0.0",  # noqa: S104 - the operator is another pod
-        description="Address to listen at; another only in tests.",
+        default="", description="Address to listen at, where empty all of them, IPv6 ones too; another only in tests."
     )
     agent_port: int = Field(default=AGENT_PORT, description="Port to listen at; another only in tests and on a laptop.")
     provider_keys_folder: Path = Field(

@@ -106,9 +106,11 @@ def build_headers(livekit_public_url: str) -> dict[str, str]:
     livekit = urlsplit(livekit_public_url)
     secure = "s" if livekit.scheme in {"wss", "https"} else ""
     # Where its first host is away, a client goes on at another region's.
-    cloud = next((f"*{domain}" for domain in CLOUD_DOMAINS if (livekit.hostname or "").endswith(domain)), "")
-    hosts = [livekit.netloc, cloud] if cloud else [livekit.netloc]
-    connect = " ".join(f"ws{secure}://{host} http{secure}://{host}" for host in hosts)
+    cloud = next((f"//*{domain}" for domain in CLOUD_DOMAINS if (livekit.hostname or "").endswith(domain)), "")
+    # A policy cannot name an IPv6 address: browsers ignore one that does, and nobody would be reached.
+    own = "" if "[" in livekit.netloc else f"//{livekit.netloc}"
+    hosts = [own, cloud] if cloud else [own]
+    connect = " ".join(f"ws{secure}:{host} http{secure}:{host}" for host in hosts)
     policy = (
         f"default-src 'self'; connect-src 'self' {connect}; "
         "img-src 'self' data:; media-src 'self' blob: mediastream:; worker-src 'self' blob:; "

@@ -21,7 +21,7 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
 
     namespace: str = Field(default="default", description="Namespace of the VoiceSessions, pools and profiles.")
     log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
-    host: str = Field(default="0.0.0.0", description="Address to listen at.")  # noqa: S104 - a server in a pod
+    host: str = Field(default="", description="Address to listen at; all of them, IPv6 ones too, where empty.")
     port: int = Field(default=3000, description="Port for callers, the page and LiveKit's webhook.")
     health_port: int = Field(default=3001, description="Port of `/healthz`, `/readyz` and `/metrics`.")
     kubeconfig: Path | None = Field(default=None, description="How to reach the API server from outside a cluster.")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from testing.chart import Raw, find, render
+from testing.chart import Raw, environment_of, find, render
 
 KEYS = {"mode": "api-key", "apiKeysSecret": "keys"}
 HOSTS = ["voice.example.com", "talk.example.com"]
@@ -58,6 +58,24 @@ def test_a_load_balancer_is_what_the_values_say() -> None:
     service = find(objects, "Service", "token-service")
     assert service["metadata"]["annotations"] == annotations
     assert {name: service["spec"].get(name) for name in wanted} == wanted
+
+
+def test_services_have_the_families_of_addresses_that_are_asked_for() -> None:
+    assert not any("ipFamilies" in item["spec"] for item in render() if item["kind"] == "Service")
+    wanted = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    for service in (item for item in render({"services": wanted}) if item["kind"] == "Service"):
+        assert {name: service["spec"].get(name) for name in wanted} == wanted, service["metadata"]["name"]
+
+
+def test_every_part_listens_at_addresses_of_both_families() -> None:
+    objects = render()
+    livekit = find(objects, "Deployment", "livekit")["spec"]["template"]["spec"]["containers"][0]
+    assert livekit["args"] == ["--node-ip", "$(NODE_IP)"]
+    assert livekit["env"][0] == {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIPs"}}}
+    assert "listen_addr = *" in find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
+    # Those of ours do by default.
+    for part in ("operator", "token-service", "local-models"):
+        assert not {"HOST", "LOCAL_MODELS_LISTEN_HOST"} & environment_of(objects, "Deployment", part).keys()
 
 
 def test_token_services_are_as_many_as_their_work_wants() -> None:

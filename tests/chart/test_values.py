@@ -210,6 +210,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"livekit": {"external": {"url": "wss://lk"}}}, "livekit.external.url: livekit.enabled=true runs"),
     ({"livekit": {"nodeSelector": {"zone": "a"}}}, "livekit.publicUrl: say at which address"),
     ({"livekit": {"publicUrl": "wss://lk"}}, "livekit.nodeSelector: say which node wss://lk leads to"),
+    ({"services": {"ipFamilies": ["IPv4", "IPv6"]}}, "services.ipFamilies: a Service has two families only with"),
     ({"livekit": {"ports": {"tcp": 7880}}}, "livekit.ports.http and livekit.ports.tcp are both 7880"),
     (
         {"livekit": {"enabled": False, "external": {"url": "wss://acme.livekit.cloud", "secret": "lk"}}},

@@ -36,6 +36,15 @@ type: {{ $service.type }}
 {{- end }}
 {{- end -}}
 
+{{/* Which families of addresses a Service has, where values say so. */}}
+{{- define "voice-agent.ipFamilies" -}}
+{{- range $field := list "ipFamilyPolicy" "ipFamilies" }}
+{{- with get $.Values.services $field }}
+{{ $field }}: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Fails where another release has an operator in this namespace: each would take the other's pods for outdated. */}}
 {{- define "voice-agent.refuseSecondRelease" -}}
 {{- range (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
@@ -210,7 +219,7 @@ postgresql://{{ include "voice-agent.postgresOwner" . | urlquery }}@{{ $address 
 {{ .Values.database.name }} = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
 
 [pgbouncer]
-listen_addr = 0.0.0.0
+listen_addr = *
 listen_port = 6432
 unix_socket_dir =
 auth_type = scram-sha-256

@@ -93,6 +93,11 @@ class AgentPod:
     running_seen_at: datetime | None = None
 
     @property
+    def host(self) -> str:
+        """Returns its address as a URL has it: an IPv6 one in brackets."""
+        return f"[{self.ip}]" if self.ip and ":" in self.ip else str(self.ip)
+
+    @property
     def live(self) -> bool:
         """Tells whether its process may still run and is wanted."""
         return not self.deleting and self.exit is None

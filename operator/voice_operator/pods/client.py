@@ -200,7 +200,7 @@ class PodClient:
         try:
             async with (
                 self._lag.patience(PROBE_SECONDS_MAX),
-                self._http.get(f"http://{pod.ip}:{self._port}/readyz") as response,
+                self._http.get(f"http://{pod.host}:{self._port}/readyz") as response,
             ):
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -239,7 +239,7 @@ class PodClient:
             "Authorization": f"Bearer {sign_pod_request(self._key, pod.uid, purpose, body)}",
             "Content-Type": "application/json",
         }
-        url, progress = f"http://{pod.ip}:{self._port}{path}", _Progress()
+        url, progress = f"http://{pod.host}:{self._port}{path}", _Progress()
         try:
             async with self._lag.patience(ANSWER_SECONDS_MAX):
                 return await self._http.request(

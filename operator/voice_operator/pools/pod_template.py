@@ -253,7 +253,7 @@ def _build_env(pool: AgentPool, basis: PodBasis) -> list[Raw]:
         {"name": "AGENT_LOG_LEVEL", "value": basis.log_level},
         {"name": "AGENT_GRACE_SECONDS", "value": str(grace_seconds(pool))},
         # As they are anyway; here because nothing that comes by `envFrom` may say otherwise.
-        {"name": "AGENT_ADDRESS", "value": "0.0.0.0"},  # noqa: S104 - the pod's own network
+        {"name": "AGENT_ADDRESS", "value": ""},
         {"name": "AGENT_PORT", "value": str(AGENT_PORT)},
         {"name": "PROVIDER_KEYS_FOLDER", "value": KEYS_FOLDER},
         {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from conversations.migrate import MigrationError, run_migrations
 from local_cluster.pki import Authority
+from local_cluster.ports import LOOPBACK_6
 from testing.chart import Raw, environment_of, find, render
 from testing.conversations import PASSWORDS, ConversationsDatabase
 from testing.postgres import OWNER, PASSWORD, SYSTEM_USER, PgBouncerProcess, PostgresServer, running_postgres
@@ -72,7 +73,6 @@ def pgbouncer(server: PostgresServer, objects: list[Raw], ca: Path) -> Iterator[
         text = find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
         for old, new in {
             "/etc/pgbouncer/": f"{bouncer.folder}/",
-            "listen_addr = 0.0.0.0": "listen_addr = 127.0.0.1",
             "listen_port = 6432": f"listen_port = {bouncer.port}",
             "query_wait_timeout = 15": "query_wait_timeout = 2",
         }.items():
@@ -87,7 +87,8 @@ def pgbouncer(server: PostgresServer, objects: list[Raw], ca: Path) -> Iterator[
 
 
 def connect(bouncer: PgBouncerProcess) -> psycopg.Connection:
-    url = f"postgresql://voice_reader:{PASSWORDS['voice_reader']}@127.0.0.1:{bouncer.port}/{DATABASE}"
+    """Connects by IPv6, as an agent does in a cluster that has nothing else."""
+    url = f"postgresql://voice_reader:{PASSWORDS['voice_reader']}@[{LOOPBACK_6}]:{bouncer.port}/{DATABASE}"
     return psycopg.connect(url, connect_timeout=10, autocommit=True, prepare_threshold=None)
 
 

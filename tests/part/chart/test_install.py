@@ -133,6 +133,24 @@ def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Insta
     assert installation.livekit_place() == ({"kubernetes.io/hostname": "node-m"}, "ws://10.245.0.11:7880")
 
 
+def test_a_livekit_from_before_there_were_ipv6_addresses_is_not_restarted(installation: Installation) -> None:
+    installation.upgrade()
+    name = f"{RELEASE}-voice-agent-livekit"
+    container = "/spec/template/spec/containers/0"
+    arguments = ["--bind", "0.0.0.0", "--node-ip", "$(NODE_IP)"]  # noqa: S104 - as it was
+    before = [
+        {"op": "replace", "path": f"{container}/args", "value": arguments},
+        {"op": "replace", "path": f"{container}/env/0/valueFrom/fieldRef/fieldPath", "value": "status.hostIP"},
+    ]
+    assert installation.kubectl("patch", "deployment", name, "--type=json", "-p", json.dumps(before)).returncode == 0
+    generation = installation.get("deployment", name)["metadata"]["generation"]
+    installation.upgrade(tokenService={"replicas": 2})
+    assert installation.get("deployment", name)["metadata"]["generation"] == generation
+    installation.kubectl("delete", "deployment", name)
+    installation.upgrade()
+    assert "--bind" not in installation.get("deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
 @pytest.mark.parametrize("change", ["an added node", "a cordoned node", "a tainted node", "no free node"])
 def test_an_unrelated_upgrade_does_not_move_livekit(installation: Installation, change: str) -> None:
     installation.upgrade()

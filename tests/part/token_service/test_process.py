@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from local_cluster.ports import free_port
+from local_cluster.ports import LOOPBACK, LOOPBACK_6, free_port
 from testing.code_path import PYTHONPATH
 from testing.livekit import KEY, SECRET
 from testing.tickets import write_installation_key
@@ -83,11 +83,13 @@ async def until_answered(url: str, status: int, seconds: float = 60) -> None:
 
 
 async def test_it_serves_is_ready_and_ends_in_good_order(api_server: Path) -> None:
-    async with started({**SETTINGS, "KUBECONFIG": str(api_server)}) as process:
+    async with started({**SETTINGS, "KUBECONFIG": str(api_server), "HOST": ""}) as process:
         await until_answered(f"{process.health}/readyz", 200)
         assert (await read(f"{process.health}/healthz"))[0] == 200
         status, _ = await read(f"{process.door}/api/profiles")
         assert status == 200
+        for url in (f"{process.door}/openapi.json", f"{process.health}/readyz"):
+            assert (await read(url.replace(LOOPBACK, f"[{LOOPBACK_6}]")))[0] == 200
         status, metrics = await read(f"{process.health}/metrics")
         labels = 'method="GET",route="/api/profiles",status="200"'
         assert f"voice_token_service_request_seconds_count{{{labels}}} 1.0" in metrics

@@ -10,6 +10,7 @@ from token_service.app import build_headers
     [
         ("wss://livekit.example.com", "wss://livekit.example.com https://livekit.example.com"),
         ("ws://10.0.0.1:7880", "ws://10.0.0.1:7880 http://10.0.0.1:7880"),
+        ("ws://[fd00::9]:7880", "ws: http:"),  # what no policy can name
         (
             "wss://acme-1a2b.livekit.cloud",
             "wss://acme-1a2b.livekit.cloud https://acme-1a2b.livekit.cloud wss://*.livekit.cloud https://*.livekit.cloud",

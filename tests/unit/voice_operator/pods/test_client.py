@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from local_cluster.ports import free_port
+from local_cluster.ports import LOOPBACK, LOOPBACK_6, free_port
 from testing.operator_objects import make_claimed_pod
 from voice_operator.pods import client
 from voice_operator.pods.client import PodClient, PodRequestError
@@ -16,16 +16,16 @@ from voicesession.spool import SealedPiece, Spool
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-POD = make_claimed_pod(ip="127.0.0.1")
+POD = make_claimed_pod(ip=LOOPBACK)
 SPOOL = Spool(session_id="session", attempt=1, pieces=[SealedPiece(rows=2, data=b"\x00sealed")], lost=1)
 
 
 @asynccontextmanager
-async def answering(answer: Answer) -> AsyncIterator[PodClient]:
+async def answering(answer: Answer, address: str = LOOPBACK) -> AsyncIterator[PodClient]:
     """Yields a client whose pod answers so when it is asked for its spool."""
     app = web.Application()
     app.router.add_get("/spool", answer)
-    async with TestServer(app) as server:
+    async with TestServer(app, host=address) as server:
         pods = PodClient(Ed25519PrivateKey.generate(), port=server.port or 0)
         try:
             yield pods
@@ -40,9 +40,10 @@ def say(text: str, status: int = 200) -> Answer:
     return answer
 
 
-async def test_a_spool_arrives_as_it_was_sealed() -> None:
-    async with answering(say(SPOOL.model_dump_json(by_alias=True))) as pods:
-        assert await pods.read_spool(POD) == SPOOL
+@pytest.mark.parametrize("address", [LOOPBACK, LOOPBACK_6])
+async def test_a_spool_arrives_as_it_was_sealed(address: str) -> None:
+    async with answering(say(SPOOL.model_dump_json(by_alias=True)), address) as pods:
+        assert await pods.read_spool(make_claimed_pod(ip=address)) == SPOOL
 
 
 async def test_a_pod_that_has_none_says_so() -> None:
