@@ -55,6 +55,7 @@ def test_pods_in_local_mode_reach_a_livekit_elsewhere() -> None:
         "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "ports": [
             {"port": 80, "protocol": "TCP"},
+            {"port": 7880, "protocol": "TCP"},
             {"port": 7881, "protocol": "TCP"},
             {"port": 443, "protocol": "UDP"},
             {"port": 3478, "endPort": 65535, "protocol": "UDP"},

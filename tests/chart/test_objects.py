@@ -14,6 +14,7 @@ from voice_operator.ending import END_SECONDS
 
 EXTERNAL: Raw = {
     "livekit": {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
+    "networkPolicies": {"livekitCidrs": ["192.0.2.0/24"]},
     "postgres": {
         "enabled": False,
         "external": {"host": "db.example.com", "user": "owner", "passwordSecret": "db", "sslmode": "require"},
@@ -248,35 +249,6 @@ def test_an_upgrade_of_the_chart_alone_restarts_nothing(defaults: list[Raw]) -> 
         assert not {"helm.sh/chart", "app.kubernetes.io/version"} & template["metadata"]["labels"].keys(), name
 
 
-def test_local_pods_reach_nothing_outside(defaults: list[Raw]) -> None:
-    policy = find(defaults, "NetworkPolicy", "local-egress")["spec"]
-    assert policy["podSelector"] == {"matchLabels": {"voiceagents.dev/egress": "local"}}
-    assert policy["policyTypes"] == ["Egress"]
-    for rule in policy["egress"]:
-        assert rule["ports"]
-        for target in rule["to"]:
-            if "ipBlock" in target:
-                assert target["ipBlock"]["cidr"] in {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}
-                assert {port["port"] for port in rule["ports"]} == {7880, 7881, 7882}
-            else:
-                assert target["podSelector"]["matchLabels"]
-
-
-def test_no_networks_of_livekit_s_let_local_pods_reach_none() -> None:
-    policy = find(render({"networkPolicies": {"livekitCidrs": []}}), "NetworkPolicy", "local-egress")["spec"]
-    assert all(rule["to"] for rule in policy["egress"])
-    assert "ipBlock" not in json.dumps(policy)
-
-
-def test_only_the_operator_reaches_agents(defaults: list[Raw]) -> None:
-    policy = find(defaults, "NetworkPolicy", "agent-ingress")["spec"]
-    assert policy["policyTypes"] == ["Ingress"]
-    (rule,) = policy["ingress"]
-    assert rule["ports"] == [{"port": 8081, "protocol": "TCP"}]
-    (source,) = rule["from"]
-    assert source["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
-
-
 def test_default_pool_is_local_only(defaults: list[Raw]) -> None:
     pools = [item for item in defaults if item["kind"] == "AgentPool"]
     assert [pool["metadata"]["name"] for pool in pools] == ["default"]
@@ -371,7 +343,7 @@ def test_an_owner_s_and_a_host_s_name_stand_in_a_url(host: str, user: str, addre
 
 
 def test_a_secret_s_name_may_be_a_number() -> None:
-    livekit = {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "1"}}
+    livekit = {"enabled": False, "external": {"url": "ws://livekit.example.com", "secret": "1"}}
     external = {**EXTERNAL["postgres"]["external"], "passwordSecret": "2", "sslmode": "verify-ca", "caSecret": "3"}
     objects = render({"livekit": livekit, "postgres": {"enabled": False, "external": external}})
     named = {name for _, template in pod_templates(objects) for name, _ in secret_keys(template["spec"])}

@@ -205,7 +205,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
         {"secrets": {"databaseRoles": {"existingSecret": "ours"}}},
         "secrets.databaseRoles.existingSecret and secrets.agentDatabase.existingSecret",
     ),
-    ({"livekit": {"enabled": False, "external": {"url": "wss://lk"}}}, "livekit.external.secret: name the Secret"),
+    ({"livekit": {"enabled": False, "external": {"url": "ws://lk"}}}, "livekit.external.secret: name the Secret"),
     ({"livekit": {"enabled": False, "external": {"secret": "lk"}}}, "livekit.external.url: write the address"),
     ({"livekit": {"external": {"url": "wss://lk"}}}, "livekit.external.url: livekit.enabled=true runs"),
     ({"livekit": {"nodeSelector": {"zone": "a"}}}, "livekit.publicUrl: say at which address"),
@@ -214,7 +214,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"livekit": {"ports": {"tcp": 7880}}}, "livekit.ports.http and livekit.ports.tcp are both 7880"),
     (
         {"livekit": {"enabled": False, "external": {"url": "wss://acme.livekit.cloud", "secret": "lk"}}},
-        "networkPolicies.livekitCidrs: LiveKit Cloud is outside of the cluster",
+        "networkPolicies.livekitCidrs: say in which networks wss://acme.livekit.cloud is",
     ),
     (postgres(host=""), "postgres.external.host: write the host"),
     (postgres(user=""), "postgres.external.user: name the user"),
@@ -263,6 +263,12 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
         {"networkPolicies": {"enabled": False, "localEgress": [{"ports": [{"port": 1}]}]}},
         "networkPolicies.localEgress: networkPolicies.enabled=false makes no policies",
     ),
+    ({"networkPolicies": {"enabled": False, "cilium": True}}, "networkPolicies.cilium: networkPolicies.enabled=false"),
+    (
+        {"networkPolicies": {"agentEgress": [{"to": [], "ports": [{"port": 1}]}]}},
+        "networkPolicies.agentEgress: `to` is empty, which for Kubernetes is everybody",
+    ),
+    ({"networkPolicies": {"closedCidrs": ["::/0"]}}, "networkPolicies.closedCidrs: ::/0 is all there is"),
 ]
 
 

@@ -131,6 +131,10 @@ def test_gitops_and_who_scales_a_pool_leave_each_other_alone_where_the_chart_say
 def test_livekit_is_bound_to_the_node_that_browsers_are_told(installation: Installation) -> None:
     installation.upgrade()
     assert installation.livekit_place() == ({"kubernetes.io/hostname": "node-m"}, "ws://10.245.0.11:7880")
+    # Where agents may go, whatever network it is in.
+    for policy in ("local-egress", "agent-egress"):
+        rules = installation.get("networkpolicy", f"{RELEASE}-voice-agent-{policy}")["spec"]["egress"]
+        assert {"ipBlock": {"cidr": "10.245.0.11/32"}} in [peer for rule in rules for peer in rule["to"]]
 
 
 def test_a_livekit_from_before_there_were_ipv6_addresses_is_not_restarted(installation: Installation) -> None:
@@ -206,7 +210,7 @@ def test_the_notes_say_which_parts_are_for_trying_out(installation: Installation
     assert [line.split()[3] for line in trying] == ["LiveKit", "Postgres"]
     external = {"host": "db", "user": "owner", "passwordSecret": "db"}
     installation.upgrade(
-        livekit={"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
+        livekit={"enabled": False, "external": {"url": "ws://livekit.livekit.svc", "secret": "lk"}},
         postgres={"enabled": False, "external": external},
     )
     assert "for trying out" not in installation.notes()
