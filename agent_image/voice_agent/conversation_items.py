@@ -68,10 +68,15 @@ def build_latencies(metrics: MetricsReport) -> dict[str, int]:
     return {name: round(1000 * values[key]) for key, name in _LATENCIES.items() if values.get(key) is not None}
 
 
-def build_usage(session: AgentSession[Any]) -> dict[str, object]:
-    """Returns what each model has been used for in this session, without zeros."""
-    models = [{key: value for key, value in usage.model_dump().items() if value} for usage in session.usage.model_usage]
-    return {"models": models} if models else {}
+def build_usage(sessions: Iterable[AgentSession[Any]]) -> dict[str, object]:
+    """Returns what each model has been used for in these sessions together, without zeros."""
+    models: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for usage in (usage for session in sessions for usage in session.usage.model_usage):
+        total = models.setdefault((usage.type, usage.provider, usage.model), {})
+        for key, value in usage.model_dump().items():
+            if value:
+                total[key] = value if isinstance(value, str) else total.get(key, 0) + value
+    return {"models": list(models.values())} if models else {}
 
 
 def count_usage(session: AgentSession[Any]) -> dict[str, int]:

@@ -92,7 +92,7 @@ class Farewell:
         finally:
             telling.cancel()
         await self._leave_room()
-        ending = replace(ending, usage=build_usage(session) if session else {}, cut_short=tuple(self._cut_short))
+        ending = replace(ending, usage=build_usage(self.context.sessions), cut_short=tuple(self._cut_short))
         ending = await self._write_end(ending, over_at)
         await self.haste.within(CLOSE_SECONDS, self.context.clean_up(), "cleaning up")
         return ending

@@ -206,6 +206,11 @@ class CallContext(JobContext):
         """The primary AgentSession, or None while none has been started."""
         return self._primary
 
+    @property
+    def sessions(self) -> list[AgentSession[Any]]:
+        """The primary AgentSession, and those beside it."""
+        return [*([self._primary] if self._primary is not None else []), *self._others]
+
     def delete_room(self, room_name: str | None = None) -> "asyncio.Future[livekit_api.DeleteRoomResponse]":
         """Asks the operator to delete this call's room.
 

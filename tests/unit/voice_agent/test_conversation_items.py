@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from livekit.agents import AgentHandoff, ChatMessage, FunctionToolsExecutedEvent
+from livekit.agents import AgentHandoff, AgentSession, ChatMessage, FunctionToolsExecutedEvent
 from livekit.agents.llm import AudioContent, FunctionCall, FunctionCallOutput, ImageContent
+from livekit.agents.metrics import LLMModelUsage, TTSModelUsage
 
-from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, restore_items
+from voice_agent.conversation_items import build_latencies, build_rows, build_tool_rows, build_usage, restore_items
 
 AT = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -110,3 +111,17 @@ def test_latencies_are_whole_milliseconds() -> None:
         "transcriptionMillis": 46,
         "endOfTurnMillis": 500,
     }
+
+
+async def test_what_a_models_use_was_in_all_sessions_of_a_call() -> None:
+    first, second = AgentSession[None](vad=None), AgentSession[None](vad=None)
+    first._usage_collector._llm_usage["a", "chat"] = LLMModelUsage(provider="a", model="chat", input_tokens=3)
+    second._usage_collector._llm_usage["a", "chat"] = LLMModelUsage(provider="a", model="chat", input_tokens=4)
+    second._usage_collector._tts_usage["a", "voice"] = TTSModelUsage(provider="a", model="voice", audio_duration=1.5)
+    assert build_usage([first, second]) == {
+        "models": [
+            {"type": "llm_usage", "provider": "a", "model": "chat", "input_tokens": 7},
+            {"type": "tts_usage", "provider": "a", "model": "voice", "audio_duration": 1.5},
+        ]
+    }
+    assert build_usage([]) == {}
