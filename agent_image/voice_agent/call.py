@@ -31,7 +31,9 @@ from voice_agent.job_context import (
     export_room,
     forget_recorded_events,
 )
+from voice_agent.measures import Measures
 from voice_agent.opening import Resumption
+from voice_agent.process.resident_memory import read_resident_bytes
 from voice_agent.process.termination import write_termination_message
 from voice_agent.profile_agent import ProfileCall, find_spoken, run_profile_agent
 from voice_agent.provider_models import ProviderError
@@ -115,10 +117,14 @@ class Call:
         self._drafts = Drafts(self.conversation, lambda: read_spoken(self._watch.session))
         self._books = SessionBooks(self.conversation, self._drafts)
         self._other_books: list[SessionBooks] = []
+        self.measures = Measures(
+            facts=self._facts,
+            name_provider=lambda host, model: workshop.shelf.name_provider(host, model, provider),
+            tell=self.events.emit_once,
+        )
         self._watch = SessionWatch(
             provider=provider.name,
             facts=self._facts,
-            events=self.events,
             on_activity=self._touch,
             on_end=self.end,
             on_failed_turn=lambda kind: self._trouble_words.apologize(
@@ -163,6 +169,7 @@ class Call:
         health.on_failure = lambda provider, part: self.events.emit(
             ModelFailed(at=clock.now(), provider=provider, part=part)
         )
+        health.on_each_failure = self.measures.count_fallback
         for model in assignment.failing or []:
             health.pass_over(model.provider, model.part)
         self._hand_over = HandOver(
@@ -441,6 +448,8 @@ class Call:
         self.events.emit(joined)
         log.info("the agent joined", extra={"milliseconds": joined.joined_millis})
         self._facts.joined_at = self._facts.last_activity_at = now
+        self.measures.connect_millis = self._room.connect_millis
+        self.measures.expects_first_word = not self._follows
         self.conversation.begin()
         self._start(self._drafts.keep_written())
         self._room_watch.joined()
@@ -489,6 +498,7 @@ class Call:
     def _on_session(self, session: AgentSession[Any]) -> None:
         """Listens to the primary agent session before it does anything."""
         self._books.attach(session)
+        self.measures.attach(session)
         self._watch.attach(session)
         self._trouble_words.attach(session)
         self._room.chat.hold()
@@ -506,6 +516,7 @@ class Call:
         drafts = Drafts(self.conversation, lambda: read_spoken(session))
         books = SessionBooks(self.conversation, drafts, self._books.told)
         books.attach(session)
+        self.measures.attach(session)
         self._other_books.append(books)
         self._start(drafts.keep_written())
         for event in _SIGNS_OF_LIFE:
@@ -537,7 +548,10 @@ class Call:
 
     def _build_heartbeat(self) -> Heartbeat:
         return Heartbeat(
-            at=clock.now(), agent_state=self._read_agent_state(), unwritten_items=self.conversation.unwritten
+            at=clock.now(),
+            agent_state=self._read_agent_state(),
+            unwritten_items=self.conversation.unwritten,
+            memory_bytes=read_resident_bytes(),
         )
 
     def _start(self, work: Coroutine[Any, Any, object]) -> None:

@@ -50,6 +50,7 @@ class CallFacts:
     joined_at: float | None = None
     customer_present: bool = False
     customer_seen: bool = False
+    customer_came_at: float | None = None  # for the first time
     customer_left_at: float | None = None
     customer_left_by: str | None = None  # LiveKit's name of the reason
     customer_by_phone: bool = False
@@ -65,6 +66,7 @@ class CallFacts:
     def customer_came(self, now: float) -> None:
         """The customer is in the room."""
         self.customer_present = self.customer_seen = True
+        self.customer_came_at = now if self.customer_came_at is None else self.customer_came_at
         self.customer_left_at = None
         self.customer_left_by = None
         self.last_activity_at = now

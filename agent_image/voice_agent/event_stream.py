@@ -16,6 +16,7 @@ class EventStream:
         """`build_heartbeat` is asked for a fresh heartbeat whenever a reader has had nothing for a while."""
         self._build_heartbeat = build_heartbeat
         self._lines: list[bytes] = []
+        self._told_once: set[int] = set()  # positions of lines that go with the first who has got them
         self._news = asyncio.Event()
         self._readers = 0
         self._all_read = asyncio.Event()
@@ -36,6 +37,11 @@ class EventStream:
             self._lines[position] = b""
 
         return withdraw
+
+    def emit_once(self, event: PodEvent) -> None:
+        """Appends an event that nobody is told again who comes after its first reader: another one has counted it."""
+        self._told_once.add(len(self._lines))
+        self.emit(event)
 
     def close(self) -> None:
         """Says that nothing more comes: readers end after the last event."""
@@ -67,9 +73,12 @@ class EventStream:
         while True:
             news = self._news
             while position < len(self._lines):
-                position += 1
-                if line := self._lines[position - 1]:
+                if line := self._lines[position]:
                     yield line
+                if position in self._told_once:  # whose writing has not failed
+                    self._told_once.discard(position)
+                    self._lines[position] = b""
+                position += 1
             if self.closed and position == len(self._lines):
                 return
             try:

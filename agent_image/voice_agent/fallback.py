@@ -43,7 +43,8 @@ class Health:
     """Which models have failed lately: by name of the provider, and part."""
 
     def __init__(self) -> None:
-        self.on_failure: Callable[[str, Part], None] = lambda _provider, _part: None
+        self.on_failure: Callable[[str, Part], None] = lambda _provider, _part: None  # the first in a while
+        self.on_each_failure: Callable[[str, Part], None] = lambda _provider, _part: None
         self._passed_over: dict[tuple[str, Part], float] = {}  # until when
 
     def pass_over(self, provider: str, part: Part) -> None:
@@ -57,6 +58,7 @@ class Health:
     def note(self, provider: str, part: Part, error: Exception) -> None:
         """Takes in that a model has failed; of the first time in a while it is told."""
         log.warning("a model failed, and has another one behind it", extra={"provider": provider, "error": error})
+        self.on_each_failure(provider, part)
         if getattr(error, "status_code", None) in _REQUESTS_FAULT:
             return
         is_new = not self.is_passed_over(provider, part)

@@ -222,6 +222,7 @@ class Pod:
         self._ended = True
         written = call.conversation.end_written
         self._write_message(ending.reason.value, ending.message, end_written=written)
+        call.measures.tell_rest()
         call.events.emit(
             CallEnded(
                 at=clock.now(),

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from livekit import local_inference
 from livekit.agents import NOT_GIVEN, APIConnectOptions, llm, stt, tts, vad
@@ -85,6 +86,19 @@ class ModelShelf:
     def default_provider(self) -> Provider | None:
         """Returns the pool's first provider, if it has any."""
         return next(iter(self._providers.values()), None)
+
+    def name_provider(self, host: str, model: str, first: Provider) -> str:
+        """Returns which provider's a model is, by the host that its client names; of several alike `first`'s.
+
+        The host itself where it is none's: the agent's code has made the model by itself.
+        """
+        models = [
+            (provider.name, each.model)
+            for provider in (first, *self._providers.values())
+            for each in (provider.stt, provider.llm, provider.tts, provider.realtime)
+            if each is not None and urlsplit(read_url(each)).netloc == host
+        ]
+        return next((name for name, its in models if its == model), models[0][0] if models else host)
 
     @property
     def is_hearing(self) -> bool:

@@ -23,11 +23,7 @@ from livekit.agents import (
 from livekit.agents.voice.events import CloseReason
 
 from voice_agent.answers.wrong_answer import WrongAnswerError
-from voice_agent.conversation_items import build_latencies
 from voice_agent.endings import CallFacts, Ending
-from voice_agent.event_stream import EventStream
-from voicesession import clock
-from voicesession.assignment import Turn
 from voicesession.models import EndReason
 
 # A provider that answers so will answer so again.
@@ -61,14 +57,12 @@ class SessionWatch:
 
     provider: str
     facts: CallFacts
-    events: EventStream
     on_activity: Callable[[], None]
     on_end: Callable[[Ending], None]
     on_failed_turn: Callable[[str], None]  # told the kind of error, for the first of those in a row
     is_apologizing: Callable[[], bool]  # for a turn that has failed: what fails meanwhile is the same turn's
     session: AgentSession[Any] | None = None
     trouble: str = ""
-    _question_latencies: dict[str, int] = field(default_factory=dict)
     _proven: set[str] = field(default_factory=set)  # kinds of errors, of parts that have worked in this call
     _failed_turns: int = 0
     _unheard: int = 0
@@ -89,7 +83,6 @@ class SessionWatch:
     def _on_item(self, event: ConversationItemAddedEvent) -> None:
         self.on_activity()
         if isinstance(event.item, ChatMessage):
-            self._report_turn(event.item)
             self._note_success(event.item)
             if event.item.role == "user":
                 self.facts.turn_open_since = None
@@ -160,15 +153,6 @@ class SessionWatch:
         else:
             message = "the agent's code ended the conversation"
             self.on_end(Ending(EndReason.ENDED_BY_REQUEST, message, by_code=True))
-
-    def _report_turn(self, message: ChatMessage) -> None:
-        latencies = build_latencies(message.metrics)
-        if message.role == "user":
-            self._question_latencies = latencies
-        elif message.role == "assistant" and latencies:
-            values = {**self._question_latencies, **latencies}
-            self._question_latencies = {}
-            self.events.emit(Turn.model_validate({"at": clock.now(), **values}))
 
 
 def is_hopeless(event: ErrorEvent, *, has_worked: bool) -> bool:

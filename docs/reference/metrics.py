@@ -7,11 +7,13 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from local_models import metrics as local_models
 from token_service import metrics as token_service
+from voice_operator import agent_metrics
 from voice_operator import metrics as voice_operator
 
 # Each part with its module, what holds the collectors, and the variable of the port that serves them.
 PARTS: dict[str, tuple[ModuleType, object, str]] = {
     "Operator": (voice_operator, voice_operator, "HTTP_PORT"),
+    "Agents, by the operator": (agent_metrics, agent_metrics, "HTTP_PORT"),
     "Token service": (token_service, token_service, "HEALTH_PORT"),
     "Local models": (local_models, local_models.Metrics(), "LOCAL_MODELS_LISTEN_PORT"),
 }
@@ -23,7 +25,8 @@ def build_page() -> str:
         "# Metrics\n",
         "Made from the collectors by `make reference`; change those, not this page. Each part serves its metrics at "
         "`/metrics`, with those of its process (`process_*`) beside them. A histogram has `_bucket`, `_sum` and "
-        "`_count`; times are in seconds. Agent pods serve none: what they tell, the operator counts.\n",
+        "`_count`; times are in seconds. Agent pods serve none: what they tell, the operator counts. "
+        "[Which one answers which question](../metrics.md).\n",
     ]
     parts += [_build_part(title, holder, port) for title, (_, holder, port) in PARTS.items()]
     return "\n".join(parts)

@@ -13,7 +13,6 @@ from voice_operator.app import Operator
 from voice_operator.ending import block_signals, exit_now, stop_on_signal
 from voice_operator.handlers import start_watches
 from voice_operator.health import Health
-from voice_operator.metrics import LEADING, UNREADABLE, show_phases
 from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.watches import Watches
 from voice_telemetry.server import build_health_app, serving
@@ -44,7 +43,7 @@ async def run_operator(
         operator.list_all,
     )
     health = Health(operator, watches, silence)
-    app = build_health_app(is_live=health.is_live, is_ready=health.is_ready, before_scrape=lambda: show_state(operator))
+    app = build_health_app(is_live=health.is_live, is_ready=health.is_ready, before_scrape=operator.show_state)
     async with serving(app, settings.http_port):
         await operator.start()
         parts = [
@@ -58,14 +57,6 @@ async def run_operator(
         for task in parts:
             task.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
-
-
-def show_state(operator: Operator) -> None:
-    """Brings the gauges up to date."""
-    show_phases(session.status.phase for session in operator.cache.sessions.all())
-    LEADING.set(operator.lease.leading)
-    for plural, store in operator.cache.stores.items():
-        UNREADABLE.labels(plural).set(len(store.unreadable))
 
 
 def _describe_end(parts: list[asyncio.Task[NoReturn]]) -> str:

@@ -27,6 +27,7 @@ from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.links import Links
+from voice_operator.calls.measuring import Measuring
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.observe import World
 from voice_operator.calls.reconciler import Reconciler
@@ -56,6 +57,7 @@ from voice_operator.room_poll import RoomPoll
 from voice_operator.routing import Routing
 from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import Keys, OperatorSettings
+from voice_operator.state_metrics import show_state
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
@@ -227,6 +229,12 @@ class Operator:
         else:
             self.cache.stores[plural].put(raw)
 
+    def show_state(self) -> None:
+        """Brings the gauges up to date, for a scrape."""
+        depths = {kind: self._queue.depths[kind] for kind in Kind}
+        heartbeats = self._links.heartbeats() if self.lease.leading else ()
+        show_state(self.cache, heartbeats, depths, leading=self.lease.leading)
+
     async def _begin(self) -> None:
         """Begins to decide."""
         self._links.note_lost_node(self.lease.lost_node)
@@ -361,7 +369,7 @@ class Operator:
         calls = Calls()
         broker = ApiBroker(self.cache, calls, rooms, shared.pods)
         self._stack.push_async_callback(broker.close)
-        links = Links(shared.pods, self._queue, broker)
+        links = Links(shared.pods, self._queue, broker, Measuring(calls).take)
         self._links = links
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))

@@ -1,11 +1,9 @@
-"""What Prometheus reads of the operator. Every label has a closed set of values, or one for each pool."""
+"""What the operator counts of its own doing, for Prometheus.
 
-import collections
-from collections.abc import Iterable
+Every label has a closed set of values, or those of `label_names`.
+"""
 
 from prometheus_client import Counter, Gauge, Histogram
-
-from voicesession.models import Phase
 
 _SECONDS = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 20.0)
 
@@ -16,9 +14,24 @@ CRD_FIELDS_MISSING = Gauge(
     "voice_operator_crd_fields_missing",
     "Fields of this release that the cluster's CRDs lack, and so drop.",
 )
-SESSIONS = Gauge("voice_operator_sessions", "VoiceSessions by phase.", ("phase",))
+SESSIONS = Gauge(
+    "voice_operator_sessions", "VoiceSessions by phase, finished ones that are kept among them.", ("profile", "phase")
+)
+WAITING = Gauge(
+    "voice_operator_waiting_sessions",
+    "VoiceSessions that have no agent in their room, or have lost it, by why: the reason in their status.",
+    ("reason",),
+)
+LONGEST_WAIT_SECONDS = Gauge(
+    "voice_operator_longest_wait_seconds",
+    "For how long the first of those that have no agent has waited: since it was made, or since it lost its agent.",
+    ("reason",),
+)
 SESSIONS_FINISHED = Counter(
-    "voice_operator_sessions_finished_total", "VoiceSessions that finished, by how.", ("phase", "reason", "end_reason")
+    "voice_operator_sessions_finished_total",
+    "VoiceSessions that finished, by how, and by the door that the call came through: token, connection-details, or "
+    "applied (kubectl and the like).",
+    ("profile", "door", "phase", "reason", "end_reason"),
 )
 CLAIM_SECONDS = Histogram(
     "voice_operator_claim_seconds",
@@ -29,7 +42,7 @@ CLAIM_SECONDS = Histogram(
 JOINED_SECONDS = Histogram(
     "voice_operator_joined_seconds",
     "From a VoiceSession being seen to its agent being in the room.",
-    ("start_type",),
+    ("profile", "start_type"),
     buckets=_SECONDS,
 )
 AGENTS_LOST = Counter(
@@ -55,9 +68,6 @@ MOVE_SILENCE_SECONDS = Histogram(
     "voice_operator_move_silence_seconds",
     "From an agent's having handed its call over to the next one being in the room.",
     buckets=_SECONDS,
-)
-CONNECT_SECONDS = Histogram(
-    "voice_operator_room_connect_seconds", "The agent's connect to its room alone, as the pod tells.", buckets=_SECONDS
 )
 UNDELIVERED_ROWS = Gauge(
     "voice_operator_undelivered_rows", "Rows of conversations that wait in ConfigMaps until the database takes them."
@@ -90,12 +100,7 @@ AGENT_REQUESTS = Counter(
     "(too many of one pod).",
     ("outcome",),
 )
-MODELS_FAILED = Counter(
-    "voice_operator_models_failed_total",
-    "Times that a provider's model failed in a call and the one behind it took over, as the pods tell.",
-    ("pool", "part"),
-)
-QUEUE_DEPTH = Gauge("voice_operator_queue_depth", "Keys that wait for their reconciliation.")
+QUEUE_DEPTH = Gauge("voice_operator_queue_depth", "Keys that wait for their reconciliation.", ("kind",))
 RECONCILE_SECONDS = Histogram(
     "voice_operator_reconcile_seconds", "One reconciliation, waiting for others' answers included.", ("kind",)
 )
@@ -114,22 +119,21 @@ MISSED_DELETIONS = Counter(
 )
 POOL_PODS = Gauge("voice_operator_pool_pods", "Pods of a pool by state: ready, starting or in-use.", ("pool", "state"))
 POOL_WAITING = Gauge("voice_operator_pool_waiting", "VoiceSessions that wait for a pod.", ("pool",))
+POOL_MINIMUM = Gauge("voice_operator_pool_minimum_pods", "How many ready pods a pool is to have at least.", ("pool",))
+POOL_READY = Gauge(
+    "voice_operator_pool_ready",
+    "1 where a pool has the pods that it is to have, 0 where it has not; the reason says why.",
+    ("pool", "reason"),
+)
 POOL_CREATED = Counter("voice_operator_pool_pods_created_total", "Pods created.", ("pool",))
 POOL_FAILED = Counter("voice_operator_pool_pods_failed_total", "Pods that failed before they had a call.", ("pool",))
 EVENTS_DROPPED = Counter("voice_operator_events_dropped_total", "Kubernetes Events that were not written.")
-ANSWER_SECONDS = Histogram(
-    "voice_operator_answer_seconds",
-    "End of speech to the first byte of the answer, as the pods tell.",
-    buckets=(0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0),
-)
 ROOMS_POLLED = Counter(
     "voice_operator_rooms_polled_total",
     "Rooms without a live VoiceSession, by what the poll made of them: lost-webhook, refused, left-over, served, "
     "not-ours, or foreign (another installation's ticket).",
     ("outcome",),
 )
-
-
 CALL_ROOMS = Counter(
     "voice_operator_call_rooms_total",
     "Rooms of calls in progress that the poll found changed: moved (LiveKit has given it another sid), missing, or "
@@ -141,10 +145,3 @@ CALL_ROOMS = Counter(
 def count_api_request(method: str, status: int) -> None:
     """Counts a request to the API server by its answer."""
     API_REQUESTS.labels(method, status).inc()
-
-
-def show_phases(phases: Iterable[Phase | None]) -> None:
-    """Shows how many VoiceSessions are in each phase; None is one that the operator has not looked at yet."""
-    counts = collections.Counter(phase or Phase.PENDING for phase in phases)
-    for phase in Phase:
-        SESSIONS.labels(phase.value).set(counts[phase])

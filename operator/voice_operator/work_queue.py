@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from voice_operator.metrics import QUEUE_DEPTH
 from voice_telemetry.logs import log_context
 
 K = TypeVar("K", bound=Hashable)
@@ -86,6 +85,11 @@ class WorkQueue(Generic[K]):
         now = time.monotonic()
         return max((now - line.moved_at for line in self._lines.values() if not line.ready.empty()), default=0.0)
 
+    @property
+    def depths(self) -> dict[Hashable, int]:
+        """Returns how many keys wait in each lane."""
+        return {name: line.ready.qsize() for name, line in self._lines.items()}
+
     def start(self) -> None:
         """Starts the workers in the running event loop."""
         self._tasks = [
@@ -133,7 +137,6 @@ class WorkQueue(Generic[K]):
                 line.moved_at = time.monotonic()
             self._queued.add(key)
             line.ready.put_nowait(key)
-            QUEUE_DEPTH.set(len(self._queued))
 
     def add_unless_failed(self, key: K) -> None:
         """Has `key` handled as soon as a worker is free; where its last handling failed, when its back-off is over."""
@@ -168,7 +171,6 @@ class WorkQueue(Generic[K]):
             await self._open.wait()
             line.moved_at = time.monotonic()
             self._queued.discard(key)
-            QUEUE_DEPTH.set(len(self._queued))
             self._running.add(key)
             self._idle.clear()
             try:

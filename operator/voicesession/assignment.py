@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from voicesession.measures import Measured
 from voicesession.models import AgentProfileSpec, EffectiveLimits, EndReason, Model
 from voicesession.provider_keys import Part
 from voicesession.server_api import MOST_REQUEST_BYTES, ApiRefusal
@@ -163,24 +164,13 @@ class Resumed(Model):
 
 
 class Heartbeat(Model):
-    """The pod lives; at most 3 s apart."""
+    """The pod lives; at most 3 s apart. `memory_bytes`: what its process holds of it, anonymous or not."""
 
     type: Literal["heartbeat"] = "heartbeat"
     at: datetime
     agent_state: str | None = None
     unwritten_items: int = 0
-
-
-class Turn(Model):
-    """One answered turn's latencies in milliseconds; none where a part does not exist."""
-
-    type: Literal["turn"] = "turn"
-    at: datetime
-    transcription_millis: int | None = None
-    end_of_turn_millis: int | None = None
-    llm_first_token_millis: int | None = None
-    tts_first_byte_millis: int | None = None
-    answer_millis: int | None = None
+    memory_bytes: int | None = None
 
 
 class RoomDeletionRequested(Model):
@@ -269,7 +259,7 @@ PodEvent = Annotated[
     | HeardLate
     | Resumed
     | Heartbeat
-    | Turn
+    | Measured
     | RoomDeletionRequested
     | ApiRequest
     | OtherAgent

@@ -1,6 +1,8 @@
 """The open links to the pods of calls: what is held of a call beside its memory."""
 
 import asyncio
+import functools
+from collections.abc import Callable, Iterator
 
 from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.hearing import Hearing
@@ -12,15 +14,25 @@ from voice_operator.pods.link import PodLink
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.work_queue import WorkQueue
 from voicesession import clock
+from voicesession.assignment import Heartbeat
+from voicesession.measures import Measured
 
 
 class Links:
     """A link for each call, by the uid of its VoiceSession, and at most one beside it; news have the call looked at."""
 
-    def __init__(self, pods: PodClient, queue: WorkQueue[Key], broker: ApiBroker) -> None:
+    def __init__(
+        self,
+        pods: PodClient,
+        queue: WorkQueue[Key],
+        broker: ApiBroker,
+        on_measured: Callable[[str, Measured], None] = lambda _uid, _measured: None,
+    ) -> None:
+        """`on_measured` is told what a call's pod has measured, with the uid of its VoiceSession."""
         self._pods = pods
         self._queue = queue
         self._broker = broker
+        self._on_measured = on_measured
         self._links: dict[str, PodLink] = {}
         self._beside: dict[str, PodLink] = {}  # to the pod that stands by, or has just handed its call over
         self._hearing = Hearing()
@@ -60,6 +72,7 @@ class Links:
             resume=resume,
             on_change=lambda: self._note(uid),
             on_model_failed=lambda event: self.failing.note(pod.pool, event, clock.steady(), clock.now()),
+            on_measured=functools.partial(self._on_measured, uid),
             on_api_request=self._broker.serve(uid, pod),
         )
 
@@ -113,6 +126,12 @@ class Links:
             self._hearing.note(uid, link.pod.node, silent=True)
         else:
             self._hearing.drop(uid)
+
+    def heartbeats(self) -> Iterator[tuple[str, Heartbeat]]:
+        """Yields the last heartbeat of each pod whose call goes on, with the name of its pool."""
+        for link in [*self._links.values(), *self._beside.values()]:
+            if link.heartbeat is not None and link.view.ended is None and link.view.state is LinkState.FOLLOWING:
+                yield link.pod.pool, link.heartbeat
 
     async def close(self) -> None:
         """Stops following all calls, and waits until that is so; their pods go on."""

@@ -9,6 +9,7 @@ from kube.refusals import is_about_the_object
 from voice_operator.calls.deaths import Death
 from voice_operator.calls.hand_over import Move, Trigger
 from voice_operator.events import EventRecorder, Subject
+from voice_operator.label_names import PROFILES
 from voice_operator.metrics import (
     AGENTS_LOST,
     JOINED_SECONDS,
@@ -23,6 +24,7 @@ from voice_operator.metrics import (
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
+from voicesession.doors import find_door
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 
@@ -135,7 +137,7 @@ class SessionWriter:
 
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis
-        JOINED_SECONDS.labels(start).observe((millis or 0) / 1000)
+        JOINED_SECONDS.labels(*PROFILES.bound(session.spec.profile), start).observe((millis or 0) / 1000)
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
         self._events.record(session, "Normal", "AgentJoined", message)
         log.info("agent joined", extra={"pod": status.pod_name, "start": start, "milliseconds": millis})
@@ -161,7 +163,8 @@ class SessionWriter:
     def _tell_finished(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         phase, reason, message = status.phase or "", status.reason or "", status.message or ""
         end_reason = status.end_reason.value if status.end_reason else None
-        SESSIONS_FINISHED.labels(phase, reason, end_reason or "").inc()
+        profile, door = PROFILES.bound(session.spec.profile), find_door(session)
+        SESSIONS_FINISHED.labels(*profile, door, phase, reason, end_reason or "").inc()
         self._events.record(session, "Normal" if phase is Phase.ENDED else "Warning", reason, message)
         # The message of a call that just ended may be that of the agent's code, which may quote the customer.
         detail = message if phase is Phase.FAILED else None

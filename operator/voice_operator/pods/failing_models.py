@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 
-from voice_operator.metrics import MODELS_FAILED
 from voicesession.assignment import FailingModel, ModelFailed
 from voicesession.provider_keys import Part
 
@@ -24,7 +23,6 @@ class FailingModels:
         left = PASS_OVER - max(timedelta(0), wall - event.at)
         if left <= timedelta(0):
             return
-        MODELS_FAILED.labels(pool, event.part).inc()
         self._until = {key: until for key, until in self._until.items() if until > now}
         self._until[pool, event.provider, event.part] = now + left
 

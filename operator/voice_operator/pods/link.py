@@ -10,12 +10,13 @@ from datetime import datetime
 import aiohttp
 from pydantic import ValidationError
 
-from voice_operator.metrics import ANSWER_SECONDS, CONNECT_SECONDS, PODS_SILENT
+from voice_operator.metrics import PODS_SILENT
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import NoAnswerError, PodClient, is_refused
 from voice_operator.pods.link_view import LinkState, LinkView, with_event
 from voicesession import clock
-from voicesession.assignment import ApiRequest, Heartbeat, Joined, ModelFailed, PodEvent, Turn, parse_pod_event
+from voicesession.assignment import ApiRequest, Heartbeat, ModelFailed, parse_pod_event
+from voicesession.measures import Measured
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +47,19 @@ class PodLink:
         resume: bool,
         on_change: Callable[[], None],
         on_model_failed: Callable[[ModelFailed], None],
+        on_measured: Callable[[Measured], None],
         on_api_request: Callable[[ApiRequest], None],
     ) -> None:
         """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
         self.pod = pod
         self.view = LinkView(pod.uid, LinkState.CONNECTING, clock.steady())
+        self.heartbeat: Heartbeat | None = None  # the last one
         self._client = client
         self._assignment = assignment
         self._ask_first = resume or assignment is None
         self._on_change = on_change
         self._on_model_failed = on_model_failed
+        self._on_measured = on_measured
         self._on_api_request = on_api_request
         self._last_api_request = 0
         self._last_event_at: datetime | None = None
@@ -151,8 +155,10 @@ class PodLink:
         self.view = with_event(before, event, clock.steady())
         if new or isinstance(event, Heartbeat):
             self._failures = 0  # what it told before, and tells again, is no sign of life
-        if new:
-            _measure(event)
+        if isinstance(event, Heartbeat):
+            self.heartbeat = event
+        if isinstance(event, Measured):
+            self._on_measured(event)  # which no pod tells again
         if new and isinstance(event, ModelFailed):
             self._on_model_failed(event)
         if isinstance(event, ApiRequest) and event.number > self._last_api_request:
@@ -175,10 +181,3 @@ def retry_delay(failures: int) -> float:
     """Returns for how long a silent pod is left alone after so many failures in a row."""
     doubled: float = RECONNECT_SECONDS * 2 ** min(failures - FAILURES_TO_SILENCE, 10)
     return min(RECONNECT_SECONDS_MAX, doubled) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-
-
-def _measure(event: PodEvent) -> None:
-    if isinstance(event, Joined):
-        CONNECT_SECONDS.observe(event.connect_millis / 1000)
-    elif isinstance(event, Turn) and event.answer_millis is not None:
-        ANSWER_SECONDS.observe(event.answer_millis / 1000)

@@ -20,8 +20,8 @@ from voicesession.assignment import (
     Ready,
     Resumed,
     RoomDeletionRequested,
-    Turn,
 )
+from voicesession.measures import Measured
 
 
 class LinkState(StrEnum):
@@ -98,5 +98,5 @@ def with_event(view: LinkView, event: PodEvent, now: datetime) -> LinkView:  # n
             return replace(view, finishing=event, done_by=done_by)
         case CallEnded():
             return replace(view, ended=event)
-        case Heartbeat() | Turn() | ModelFailed() | ApiRequest():
+        case Heartbeat() | Measured() | ModelFailed() | ApiRequest():
             return view

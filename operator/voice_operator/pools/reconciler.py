@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from kube.client import ConflictError, ForbiddenError, KubernetesError
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
-from voice_operator.metrics import POOL_CREATED, POOL_FAILED, POOL_PODS, POOL_WAITING
+from voice_operator.metrics import POOL_CREATED, POOL_FAILED
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pools.decide import (
     START_TIMEOUT,
@@ -155,9 +155,7 @@ class PoolReconciler:
         self._statuses.forget(name)
         self._stuck.forget(name)
         self._ready.forget(name)
-        for state in ("ready", "starting", "in-use"):
-            POOL_PODS.remove(name, state)
-        for metric in (POOL_WAITING, POOL_CREATED, POOL_FAILED):
+        for metric in (POOL_CREATED, POOL_FAILED):
             with contextlib.suppress(KeyError):
                 metric.remove(name)
 
@@ -233,9 +231,6 @@ class PoolReconciler:
             self._ready.release(pod)
 
     async def _write_status(self, name: str, status: AgentPoolStatus) -> None:
-        for state, value in (("ready", status.ready), ("starting", status.starting), ("in-use", status.in_use)):
-            POOL_PODS.labels(name, state).set(value)
-        POOL_WAITING.labels(name).set(status.waiting)
         newest = self._cache.pools.get(name)
         if newest:
             await self._statuses.write(newest, status)

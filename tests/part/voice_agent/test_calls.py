@@ -14,7 +14,8 @@ from testing.fake_openai import RIGHT_KEY, FakeOpenAI, RealtimeConversation
 from testing.livekit import LiveKitServer, new_room
 from testing.waiting import eventually, stays
 from voice_agent.apology import APOLOGY
-from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation, Turn
+from voicesession.assignment import CallEnded, EndRequest, Greeting, Heartbeat, Joined, Preparation
+from voicesession.measures import Measured, ModelName, Turn
 from voicesession.models import (
     AgentProfileSpec,
     EffectiveLimits,
@@ -42,6 +43,12 @@ async def until_ended(pod: AgentPod, follower: Follower, reason: EndReason, time
     return ended
 
 
+def find_turns(follower: Follower) -> list[Turn]:
+    """Returns the answers that were measured from a question to the model on."""
+    turns = [each.turn for each in follower.all_of(Measured) if each.turn]
+    return [turn for turn in turns if turn.llm_first_token_millis is not None]
+
+
 async def test_a_conversation(livekit: LiveKitServer, fake: FakeOpenAI, pod: AgentPod) -> None:
     await pod.prepare(Preparation(greetings=[Greeting(provider="fake", text=GREETING)]))
     await eventually(lambda: len(fake.spoken) == 2)
@@ -56,14 +63,26 @@ async def test_a_conversation(livekit: LiveKitServer, fake: FakeOpenAI, pod: Age
         await customer.until(lambda: customer.agent_state == "listening", 10, "a listening agent")
         await customer.type("good morning")
         await customer.until_said("You said: good morning.")
-        await follower.wait_for(Turn)
-        assert (follower.all_of(Turn)[-1].llm_first_token_millis or 0) > 0
-        assert (follower.all_of(Turn)[-1].tts_first_byte_millis or 0) > 0
+        await follower.until(lambda: bool(find_turns(follower)), 5, "an answer's latencies")
+        (turn,) = find_turns(follower)
+        assert (turn.llm_first_token_millis or 0) > 0
+        assert (turn.tts_first_byte_millis or 0) > 0
+        assert turn.llm == ModelName(provider="fake", model="chat")
         await follower.until(lambda: bool(follower.all_of(Heartbeat)), 5, "a heartbeat")
+        assert (follower.all_of(Heartbeat)[-1].memory_bytes or 0) > 50_000_000
         assert await pod.end() == 202
         await customer.until_said(GOODBYE)
         ended = await until_ended(pod, follower, EndReason.ENDED_BY_REQUEST)
         assert {model["type"] for model in ended.usage["models"]} == {"llm_usage", "tts_usage"}
+        measured = follower.all_of(Measured)
+        assert [each.connect_millis for each in measured if each.connect_millis] == [joined.connect_millis]
+        assert [each.first_word for each in measured if each.first_word] != []
+        assert sum(each.replies for each in measured) == 3, "greeting, answer and goodbye"
+        used = [use for each in measured for use in each.used]
+        assert {(use.part, use.provider) for use in used} == {("llm", "fake"), ("tts", "fake")}
+        assert sum(use.output_tokens for use in used if use.part == "llm") == 5
+        assert sum(use.speech_seconds for use in used if use.part == "tts") > 0
+        assert "good morning" not in "".join(each.model_dump_json() for each in measured)
     system, *messages = fake.chats[0]["messages"]
     assert system["content"] == AgentProfileSpec().instructions
     assert [message["content"] for message in messages] == [GREETING, "good morning"]

@@ -23,6 +23,7 @@ from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voicesession import clock
 from voicesession.assignment import FailingModel, ModelFailed, OtherAgent
+from voicesession.measures import Measured, ModelFailures
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import LEFT_TO_PEOPLE
@@ -423,22 +424,25 @@ async def test_somebody_elses_agent_in_the_room_is_told_once_for_each_call(clust
 
 
 async def test_a_model_that_has_failed_in_one_call_is_asked_last_in_the_next(cluster: OperatorCluster) -> None:
-    counted = _models_failed()
+    counted = _fallbacks()
     await _start(cluster)
     first = await _begin(cluster)
     assignment = cluster.stub_of(first).assignment
     assert assignment is not None
     assert assignment.failing is None
     await cluster.stub_of(first).say(ModelFailed(at=clock.now(), provider="cloud", part="llm"))
-    await eventually(lambda: _models_failed() == counted + 1)
+    failures = [ModelFailures(part="llm", provider="cloud", outcome="fallback", count=1)]
+    await cluster.stub_of(first).say(Measured(at=clock.now(), failures=failures))
+    await eventually(lambda: _fallbacks() == counted + 1)
     await cluster.create_session("next", room="room-" + secrets.token_hex(4))
     assignment = cluster.stub_of(await cluster.wait_for_phase("next", "Active")).assignment
     assert assignment is not None
     assert assignment.failing == [FailingModel(provider="cloud", part="llm")]
 
 
-def _models_failed() -> float:
-    return REGISTRY.get_sample_value("voice_operator_models_failed_total", {"pool": "default", "part": "llm"}) or 0.0
+def _fallbacks() -> float:
+    labels = {"provider": "cloud", "part": "llm", "outcome": "fallback"}
+    return REGISTRY.get_sample_value("voice_agent_model_failures_total", labels) or 0.0
 
 
 def _other_agents() -> float:

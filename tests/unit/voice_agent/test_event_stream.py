@@ -11,6 +11,7 @@ from testing.waiting import let_others_run
 from voice_agent import event_stream
 from voice_agent.event_stream import EventStream
 from voicesession.assignment import Accepted, ApiRequest, CallEnded, Heartbeat, RoomDeletionRequested, parse_pod_event
+from voicesession.measures import Measured
 from voicesession.models import EndReason
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +49,22 @@ async def test_what_is_of_use_for_a_while_is_told_no_more_afterwards() -> None:
     stream.close()
     assert [event.type for event in await early] == ["accepted", "api-request", "room-deletion-requested"]
     assert [event.type for event in await read_all(stream)] == ["accepted", "room-deletion-requested"]
+
+
+async def test_what_is_counted_is_told_to_the_first_reader_alone() -> None:
+    stream = build_stream()
+    stream.emit(Accepted(at=NOW))
+    lines = stream.read()
+    await anext(lines)
+    await lines.aclose()
+    stream.emit_once(Measured(at=NOW, replies=1))
+    breaking = stream.read()
+    assert [json.loads(await anext(breaking))["type"] for _ in range(2)] == ["accepted", "measured"]
+    await breaking.aclose()  # what it was given may not have arrived
+    stream.emit_once(Measured(at=NOW, replies=2))
+    stream.close()
+    assert [event.type for event in await read_all(stream)] == ["accepted", "measured", "measured"]
+    assert [event.type for event in await read_all(stream)] == ["accepted"]
 
 
 async def test_heartbeats_fill_the_silence_and_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:

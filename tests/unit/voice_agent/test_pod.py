@@ -10,8 +10,9 @@ import pytest
 
 from testing.waiting import eventually, let_others_run
 from voice_agent.conversation_log import ConversationLog, ConversationStart
-from voice_agent.endings import Ending
+from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
+from voice_agent.measures import Measures
 from voice_agent.pod import Pod
 from voicesession import clock
 from voicesession.assignment import CallEnded, EndRequest, Heartbeat, TerminationMessage, parse_pod_event
@@ -27,6 +28,7 @@ class OverCall:
         self.conversation = ConversationLog(None, start, on_superseded=lambda: None)
         self.conversation.begin()
         self.events = EventStream(lambda: Heartbeat(at=clock.now()))
+        self.measures = Measures(CallFacts(), lambda host, _model: host, self.events.emit_once)
 
     async def run(self) -> Ending:
         if isinstance(self._ending, Exception):

@@ -175,3 +175,17 @@ async def test_a_chat_model_is_asked_for_one_word_with_patience() -> None:
     await shelf.ask_one_word(provider)
     assert b"Say one word." in asked[0].content
     assert asked[0].extensions[PATIENCE].answer == 300
+
+
+async def test_a_model_is_known_by_its_host_and_its_name() -> None:
+    def build(name: str, url: str | None, model: str) -> Provider:
+        return Provider.model_validate({"name": name, "llm": {"model": model, "baseUrl": url}})
+
+    ours, theirs = build("ours", "http://models:8000/v1", "big"), build("theirs", "http://models:8000/v1", "small")
+    shelf = ModelShelf([theirs, ours, build("openai", None, "gpt")], ModelClients(Path("/nowhere")))
+    asked = [("models:8000", "small"), ("models:8000", "other"), ("api.openai.com", "gpt-4"), ("api.deepgram.com", "")]
+    named = [shelf.name_provider(host, model, ours) for host, model in asked]
+    assert named == ["theirs", "ours", "openai", "api.deepgram.com"]
+    assert {
+        model.provider for model in (shelf.build_models(each, ModelChoices(), "en").llm for each in (ours,)) if model
+    } == {"models:8000"}, "so livekit-agents tells it"

@@ -33,10 +33,7 @@ from livekit.agents.voice.events import (
 
 from voice_agent.answers.wrong_answer import WrongAnswerError
 from voice_agent.endings import CallFacts, Ending
-from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch, describe_trouble, is_hopeless
-from voicesession import clock
-from voicesession.assignment import Heartbeat, Turn, parse_pod_event
 from voicesession.models import EndReason
 
 
@@ -45,7 +42,6 @@ class Watched:
 
     def __init__(self) -> None:
         self.facts = CallFacts()
-        self.events = EventStream(lambda: Heartbeat(at=clock.now()))
         self.activities = 0
         self.endings: list[Ending] = []
         self.failed_turns: list[str] = []
@@ -58,7 +54,6 @@ class Watched:
         self.watch = SessionWatch(
             provider="acme",
             facts=self.facts,
-            events=self.events,
             on_activity=self._count,
             on_end=self.endings.append,
             on_failed_turn=self.failed_turns.append,
@@ -71,11 +66,6 @@ class Watched:
 
     def emit(self, name: EventTypes, event: AgentEvent) -> None:
         self.session.emit(name, event)
-
-    async def turns(self) -> list[Turn]:
-        self.events.close()
-        events = [parse_pod_event(line) async for line in self.events.read()]
-        return [event for event in events if isinstance(event, Turn)]
 
 
 def fail(error: Exception, kind: type[STTError | LLMError | TTSError] = LLMError, recoverable: bool = False) -> Any:
@@ -242,17 +232,6 @@ async def test_a_closed_session_ends_the_call(reason: CloseReason, ending: Endin
     watched = Watched()
     watched.emit("close", CloseEvent(error=None, reason=reason))
     assert watched.endings == [ending]
-
-
-async def test_an_answer_is_a_turn() -> None:
-    watched = Watched()
-    question = ChatMessage(role="user", content=["hello"], metrics={"transcription_delay": 0.2})
-    answer = ChatMessage(role="assistant", content=["hi"], metrics={"llm_node_ttft": 0.1, "e2e_latency": 0.9})
-    for message in (question, answer):
-        watched.emit("conversation_item_added", ConversationItemAddedEvent(item=message))
-    assert watched.activities == 2
-    (turn,) = await watched.turns()
-    assert (turn.transcription_millis, turn.llm_first_token_millis, turn.answer_millis) == (200, 100, 900)
 
 
 async def test_who_speaks_holds_the_idle_clock() -> None:

@@ -21,11 +21,8 @@ from voice_agent.answers.client import ModelClient, Patience
 from voice_agent.apology import recorded_apology
 from voice_agent.code_loader import AgentCode, EntrypointCode, LoadedCode, ProfileCode
 from voice_agent.endings import CallFacts, Ending
-from voice_agent.event_stream import EventStream
 from voice_agent.session_watch import SessionWatch
 from voice_agent.trouble_words import TroubleWords, find_moment
-from voicesession import clock
-from voicesession.assignment import Heartbeat
 from voicesession.models import AgentProfileSpec, EndReason, Provider
 from voicesession.models import TroubleWords as TroubleTexts
 from voicesession.one_moment import choose_moment
@@ -100,7 +97,6 @@ class Talk:
         watch = SessionWatch(
             provider="acme",
             facts=facts,
-            events=EventStream(lambda: Heartbeat(at=clock.now())),
             on_activity=lambda: None,
             on_end=self.endings.append,
             on_failed_turn=lambda kind: self.words.apologize(

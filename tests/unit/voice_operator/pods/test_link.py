@@ -18,6 +18,7 @@ from voice_operator.pods.link import RECONNECT_SECONDS_MAX, PodLink, retry_delay
 from voice_operator.pods.link_view import LinkState
 from voicesession import clock
 from voicesession.assignment import Accepted, ApiRequest, Heartbeat, ModelFailed, PodEvent
+from voicesession.measures import Measured
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -49,6 +50,7 @@ def follow(
     name: str = "pod-a",
     on_model_failed: Callable[[ModelFailed], None] = lambda _: None,
     on_api_request: Callable[[ApiRequest], None] = lambda _: None,
+    on_measured: Callable[[Measured], None] = lambda _: None,
 ) -> PodLink:
     pod = make_claimed_pod(name, ip="127.0.0.1")
     return PodLink(
@@ -58,6 +60,7 @@ def follow(
         resume=True,
         on_change=lambda: None,
         on_model_failed=on_model_failed,
+        on_measured=on_measured,
         on_api_request=on_api_request,
     )
 
@@ -114,6 +117,25 @@ async def test_a_failed_model_is_told_once_however_often_the_pod_tells_everythin
         link = follow(pods, on_model_failed=told.append)
         await eventually(lambda: asked >= 3)
         assert told == [failed]
+        await link.close()
+
+
+async def test_what_a_pod_measures_is_taken_whatever_its_clock_says() -> None:
+    measured = [Measured(at=clock.now() - timedelta(seconds=number), replies=number) for number in (1, 2)]
+    beat = Heartbeat(at=clock.now(), unwritten_items=3, memory_bytes=5)
+
+    async def tell_and_hang(request: web.Request) -> web.StreamResponse:
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for event in (Accepted(at=clock.now()), *measured, beat):
+            await stream.write(event.model_dump_json(by_alias=True).encode() + b"\n")
+        return await hang(request)
+
+    told: list[Measured] = []
+    async with answering(tell_and_hang) as pods:
+        link = follow(pods, on_measured=told.append)
+        await eventually(lambda: link.heartbeat == beat)
+        assert told == measured
         await link.close()
 
 

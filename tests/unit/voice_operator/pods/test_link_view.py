@@ -22,8 +22,8 @@ from voicesession.assignment import (
     Ready,
     Resumed,
     RoomDeletionRequested,
-    Turn,
 )
+from voicesession.measures import Measured, Turn
 from voicesession.models import EndReason
 
 LATER = NOW + timedelta(seconds=5)
@@ -50,7 +50,7 @@ ENDED = CallEnded(at=NOW, reason=EndReason.IDLE)
         (OtherAgent(at=NOW, identity="agent-AJ_1"), replace(ANSWERED, other_agent="agent-AJ_1")),
         (ENDED, replace(ANSWERED, ended=ENDED)),
         (Heartbeat(at=NOW), ANSWERED),
-        (Turn(at=NOW, answer_millis=800), ANSWERED),
+        (Measured(at=NOW, turn=Turn(answer_millis=800)), ANSWERED),
     ],
 )
 def test_each_event_says_one_thing(event: PodEvent, expected: LinkView) -> None:
