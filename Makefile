@@ -109,6 +109,7 @@ format: venv ## Put the code into its style
 
 reference: venv ## Write docs/reference anew, and the schema of the chart's values, from what they are about
 	@$(PYTHON) -m charts.values_schema
+	@$(PYTHON) -m charts.dashboards
 	@PYTHONPATH=operator:agent_image:. $(PYTHON) -m docs.reference
 
 ##@ Test it

@@ -38,7 +38,8 @@ word wins. (list $ "operator")
 {{- $settings := include "voice-agent.podSettings" . | fromYaml -}}
 {{- /* By ours they are found. */ -}}
 labels: {{ mergeOverwrite $settings.podLabels (include "voice-agent.selector" . | fromYaml) | toYaml | nindent 2 }}
-{{- with merge (slice . 2 | first | default dict) $settings.podAnnotations }}
+{{- $scrape := include "voice-agent.scrapeAnnotations" . | fromYaml }}
+{{- with merge (slice . 2 | first | default dict) $settings.podAnnotations $scrape }}
 annotations: {{ toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
@@ -140,4 +141,27 @@ securityContext:
 {{- define "voice-agent.serviceAccountName" -}}
 {{- $account := (get (index . 0).Values (include "voice-agent.valuesKey" (index . 1))).serviceAccount | default dict -}}
 {{- if or $account.name $account.create }}{{ $account.name | default (include "voice-agent.name" .) }}{{ end -}}
+{{- end -}}
+
+{{/* The port at which each component serves metrics, as {name, port} by component. */}}
+{{- define "voice-agent.metricsPorts" -}}
+operator: {name: http, port: 8080}
+token-service: {name: metrics, port: 3001}
+{{- if .Values.localModels.enabled }}
+local-models: {name: http, port: 8000}
+{{- end }}
+{{- if and .Values.livekit.enabled .Values.livekit.ports.metrics }}
+livekit: {name: metrics, port: {{ .Values.livekit.ports.metrics }}}
+{{- end }}
+{{- end -}}
+
+{{/* By what a Prometheus without monitors finds a component's pods: (list $ "operator"). Nothing where it is not wanted. */}}
+{{- define "voice-agent.scrapeAnnotations" -}}
+{{- if (index . 0).Values.metrics.scrapeAnnotations -}}
+{{- with get (include "voice-agent.metricsPorts" (index . 0) | fromYaml) (index . 1) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+prometheus.io/path: /metrics
+{{- end -}}
+{{- end -}}
 {{- end -}}
