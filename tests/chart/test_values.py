@@ -87,6 +87,8 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"livekit": {"ports": {"http": 80}}}, "/livekit/ports/http", "minimum: got 80, want 1,024"),
     ({"tokenService": {"service": {"type": "Ingress"}}}, "/tokenService/service/type", "'NodePort', 'LoadBalancer'"),
     ({"localModels": {"service": {"nodePort": 8080}}}, "/localModels/service/nodePort", "got 8,080, want 30,000"),
+    ({"metrics": {"podMonitor": {"interval": "15"}}}, "/metrics/podMonitor/interval", "does not match pattern"),
+    ({"metrics": {"alerts": {"runbooks": "docs"}}}, "/metrics/alerts/runbooks", "does not match pattern"),
     ({"livekit": {"logLevel": "WARNING"}}, "/livekit/logLevel", "value must be one of 'debug', 'info', 'warn'"),
     ({"logLevel": "loud"}, "/logLevel", "value must be one of 'DEBUG'"),
     ({"tokenService": {"auth": {"mode": "password"}}}, "/tokenService/auth/mode", "'open', 'api-key', 'oidc'"),
@@ -212,6 +214,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ({"livekit": {"publicUrl": "wss://lk"}}, "livekit.nodeSelector: say which node wss://lk leads to"),
     ({"services": {"ipFamilies": ["IPv4", "IPv6"]}}, "services.ipFamilies: a Service has two families only with"),
     ({"livekit": {"ports": {"tcp": 7880}}}, "livekit.ports.http and livekit.ports.tcp are both 7880"),
+    ({"livekit": {"ports": {"metrics": 7881}}}, "livekit.ports.metrics (7881) is another of livekit.ports already"),
     (
         {"livekit": {"enabled": False, "external": {"url": "wss://acme.livekit.cloud", "secret": "lk"}}},
         "networkPolicies.livekitCidrs: say in which networks wss://acme.livekit.cloud is",

@@ -1,0 +1,77 @@
+"""A real Prometheus, and its promtool, from the distribution's package."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from local_cluster.ports import LOOPBACK, free_port
+from testing.waiting import eventually
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """One that runs and scrapes."""
+
+    url: str
+
+    async def query(self, expression: str) -> list[dict[str, Any]]:
+        """Returns the series that a query finds now.
+
+        Raises:
+            aiohttp.ClientResponseError: it is no query.
+        """
+        asked = {"query": expression}
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as session,
+            session.get(f"{self.url}/api/v1/query", params=asked) as answer,
+        ):
+            found: list[dict[str, Any]] = (await answer.json())["data"]["result"]
+            return found
+
+    async def is_ready(self) -> bool:
+        """Tells whether it answers."""
+        with contextlib.suppress(aiohttp.ClientError):
+            await self.query("vector(1)")
+            return True
+        return False
+
+
+@contextlib.asynccontextmanager
+async def scraping(targets: list[str], labels: dict[str, str], folder: Path) -> AsyncIterator[Prometheus]:
+    """Yields one that scrapes these addresses each second and adds these labels; its data are in `folder`."""
+    port = free_port()
+    static = [{"targets": targets, "labels": labels}]
+    job = {"job_name": "voice-agent", "scrape_interval": "1s", "static_configs": static}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    process = await asyncio.create_subprocess_exec(
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={LOOPBACK}:{port}",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    prometheus = Prometheus(f"http://{LOOPBACK}:{port}")
+    try:
+        await eventually(prometheus.is_ready, 60, "Prometheus does not answer")
+        yield prometheus
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def complaints_about_rules(tests: dict[str, Any], folder: Path) -> str:
+    """Has promtool test alerting rules, as its own format has them; returns what it finds wrong, or nothing."""
+    (folder / "tests.yml").write_text(yaml.safe_dump(tests))
+    process = await asyncio.create_subprocess_exec(
+        "promtool", "test", "rules", str(folder / "tests.yml"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    told, _ = await process.communicate()
+    return "" if process.returncode == 0 else told.decode()
