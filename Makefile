@@ -63,7 +63,7 @@ kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
 
 ##@ Release it
 .PHONY: release
-release: venv web ## Images, bills of material and charts into a registry: make release REGISTRY=ghcr.io/acme VERSION=1.2.3
+release: venv web ## Images, bills of material and charts into a registry: make release REGISTRY=registry.example.com VERSION=1.2.3
 	@[ -n "$(REGISTRY)" ] && [ -n "$(VERSION)" ] || { echo "Say where and what: make release REGISTRY=HOST/FOLDER VERSION=1.2.3"; exit 2; }
 	@$(PYTHON) -m release --registry $(REGISTRY) --version $(VERSION) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PLAIN_HTTP),--plain-http)
 

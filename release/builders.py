@@ -89,7 +89,7 @@ class BuildahBuilder:
 
 
 class BuildxBuilder:
-    """Docker Buildx, which keeps with each image how it was made (SLSA provenance)."""
+    """Docker Buildx, which keeps in each image how it was made (SLSA provenance), and of what."""
 
     def __init__(self) -> None:
         self._digests: dict[str, list[str]] = {}
@@ -106,7 +106,7 @@ class BuildxBuilder:
         with tempfile.TemporaryDirectory() as folder:
             metadata = Path(folder) / "metadata.json"
             run(
-                *("docker", "buildx", "build", f"--platform={build.platform}", "--provenance=mode=max"),
+                *("docker", "buildx", "build", f"--platform={build.platform}", "--provenance=mode=max", "--sbom=true"),
                 f"--output=type=image,name={repository},push-by-digest=true,name-canonical=true,push=true,"
                 "rewrite-timestamp=true",
                 f"--metadata-file={metadata}",

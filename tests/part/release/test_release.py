@@ -83,7 +83,7 @@ def test_two_commands_install_it(registry: str, told: Raw, api_server: Path) -> 
     charts = f"oci://{registry}/charts"
     run_helm(*helm, "voice-agent-crds", f"{charts}/voice-agent-crds", "--take-ownership", kubeconfig=api_server)
     own = ("--namespace", NAMESPACE, "--create-namespace", "--no-hooks")
-    values = {"livekit": {"publicUrl": "ws://livekit.example.com"}}
+    values = {"livekit": {"publicUrl": "ws://livekit.example.com", "nodeSelector": {"voice": "yes"}}}
     try:
         run_helm(*helm, "voice", f"{charts}/voice-agent", *own, values=values, kubeconfig=api_server)
         manifest = run_helm("get", "manifest", "voice", "-n", NAMESPACE, kubeconfig=api_server)

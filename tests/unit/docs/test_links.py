@@ -39,7 +39,7 @@ def files() -> frozenset[PurePosixPath]:
     """Returns every file and folder of the repository that is not hidden, built or installed, from its root."""
     found = set()
     for folder, folders, names in os.walk(REPOSITORY):
-        folders[:] = [name for name in folders if name not in _NOT_OURS and not name.startswith(".")]
+        folders[:] = [name for name in folders if name not in _NOT_OURS and (name[0] != "." or name == ".github")]
         found |= {PurePosixPath(folder, name).relative_to(REPOSITORY) for name in (*folders, *names)}
     return frozenset(found)
 

@@ -122,7 +122,7 @@ def test_docker_builds_each_platform_unnamed_and_names_all_at_once(
         builder.build(Build(tmp_path, "ghcr.io/acme/agent:1.2.3", platform, {"BASE": "b"}, {"l": "1"}, 7))
     assert builder.publish("ghcr.io/acme/agent:1.2.3") == DIGEST
     assert all("push-by-digest=true" in next(part for part in command if "output" in part) for command in commands[:2])
-    assert {"--label=l=1", "--build-arg=BASE=b", "--provenance=mode=max"} <= set(commands[0])
+    assert {"--label=l=1", "--build-arg=BASE=b", "--provenance=mode=max", "--sbom=true"} <= set(commands[0])
     assert commands[2][4:] == [
         "--tag=ghcr.io/acme/agent:1.2.3",
         *("ghcr.io/acme/agent@sha256:amd64", "ghcr.io/acme/agent@sha256:arm64"),
