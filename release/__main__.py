@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_cluster.base_image import ensure_base
-from local_cluster.builders import Docker, choose_builder
 from local_cluster.errors import ClusterError
 from local_cluster.images import PROJECT_IMAGES, Image
 from local_cluster.layout import REPOSITORY
 from local_cluster.progress import say
-from release.builders import adapt
+from release.builders import Base, choose_release_builder
 from release.charts import check_unreleased, package_charts, push_chart
-from release.images import Base, Released, build_images, check_platforms, publish_images
+from release.images import Released, build_images, check_platforms, publish_images
 from release.sbom import write_sbom
 from release.source import Source, check_registry, read_source
 
@@ -44,11 +42,8 @@ class Release:
             ClusterError: with a way out. Run again, it goes on.
         """
         check_unreleased(self.registry, self.source.version, self.plain_http)
-        local = choose_builder()
-        builder = adapt(local, self.plain_http)
-        native_only = not isinstance(local, Docker)
-        chosen = ensure_base(local) if any(image.based for image in self.images) else ""
-        base = Base(chosen, native_only and chosen.startswith("localhost/"))
+        builder = choose_release_builder(self.plain_http)
+        base = builder.base() if any(image.based for image in self.images) else Base()
         check_platforms(self.images, self.platforms, builder, base)
         build_images(self.images, self.platforms, builder, base, self.registry, self.source)
         released = publish_images(self.images, builder, self.registry, self.source)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from local_cluster.builders import BUILD_SECONDS, Buildah, Docker, build_flags
+from local_cluster.base_image import ensure_base
+from local_cluster.builders import BUILD_SECONDS, Buildah, Docker, build_flags, choose_builder
 from local_cluster.commands import run
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -35,8 +36,19 @@ class Build:
     """When it is to say that it was made, since 1970."""
 
 
+@dataclass(frozen=True)
+class Base:
+    """What the images that are `based` start from. `reference`: empty for what each Dockerfile names itself."""
+
+    reference: str = ""
+    native_only: bool = False
+
+
 class ReleaseBuilder(Protocol):
     """Builds first, and names nothing in a registry before `publish`."""
+
+    def base(self) -> Base:
+        """Returns what images start from here; makes it, where that is to be made."""
 
     def platforms(self) -> frozenset[str]:
         """Returns for which platforms it can run programs while it builds."""
@@ -52,9 +64,14 @@ class BuildahBuilder:
     """buildah, whose store has the base images that the local cluster's are built on."""
 
     def __init__(self, plain_http: bool) -> None:
-        self.store = Buildah(_RUN_FOLDER)
+        self._store = Buildah(_RUN_FOLDER)
         self._tls = f"--tls-verify={'false' if plain_http else 'true'}"
         self._begun: set[str] = set()
+
+    def base(self) -> Base:
+        """See ReleaseBuilder."""
+        reference = ensure_base(self._store)
+        return Base(reference, native_only=reference.startswith("localhost/"))
 
     def platforms(self) -> frozenset[str]:
         """See ReleaseBuilder."""
@@ -66,7 +83,7 @@ class BuildahBuilder:
         if build.reference not in self._begun:
             self._begin(build.reference)
         # No layers of before: the store takes one platform's for another's. And each is built of what there is now.
-        self.store.run(
+        self._store.run(
             *("build", "--isolation=chroot", "--layers=false", f"--platform={build.platform}"),
             *(f"--timestamp={build.seconds}", f"--manifest={_local_name(build.reference)}"),
             *(f"--label={name}={value}" for name, value in build.labels.items()),
@@ -75,8 +92,8 @@ class BuildahBuilder:
         )
 
     def _begin(self, reference: str) -> None:
-        if self.store.run("images", "--quiet", "--filter", f"reference={_local_name(reference)}").strip():
-            self.store.run("manifest", "rm", _local_name(reference))
+        if self._store.run("images", "--quiet", "--filter", f"reference={_local_name(reference)}").strip():
+            self._store.run("manifest", "rm", _local_name(reference))
         self._begun.add(reference)
 
     def publish(self, reference: str) -> str:
@@ -84,7 +101,7 @@ class BuildahBuilder:
         with tempfile.TemporaryDirectory() as folder:
             digest = Path(folder) / "digest"
             push = ("manifest", "push", "--all", self._tls, f"--digestfile={digest}")
-            self.store.run(*push, _local_name(reference), f"docker://{reference}")
+            self._store.run(*push, _local_name(reference), f"docker://{reference}")
             return digest.read_text().strip()
 
 
@@ -93,6 +110,10 @@ class BuildxBuilder:
 
     def __init__(self) -> None:
         self._digests: dict[str, list[str]] = {}
+
+    def base(self) -> Base:
+        """See ReleaseBuilder."""
+        return Base(ensure_base(Docker()))
 
     def platforms(self) -> frozenset[str]:
         """See ReleaseBuilder."""
@@ -126,9 +147,9 @@ class BuildxBuilder:
         return run(*imagetools, "inspect", reference, "--format={{.Manifest.Digest}}").strip()
 
 
-def adapt(builder: Docker | Buildah, plain_http: bool) -> BuildxBuilder | BuildahBuilder:
-    """Returns what builds releases where the local cluster's images are built by `builder`."""
-    return BuildxBuilder() if isinstance(builder, Docker) else BuildahBuilder(plain_http)
+def choose_release_builder(plain_http: bool) -> BuildxBuilder | BuildahBuilder:
+    """Returns the one that builds the local cluster's images too: Docker's where a daemon answers, buildah else."""
+    return BuildxBuilder() if isinstance(choose_builder(), Docker) else BuildahBuilder(plain_http)
 
 
 def native_platform() -> str:

@@ -9,7 +9,7 @@ from local_cluster.binaries import ensure
 from local_cluster.errors import ClusterError
 from local_cluster.images import Image, fill_context
 from local_cluster.progress import step
-from release.builders import Build, ReleaseBuilder, native_platform
+from release.builders import Base, Build, ReleaseBuilder, native_platform
 from release.source import Source
 
 # As the chart's values have it.
@@ -32,14 +32,6 @@ class Released:
     def reference(self) -> str:
         """Returns how to pull exactly this one."""
         return f"{self.registry}/{self.repository}@{self.digest}"
-
-
-@dataclass(frozen=True)
-class Base:
-    """What the images that are `based` start from. `reference`: empty for what each Dockerfile names itself."""
-
-    reference: str = ""
-    native_only: bool = False
 
 
 def check_platforms(images: Sequence[Image], platforms: Sequence[str], builder: ReleaseBuilder, base: Base) -> None:

@@ -12,9 +12,9 @@ from local_cluster.errors import ClusterError
 from local_cluster.images import PAUSE_IMAGE, PROJECT_IMAGES
 from release import builders
 from release.__main__ import IMAGES, main
-from release.builders import Build, BuildahBuilder, BuildxBuilder, native_platform
+from release.builders import Base, Build, BuildahBuilder, BuildxBuilder, native_platform
 from release.charts import CHARTS, write_images
-from release.images import Base, Released, build_labels, check_platforms
+from release.images import Released, build_labels, check_platforms
 from release.source import Source, check_registry, read_source
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -28,6 +28,9 @@ class Runs:
 
     def __init__(self, *platforms: str) -> None:
         self._platforms = frozenset(platforms)
+
+    def base(self) -> Base:
+        raise NotImplementedError
 
     def platforms(self) -> frozenset[str]:
         return self._platforms
