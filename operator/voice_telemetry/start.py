@@ -1,6 +1,8 @@
 """How every part starts: its settings are read and its log begins, or it says in one sentence why it cannot."""
 
+import contextlib
 import re
+import resource
 import sys
 from collections.abc import Callable, Generator, Iterable
 from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
@@ -44,9 +46,20 @@ def start(part: str, read: Callable[[], S], *, packages: Iterable[str] = (), pre
         settings = read()
     except ValidationError as error:
         refuse_to_start(part, describe_wrong_settings(error, prefix))
+    _allow_connections()
     hide(*find_secrets(settings))
     configure_logs(settings.log_level, {part, *packages})
     return settings
+
+
+def _allow_connections() -> None:
+    """Lets the process have as many files and connections open as it ever may.
+
+    Newer container runtimes begin with 1,024, and the operator has a connection to each call's pod.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # as a laptop's system may answer
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def refuse_to_start(part: str, reason: str) -> NoReturn:

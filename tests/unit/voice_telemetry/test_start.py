@@ -1,6 +1,7 @@
 """The start of a part: what is read, and how a wrong environment is told."""
 
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -35,6 +36,20 @@ def describe(values: Mapping[str, Any], prefix: str = "") -> str:
     with pytest.raises(ValidationError) as raised:
         Example.model_validate(values)
     return describe_wrong_settings(raised.value, prefix)
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """Lets this process open few files, as container runtimes do at first; returns how many it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, soft), hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_part_may_have_as_many_connections_as_the_kernel_lets_it(few_files: int) -> None:
+    start("voice_telemetry", Example)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (few_files, few_files)
 
 
 @pytest.mark.parametrize("level", ["info", "Info", "INFO"])
