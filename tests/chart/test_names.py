@@ -1,10 +1,13 @@
 """What the chart's objects are called, and whose user its pods are."""
 
 import json
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 
-from testing.chart import Raw, environment_of, pod_templates, render
+from testing.chart import CHART, Raw, environment_of, pod_templates, render
 
 OWN = {"default"}  # the pool and the profile, whose names calls ask for
 
@@ -27,6 +30,16 @@ def test_labels_by_which_pods_are_found_stay() -> None:
         for values in ({}, {"fullnameOverride": "talk"})
     ]
     assert labels[0] == labels[1]
+
+
+def test_a_version_may_have_a_build_s_number(tmp_path: Path) -> None:
+    chart = tmp_path / "voice-agent"
+    shutil.copytree(CHART, chart)
+    about = (chart / "Chart.yaml").read_text()
+    (chart / "Chart.yaml").write_text(re.sub(r"(?m)^(version|appVersion): .*$", r"\1: 1.2.3-rc.1+build.5", about))
+    labels = [item["metadata"]["labels"] for item in render(chart=chart)]
+    assert {each["helm.sh/chart"] for each in labels} == {"voice-agent-1.2.3-rc.1_build.5"}
+    assert {each["app.kubernetes.io/version"] for each in labels} == {"1.2.3-rc.1_build.5"}
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- define "voice-agent.labels" -}}
 {{ include "voice-agent.selector" . }}
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
-app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | replace "+" "_" | quote }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/* What a Service that may be reached from outside the cluster says of that, by the component's `service`: (list $ "token-service"). */}}
