@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BODY_SECONDS = 10.0
+# What is not of the page.
+_API = ("/api/", "/livekit/")
 
 
 class RequestContext:
@@ -34,6 +36,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].startswith(_API):
+            scope["path"] = scope["path"].rstrip("/")  # as people write addresses into settings
         began = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id", "")
         own_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -48,7 +52,7 @@ class RequestContext:
                 headers["X-Request-Id"] = own_id
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith(("/api/", "/livekit/")):
+                if scope["path"].startswith(_API):
                     headers["Cache-Control"] = "no-store"
             await send(message)
 

@@ -385,6 +385,17 @@ async def test_only_listed_origins_may_call_from_a_page(cluster: FakeCluster) ->
         assert "Retry-After" in refused.headers["access-control-expose-headers"]
 
 
+async def test_a_listed_app_may_send_whatever_headers_it_likes(cluster: FakeCluster) -> None:
+    app = "capacitor://localhost"
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "traceparent,x-sandbox-id"}
+    async with running_front_door(cluster, cors_allowed_origins=app) as door:
+        answer = await door.call("OPTIONS", "/api/token", headers={"Origin": app, **wanted})
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, app)
+        assert answer.headers["access-control-allow-headers"] == "traceparent,x-sandbox-id"
+        refused = await door.call("OPTIONS", "/api/token", headers={"Origin": "https://evil.example", **wanted})
+        assert "access-control-allow-origin" not in refused.headers
+
+
 async def test_pages_of_listed_origins_can_read_of_our_mistakes(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +435,15 @@ async def test_the_openapi_page_and_the_choices(door: FrontDoor, cluster: FakeCl
             {"name": "shop", "displayName": "Our shop", "providers": ["local", "openai"], "localMode": False},
         ]
     }
+
+
+async def test_an_address_with_a_slash_at_its_end_is_the_same(cluster: FakeCluster, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("the page")
+    async with running_front_door(cluster, web_root=tmp_path) as door:
+        assert (await door.call("POST", "/api/token/")).status == 201
+        check_problem(await door.call("POST", "/livekit/webhook/"), 401, "unauthorized")
+        check_problem(await door.call("GET", "/api/"), 404, "not-found")
+        assert (await door.call("GET", "/")).body == "the page"
 
 
 async def test_the_page_is_served_beside_the_api(cluster: FakeCluster, tmp_path: Path) -> None:
