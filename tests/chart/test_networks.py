@@ -160,6 +160,11 @@ def livekit(url: str, **values: Any) -> dict[str, Any]:
     return {**KEY, "livekit": external, "networkPolicies": values}
 
 
+def issuer(url: str, keys: str = "") -> dict[str, Any]:
+    oidc = {"issuer": url, "audience": "voice", "jwksUrl": keys}
+    return {"tokenService": {"auth": {"mode": "oidc", "oidc": oidc}}, "networkPolicies": {"apiServerPorts": [6443]}}
+
+
 MODELS = [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "models"}}}]}]
 PROXY = [{"ports": [{"port": 3128, "protocol": "TCP"}]}]
 POSTGRES = {"host": "10.20.0.5", "port": 5433, "user": "voice", "passwordSecret": "db"}
@@ -211,6 +216,11 @@ BY_VALUE: list[tuple[dict[str, Any], str, str, int, bool]] = [
     ({**livekit("wss://lk.example.com"), "localModels": {"enabled": False}}, "agent default", "vendor", 443, True),
     ({**livekit("wss://lk.example.com"), "localModels": {"enabled": False}}, "agent default", "API server", 443, False),
     ({**livekit("wss://lk.example.com"), "localModels": {"enabled": False}}, "operator", "vendor", 443, True),
+    # An issuer of tokens, whose keys may be elsewhere.
+    (issuer("https://login.example.com/realms/acme"), "token-service", "company", 443, True),
+    (issuer("https://login.example.com:8443"), "token-service", "company", 8443, True),
+    (issuer("https://login.example.com", "http://keys:9080/jwks"), "token-service", "company", 9080, True),
+    (issuer("https://login.example.com:8443"), "operator", "company", 8443, False),
     # A Postgres elsewhere.
     ({"postgres": {"enabled": False, "external": POSTGRES}}, "pgbouncer", "database", 5433, True),
     ({"postgres": {"enabled": False, "external": POSTGRES}}, "migrations", "database", 5433, True),

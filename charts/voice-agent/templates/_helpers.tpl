@@ -93,10 +93,14 @@ ws://{{ include "voice-agent.name" (list . "livekit") }}:{{ .Values.livekit.port
 {{- end -}}
 {{- end -}}
 
-{{/* The port of LiveKit's address. */}}
+{{/* The port of an address, said or not. */}}
+{{- define "voice-agent.urlPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (has $url.scheme (list "wss" "https") | ternary "443" "80") -}}
+{{- end -}}
+
 {{- define "voice-agent.livekitPort" -}}
-{{- $url := urlParse (include "voice-agent.livekitUrl" .) -}}
-{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (eq $url.scheme "wss" | ternary "443" "80") -}}
+{{- include "voice-agent.urlPort" (include "voice-agent.livekitUrl" .) -}}
 {{- end -}}
 
 {{/*

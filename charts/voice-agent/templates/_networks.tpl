@@ -105,6 +105,16 @@ private networks at port 443 would open most API servers too.
     {{- end }}
 {{- end -}}
 
+{{/* Egress: the keys of whoever issues customers' tokens. */}}
+{{- define "voice-agent.toIssuer" -}}
+{{- $auth := .Values.tokenService.auth -}}
+{{- range eq $auth.mode "oidc" | ternary (list $auth.oidc.issuer $auth.oidc.jwksUrl) list }}
+{{- with . }}
+- ports: [{port: {{ include "voice-agent.urlPort" . }}, protocol: TCP}]
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The ports of LiveKit that agents need. */}}
 {{- define "voice-agent.livekitPorts" -}}
 {{- if .Values.livekit.enabled }}
