@@ -57,6 +57,7 @@ def _secret(name: str, data: dict[str, str]) -> dict[str, Any]:
 def _values(host: Release) -> dict[str, Any]:
     port = host.livekit_address().rpartition(":")[2]
     database = {"host": HOST, "user": OWNER, "passwordSecret": "postgres"}
+    near = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": host.namespace}}}
     return {
         "livekit": {
             "enabled": False,
@@ -82,4 +83,5 @@ def _values(host: Release) -> dict[str, Any]:
         "operator": {"replicas": 1},
         "tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "api-keys"}},
         "defaultPool": {"warm": {"min": 1, "max": 3}},
+        "networkPolicies": {"agentEgress": [{"to": [near], "ports": [{"port": 8000, "protocol": "TCP"}]}]},
     }
