@@ -1,4 +1,7 @@
-"""`python -m conversations migrate` brings the database up to date; `… undelivered` tells what it has still to get."""
+"""`python -m conversations migrate` brings the database up to date; `… undelivered` tells what it has still to get.
+
+`… sql` prints what a database administrator runs where the owner may create no roles.
+"""
 
 import asyncio
 import logging
@@ -8,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from conversations.migrate import MigrationError, run_migrations
+from conversations.migrate import run_migrations
+from conversations.refusal import MigrationError
+from conversations.roles import build_script
 from conversations.settings import MigrationSettings, UndeliveredSettings
 from conversations.undelivered import Undelivered, UndeliveredPieces
 from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError
@@ -26,8 +31,11 @@ def main(arguments: list[str]) -> int:
             return migrate()
         case ["undelivered"]:
             return tell_undelivered()
+        case ["sql"]:
+            sys.stdout.write(f"{build_script()}\n")
+            return 0
         case _:
-            sys.stderr.write("usage: python -m conversations migrate|undelivered\n")
+            sys.stderr.write("usage: python -m conversations migrate|sql|undelivered\n")
             return 2
 
 
@@ -36,8 +44,9 @@ def migrate() -> int:
     settings = start("conversations", MigrationSettings, packages=("kube",))
     try:
         run_migrations(settings)
-    except (MigrationError, KeyFileError):
-        log.exception("the database is not migrated")
+    except (MigrationError, KeyFileError) as error:
+        # Without where in the code: helm shows this line to whoever installs.
+        log.error("the database is not migrated", extra={"error": error})  # noqa: TRY400
         return 1
     return 0
 

@@ -8,116 +8,99 @@ from typing import cast
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import Connection as PsycopgConnection
-from psycopg import sql
-from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
+from conversations.connecting import build_engine, wait_for_database
+from conversations.refusal import MigrationError, cause_of, describe_refusal
+from conversations.roles import check_passwords, check_roles, ensure_roles
 from conversations.settings import MigrationSettings
 from conversations.write_key import hmac_pads
 from voicesession.key_files import load_key
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 2.0
-CONNECT_SECONDS = 5
-# Any constant of our own: two migrations at once take their turns.
+# Any constant of our own: two migrations of a database at once take their turns.
 MIGRATION_LOCK = 0x766F696365
-
-# A role's own limits: a stuck or hostile client holds no connection of the shared pool for long.
-ROLE_LIMITS = {"statement_timeout": "15s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "15s"}
-
-
-class MigrationError(Exception):
-    """The database could not be migrated; the message says why and what to do."""
+# Such locks are a database's, roles the whole server's: migrations of two databases meet there. Then, and where the
+# server restarts in the middle, all of it is done once more.
+PASSING = (
+    psycopg.errors.UniqueViolation,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.InternalError_,  # "tuple concurrently updated"
+    psycopg.OperationalError,
+)
+TRIES = 10
+TRY_AGAIN_SECONDS = 0.5
+MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST = "head"
+WHERE_REVISIONS_STAND = {"version_table": "migrations", "version_table_schema": "voice"}
 
 
 def run_migrations(settings: MigrationSettings) -> None:
     """Migrates the database in one transaction.
 
+    A database that a newer release has migrated keeps its schema, and gets this one's passwords and key.
+
     Raises:
-        MigrationError: the database was not reachable in time, it refused, or its set-up leaves agents more than they
-            may have.
+        MigrationError: the database was not reachable in time, it refused, the roles are not what they have to be, or
+            its set-up leaves agents more than they may have.
         KeyFileError: the key file is of no use.
     """
     key = load_key(settings.conversation_key_file)
     engine = build_engine(settings.database_url.get_secret_value())
+    deadline = time.monotonic() + settings.database_wait_seconds
     try:
-        with wait_for_database(engine, settings.database_wait_seconds) as connection, connection.begin():
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-            _ensure_roles(_driver(connection), settings.passwords())
-            _ensure_schema(connection)
-            command.upgrade(_alembic_config(connection), "head")
-            _store_key(connection, key)
-            _check_agents_make_nothing(connection)
-    except (psycopg.Error, DBAPIError) as error:
-        raise MigrationError(f"Postgres refused: {describe_refusal(error)}") from error
+        for tries_left in reversed(range(TRIES)):
+            if _try_to_migrate(engine, settings, key, deadline, is_last=not tries_left):
+                break
+            time.sleep(TRY_AGAIN_SECONDS)
+        if not settings.create_database_roles:
+            check_passwords(engine.url, settings.passwords())
     finally:
         engine.dispose()
     log.info("the database is migrated")
 
 
-def describe_refusal(error: psycopg.Error | DBAPIError) -> str:
-    """Returns what Postgres says, in its first line; where that may quote a row, only of what kind it is."""
-    said = error.orig if isinstance(error, DBAPIError) else error
-    lines = [] if isinstance(said, psycopg.DataError | psycopg.IntegrityError) else str(said).splitlines()
-    return ": ".join([type(said).__name__, *lines[:1]])
+def _try_to_migrate(engine: Engine, settings: MigrationSettings, key: bytes, deadline: float, *, is_last: bool) -> bool:
+    """Returns False where it is worth another try."""
+    try:
+        with wait_for_database(engine, max(0, deadline - time.monotonic())) as connection, connection.begin():
+            _migrate(connection, settings, key)
+    except (psycopg.Error, DBAPIError) as error:
+        if is_last or not isinstance(cause_of(error), PASSING):
+            raise MigrationError(f"Postgres refused: {describe_refusal(error)}") from error
+        log.info("migrating once more", extra={"reason": describe_refusal(error)})
+        return False
+    return True
 
 
-def build_engine(url: str) -> Engine:
-    """Returns an engine for a `postgresql://` URL, whatever driver it names: ours is psycopg."""
-    parsed = make_url(url).set(drivername="postgresql+psycopg")
-    return create_engine(
-        parsed,
-        poolclass=NullPool,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
-    )
+def _migrate(connection: Connection, settings: MigrationSettings, key: bytes) -> None:
+    driver = cast(PsycopgConnection, connection.connection.driver_connection)
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+    _check_owner(connection)
+    if settings.create_database_roles:
+        ensure_roles(driver, settings.passwords())
+    else:
+        check_roles(driver)
+    _ensure_schema(connection)
+    _upgrade(connection)
+    _store_key(connection, key)
+    _check_agents_make_nothing(connection)
 
 
-def wait_for_database(engine: Engine, seconds: float) -> Connection:
-    """Returns a connection as soon as there is one; says every time why not.
-
-    Raises:
-        MigrationError: none within `seconds`.
-    """
-    where = engine.url.render_as_string(hide_password=True)
-    started = time.monotonic()
-    while True:
-        try:
-            return engine.connect()
-        except OperationalError as error:
-            waited = time.monotonic() - started
-            reason = " ".join(str(error.orig).split())
-            if waited + RETRY_SECONDS > seconds:
-                raise MigrationError(
-                    f"no connection to {where} within {seconds:.0f} s: {reason}. Check that it runs, that a "
-                    "NetworkPolicy lets this pod reach it, and the user and password in DATABASE_URL"
-                ) from error
-            log.info(
-                "waiting for the database",
-                extra={"waitedSeconds": round(waited), "timeoutSeconds": seconds, "reason": reason},
-            )
-            time.sleep(RETRY_SECONDS)
-
-
-def _driver(connection: Connection) -> PsycopgConnection:
-    return cast(PsycopgConnection, connection.connection.driver_connection)
-
-
-def _ensure_roles(driver: PsycopgConnection, passwords: dict[str, str]) -> None:
-    with driver.cursor() as cursor:
-        for role, password in passwords.items():
-            name = sql.Identifier(role)
-            if cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
-                cursor.execute(sql.SQL("CREATE ROLE {} NOINHERIT").format(name))
-            # Hashed here: a password in a statement could end in the server's log.
-            hashed = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-            cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, sql.Literal(hashed)))
-            for setting, value in ROLE_LIMITS.items():
-                cursor.execute(
-                    sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
-                )
+def _check_owner(connection: Connection) -> None:
+    user, database, owns = connection.exec_driver_sql(
+        "SELECT current_user, datname, pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()"
+    ).one()
+    if not owns:
+        raise MigrationError(
+            f'"{user}" does not own the database "{database}": set postgres.external.user to its owner, or run '
+            f'ALTER DATABASE "{database}" OWNER TO "{user}"'
+        )
 
 
 def _ensure_schema(connection: Connection) -> None:
@@ -125,17 +108,28 @@ def _ensure_schema(connection: Connection) -> None:
     database = connection.dialect.identifier_preparer.quote(str(connection.engine.url.database))
     # So that people who log in as the owner need not write the schema.
     connection.exec_driver_sql(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET search_path = voice, public")
+    # Where the server lets nobody in by default.
+    connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO voice_agent, voice_reader, voice_closer")
     # An agent that could make a temporary type would leave it in a connection that PgBouncer gives to other agents,
     # and names of types are looked up there first: it could read what they write.
     connection.exec_driver_sql(f"REVOKE TEMPORARY, CREATE ON DATABASE {database} FROM PUBLIC")
     connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
 
 
-def _alembic_config(connection: Connection) -> Config:
+def _upgrade(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    return config
+    config.attributes["where_revisions_stand"] = WHERE_REVISIONS_STAND
+    current = MigrationContext.configure(connection, opts=WHERE_REVISIONS_STAND).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        log.warning(
+            "a newer release has migrated this database: its schema stays, and serves this release too",
+            extra={"schema": current, "known": max(known)},
+        )
+        return
+    command.upgrade(config, NEWEST)
 
 
 def _store_key(connection: Connection, key: bytes) -> None:

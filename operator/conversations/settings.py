@@ -19,8 +19,11 @@ class MigrationSettings(BaseSettings):
     agent_database_password: SecretStr = Field(description="Password to give the role `voice_agent`.")
     reader_database_password: SecretStr = Field(description="Password to give the role `voice_reader`.")
     closer_database_password: SecretStr = Field(description="Password to give the role `voice_closer`.")
+    create_database_roles: bool = Field(
+        default=True, description="Whether the owner makes the roles. If not, they are only looked at."
+    )
     database_wait_seconds: float = Field(
-        default=300, ge=0, description="How long to wait until the database can be reached, in seconds."
+        default=300, ge=0, description="How long to wait for a database that may still come, in seconds."
     )
     log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
 

@@ -11,6 +11,7 @@ import yaml
 
 from testing.chart import CHART, Raw, environment_of, find, pod_templates, render, run_helm, secret_keys
 from voice_operator.ending import END_SECONDS
+from voice_telemetry.start import EXIT_CODE
 
 EXTERNAL: Raw = {
     "livekit": {"enabled": False, "external": {"url": "wss://livekit.example.com", "secret": "lk"}},
@@ -326,6 +327,32 @@ def test_external_livekit_and_postgres() -> None:
     assert "server_tls_sslmode = require" in ini
 
 
+def test_a_failed_migration_says_why_where_helm_looks_and_is_not_repeated(defaults: list[Raw]) -> None:
+    job = find(defaults, "Job", "migrations")
+    annotations = job["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "post-install,post-upgrade,post-rollback"
+    assert annotations["helm.sh/hook-output-log-policy"] == "hook-failed"
+    assert "hook-failed" not in annotations["helm.sh/hook-delete-policy"], "the pod stays, with what it said"
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (pod["restartPolicy"], container["terminationMessagePolicy"]) == ("Never", "FallbackToLogsOnError")
+    (rule,) = [rule for rule in job["spec"]["podFailurePolicy"]["rules"] if rule["action"] == "FailJob"]
+    assert rule["onExitCodes"] == {"containerName": container["name"], "operator": "In", "values": [1, EXIT_CODE]}
+
+
+def test_a_slow_registry_fails_no_migration() -> None:
+    for seconds in (0, 240):
+        job = find(render({"migrations": {"databaseWaitSeconds": seconds}}), "Job", "migrations")
+        assert job["spec"]["activeDeadlineSeconds"] >= seconds + 600
+
+
+def test_roles_that_others_make_are_only_looked_at() -> None:
+    for create in (True, False):
+        objects = render({**EXTERNAL, "database": {"roles": {"create": create}}})
+        made = environment_of(objects, "Job", "migrations")["CREATE_DATABASE_ROLES"]
+        assert made == str(create).lower()
+
+
 @pytest.mark.parametrize(
     ("host", "user", "address"),
     [
@@ -378,8 +405,3 @@ def test_tenant_limit_of_none_and_zero_differ() -> None:
         objects = render({"admission": {"tenantMaxSessions": value}})
         for component in ("operator", "token-service"):
             assert environment_of(objects, "Deployment", component).get("TENANT_MAX_SESSIONS") == expected
-
-
-def test_migrations_run_after_install_and_upgrade(defaults: list[Raw]) -> None:
-    annotations = find(defaults, "Job", "migrations")["metadata"]["annotations"]
-    assert annotations["helm.sh/hook"] == "post-install,post-upgrade"

@@ -229,6 +229,7 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
         {"postgres": {**postgres()["postgres"], "storage": {"size": "1Gi"}}},
         "postgres.storage.size: postgres.enabled=false",
     ),
+    ({"database": {"roles": {"create": False}}}, "database.roles.create=false: nobody makes the roles"),
     ({"postgres": {"storage": {"className": "fast"}}}, "postgres.storage.className: there is a volume only with"),
     (
         {"database": {"minConnections": 31}},

@@ -4,7 +4,6 @@ from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
-    version_table="migrations",
-    version_table_schema="voice",
+    **context.config.attributes["where_revisions_stand"],
 )
 context.run_migrations()

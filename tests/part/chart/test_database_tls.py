@@ -12,7 +12,8 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from conversations.migrate import MigrationError, run_migrations
+from conversations.migrate import run_migrations
+from conversations.refusal import MigrationError
 from local_cluster.pki import Authority
 from local_cluster.ports import LOOPBACK_6
 from testing.chart import Raw, environment_of, find, render
@@ -61,7 +62,7 @@ def migrate(server: PostgresServer, objects: list[Raw], ca: Path, folder: Path) 
         "/etc/voice-agent/postgres-ca/ca.crt", str(ca)
     )
     settings = ConversationsDatabase(server, DATABASE, folder).settings()
-    run_migrations(settings.model_copy(update={"database_url": SecretStr(url), "database_wait_seconds": 0}))
+    run_migrations(settings.model_copy(update={"database_url": SecretStr(url), "database_wait_seconds": 3600}))
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def test_another_authority(
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     other = Authority(tmp_path / "other").certificate
-    with pytest.raises(MigrationError, match="SSL error"):
+    with pytest.raises(MigrationError, match=r"postgres\.external\.caSecret.*SSL error"):
         migrate(server, objects, other, tmp_path)
     with (
         pgbouncer(server, objects, other) as bouncer,

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 
 from conversations.__main__ import main
-from conversations.migrate import MigrationError, run_migrations
+from conversations.migrate import MIGRATIONS, run_migrations
+from conversations.refusal import MigrationError
 from local_cluster.ports import free_port
 from testing.code_path import PYTHONPATH
 from testing.conversations import KEY, PASSWORDS, ConversationsDatabase, connect_as, message
@@ -64,6 +66,47 @@ def test_passwords_are_renewed_and_stored_as_hashes_only(empty: ConversationsDat
     assert all(row[0].startswith("SCRAM-SHA-256$") for row in rows)
     log = (empty.server.folder / "log").read_text()
     assert not any(password in log for password in [*PASSWORDS.values(), "another-password"])
+
+
+def test_a_release_that_is_rolled_back_leaves_a_newer_schema_and_sets_its_passwords(
+    empty: ConversationsDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    empty.migrate()
+    with psycopg.connect(empty.server.url(empty.name)) as owner:
+        owner.execute("ALTER TABLE voice.conversation_messages ADD COLUMN mood text")
+        owner.execute("UPDATE voice.migrations SET version_num = '9999'")
+    before = schema_of(empty)
+    settings = empty.settings().model_copy(update={"agent_database_password": SecretStr("newer")})
+    run_migrations(settings)
+    empty.migrate()
+    assert "a newer release has migrated this database" in caplog.text
+    assert schema_of(empty) == before
+    agent = empty.new_conversation()
+    agent.start()
+    assert agent.append(message(1, "written by the older release")) == 1
+
+
+# The first whose functions every later release keeps.
+PROMISED = "0002"
+
+
+def test_what_services_of_an_older_release_call_is_there_after_each_migration(
+    empty: ConversationsDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callable_by = (
+        "SELECT r.rolname, p.oid::regprocedure::text AS call, pg_get_function_result(p.oid) AS result "
+        "FROM pg_proc p, pg_roles r WHERE p.pronamespace = 'voice'::regnamespace AND r.rolname = ANY(%s) "
+        "AND has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+    )
+    revisions = [each.revision for each in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
+    before: set[tuple[str, ...]] = set()
+    for revision in revisions[revisions.index(PROMISED) :]:
+        monkeypatch.setattr("conversations.migrate.NEWEST", revision)
+        empty.migrate()
+        after = {tuple(row.values()) for row in empty.query(callable_by, list(PASSWORDS))}
+        assert before <= after, revision
+        before = after
+    assert before
 
 
 def test_a_failed_migration_leaves_nothing(empty: ConversationsDatabase) -> None:

@@ -5,7 +5,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 
-from conversations.migrate import describe_refusal
+from conversations.refusal import describe_refusal
 
 DENIED = "permission denied to create role"
 QUOTES = 'invalid input syntax for type uuid: "my card is 4711"'

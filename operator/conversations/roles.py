@@ -1,0 +1,136 @@
+"""The roles that services log in as: made by the owner, or by a database administrator and then only looked at."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from psycopg import Connection, sql
+from psycopg.errors import InsufficientPrivilege
+from psycopg.rows import dict_row
+from sqlalchemy import URL
+from sqlalchemy.exc import OperationalError
+
+from conversations.connecting import build_engine, reason_of
+from conversations.refusal import MigrationError
+
+# Each with the key of its password in the Secret `database-roles`.
+ROLES = {"voice_agent": "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
+
+# What a role begins with: a client may say otherwise, and PgBouncer has limits that it cannot change.
+LIMITS = {"statement_timeout": "15s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "15s"}
+
+RIGHTS = ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication", "rolbypassrls")
+NO_RIGHTS = "NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
+
+SCRIPT_HEAD = """\
+-- The roles of the voice agents' services. Run it once on the Postgres server, as a role that may create roles, with
+-- the passwords of the Secret `database-roles`; again changes nothing but passwords:
+--   psql -f FILE{variables}
+\\set ON_ERROR_STOP on
+BEGIN;"""
+
+
+def ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    """Makes the roles that there are not, and gives each its password and its limits.
+
+    Raises:
+        MigrationError: the owner may not.
+    """
+    try:
+        _ensure_roles(connection, passwords)
+    except InsufficientPrivilege as error:
+        user = connection.info.user
+        raise MigrationError(
+            f'"{user}" may not make or change the roles {", ".join(ROLES)} ({error.diag.message_primary}): have '
+            "a database administrator run what `python -m conversations sql` prints, and set "
+            f'database.roles.create=false; or run ALTER ROLE "{user}" CREATEROLE'
+        ) from error
+
+
+def _ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    for role, password in passwords.items():
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
+            connection.execute(_create(role))
+        # Hashed here: a password in a statement could end in the server's log.
+        hashed = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+        for statement in _alter(role, sql.Literal(hashed)):
+            connection.execute(statement)
+
+
+def check_roles(connection: Connection) -> None:
+    """Looks at the roles that somebody else has made.
+
+    Raises:
+        MigrationError: with all that they lack, and have too much.
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            "SELECT *, EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) AS member "
+            "FROM pg_roles r WHERE rolname = ANY(%s)",
+            (list(ROLES),),
+        ).fetchall()
+    found = {row["rolname"]: row for row in rows}
+    wrong = [lack for role in ROLES for lack in find_lacks(role, found.get(role))]
+    if wrong:
+        raise MigrationError(
+            f"{'; '.join(wrong)}. Have a database administrator run that, or all that `python -m conversations sql` "
+            "prints; or set database.roles.create=true with an owner who may create roles"
+        )
+
+
+def find_lacks(role: str, row: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yields what a role lacks or has too much, each with the statement that mends it. `row`: of pg_roles."""
+    if row is None:
+        yield f"there is no role {role}"
+        return
+    if not row["rolcanlogin"]:
+        yield f"{role} may not log in: ALTER ROLE {role} LOGIN"
+    if any(row[right] for right in RIGHTS):
+        yield f"{role} may do more than log in: ALTER ROLE {role} {NO_RIGHTS}"
+    if row["member"]:
+        yield f"{role} has the rights of other roles: REVOKE those from {role}"
+    configured = {setting.partition("=")[0] for setting in row["rolconfig"] or ()}
+    for setting, value in LIMITS.items():
+        if setting not in configured:
+            yield f"{role} has no {setting}: ALTER ROLE {role} SET {setting} = '{value}'"
+
+
+def check_passwords(url: URL, passwords: Mapping[str, str]) -> None:
+    """Logs in as each role, to see that it has the password that the services use. `url`: the database, as its owner.
+
+    Raises:
+        MigrationError: one has another.
+    """
+    for role, password in passwords.items():
+        engine = build_engine(url.set(username=role, password=password))
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            raise MigrationError(
+                f"{role} cannot log in with {ROLES[role]} of the Secret `database-roles`: give it that password, by "
+                f"what `python -m conversations sql` prints. Postgres says: {reason_of(error)}"
+            ) from error
+        finally:
+            engine.dispose()
+
+
+def build_script() -> str:
+    """Returns what a database administrator runs by psql, with the passwords as its variables."""
+    variables = {role: f"{role}_password" for role in ROLES}
+    lines = [SCRIPT_HEAD.format(variables="".join(f" -v {name}=..." for name in variables.values()))]
+    for role, variable in variables.items():
+        exists = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(role)
+        made = sql.SQL("SELECT {} WHERE NOT EXISTS ({}) \\gexec").format(_create(role).as_string(), exists)
+        lines.append(made.as_string())
+        lines += [f"{each.as_string()};" for each in _alter(role, sql.SQL(f":'{variable}'"))]
+    return "\n".join([*lines, "COMMIT;"])
+
+
+def _create(role: str) -> sql.Composed:
+    return sql.SQL("CREATE ROLE {} NOINHERIT").format(sql.Identifier(role))
+
+
+def _alter(role: str, password: sql.Composable) -> Iterator[sql.Composed]:
+    name = sql.Identifier(role)
+    yield sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(name, password)
+    for setting, value in LIMITS.items():
+        yield sql.SQL("ALTER ROLE {} SET {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
