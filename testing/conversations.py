@@ -51,9 +51,9 @@ class ConversationsDatabase:
             database_wait_seconds=10,
         )
 
-    def migrate(self) -> None:
-        """Migrates it as the job does."""
-        run_migrations(self.settings())
+    def migrate(self, **changed: Any) -> None:
+        """Migrates it as the job does; `changed`: settings of the job that are not as usual."""
+        run_migrations(self.settings().model_copy(update=changed))
 
     def url(self, role: str, port: int | None = None) -> str:
         """Returns the URL for one of the services' roles, on the server's port or a PgBouncer's."""

@@ -367,7 +367,7 @@ class ConversationLog:
 
     async def _open_connection(self) -> psycopg.AsyncConnection[Any]:
         async with asyncio.timeout(CONNECT_SECONDS):
-            # Through PgBouncer's transaction pooling: no prepared statements, no state of the session's.
+            # Through PgBouncer's statement pooling: no transactions, no prepared statements, no state of the session's.
             return await psycopg.AsyncConnection.connect(
                 cast("str", self._url), autocommit=True, prepare_threshold=None
             )

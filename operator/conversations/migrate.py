@@ -83,7 +83,7 @@ def _migrate(connection: Connection, settings: MigrationSettings, key: bytes) ->
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
     _check_owner(connection)
     if settings.create_database_roles:
-        ensure_roles(driver, settings.passwords())
+        ensure_roles(driver, settings.passwords(), settings.agent_connection_limit)
     else:
         check_roles(driver)
     _ensure_schema(connection)

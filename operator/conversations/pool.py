@@ -24,7 +24,7 @@ def build_pool(database_url: str, min_connections: int, max_connections: int) ->
     """Returns a pool that is not open yet."""
     options: dict[str, Any] = {
         "autocommit": True,
-        # PgBouncer gives each transaction another server connection, so nothing may be prepared in one.
+        # PgBouncer gives each statement another server connection, so nothing may be prepared in one.
         "prepare_threshold": None,
         "connect_timeout": CONNECT_SECONDS,
         "row_factory": dict_row,

@@ -13,30 +13,34 @@ from conversations.connecting import build_engine, reason_of
 from conversations.refusal import MigrationError
 
 # Each with the key of its password in the Secret `database-roles`.
-ROLES = {"voice_agent": "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
+AGENT = "voice_agent"
+ROLES = {AGENT: "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
 
-# What a role begins with: a client may say otherwise, and PgBouncer has limits that it cannot change.
-LIMITS = {"statement_timeout": "15s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "15s"}
+# What a role begins with, below PgBouncer's query_timeout. A client may say otherwise: that one it cannot change.
+LIMITS = {"statement_timeout": "8s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "8s"}
 
 RIGHTS = ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication", "rolbypassrls")
 NO_RIGHTS = "NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 
 SCRIPT_HEAD = """\
 -- The roles of the voice agents' services. Run it once on the Postgres server, as a role that may create roles, with
--- the passwords of the Secret `database-roles`; again changes nothing but passwords:
+-- the passwords of the Secret `database-roles`, and twice database.maxConnections; again changes nothing but these:
 --   psql -f FILE{variables}
 \\set ON_ERROR_STOP on
 BEGIN;"""
 
 
-def ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+def ensure_roles(connection: Connection, passwords: Mapping[str, str], agent_connections: int) -> None:
     """Makes the roles that there are not, and gives each its password and its limits.
+
+    `agent_connections`: how many voice_agent may have; -1: as many as the server has.
 
     Raises:
         MigrationError: the owner may not.
     """
     try:
         _ensure_roles(connection, passwords)
+        connection.execute(_limit(sql.Literal(agent_connections)))
     except InsufficientPrivilege as error:
         user = connection.info.user
         raise MigrationError(
@@ -88,6 +92,8 @@ def find_lacks(role: str, row: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"{role} may do more than log in: ALTER ROLE {role} {NO_RIGHTS}"
     if row["member"]:
         yield f"{role} has the rights of other roles: REVOKE those from {role}"
+    if role == AGENT and row["rolconnlimit"] < 0:
+        yield f"{role} may take all connections of the server: ALTER ROLE {role} CONNECTION LIMIT 60"
     configured = {setting.partition("=")[0] for setting in row["rolconfig"] or ()}
     for setting, value in LIMITS.items():
         if setting not in configured:
@@ -116,17 +122,24 @@ def check_passwords(url: URL, passwords: Mapping[str, str]) -> None:
 def build_script() -> str:
     """Returns what a database administrator runs by psql, with the passwords as its variables."""
     variables = {role: f"{role}_password" for role in ROLES}
-    lines = [SCRIPT_HEAD.format(variables="".join(f" -v {name}=..." for name in variables.values()))]
+    names = [*variables.values(), f"{AGENT}_connections"]
+    lines = [SCRIPT_HEAD.format(variables="".join(f" -v {name}=..." for name in names))]
     for role, variable in variables.items():
         exists = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(role)
         made = sql.SQL("SELECT {} WHERE NOT EXISTS ({}) \\gexec").format(_create(role).as_string(), exists)
         lines.append(made.as_string())
         lines += [f"{each.as_string()};" for each in _alter(role, sql.SQL(f":'{variable}'"))]
-    return "\n".join([*lines, "COMMIT;"])
+    limit = _limit(sql.SQL(f":{AGENT}_connections"))
+    return "\n".join([*lines, f"{limit.as_string()};", "COMMIT;"])
 
 
 def _create(role: str) -> sql.Composed:
     return sql.SQL("CREATE ROLE {} NOINHERIT").format(sql.Identifier(role))
+
+
+def _limit(connections: sql.Composable) -> sql.Composed:
+    # A statement that PgBouncer has given up goes on in Postgres, uncounted by PgBouncer.
+    return sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(sql.Identifier(AGENT), connections)
 
 
 def _alter(role: str, password: sql.Composable) -> Iterator[sql.Composed]:

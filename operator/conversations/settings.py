@@ -22,6 +22,11 @@ class MigrationSettings(BaseSettings):
     create_database_roles: bool = Field(
         default=True, description="Whether the owner makes the roles. If not, they are only looked at."
     )
+    agent_connection_limit: int = Field(
+        default=-1,
+        ge=-1,
+        description="How many connections Postgres grants the role `voice_agent`; -1: as many as there are.",
+    )
     database_wait_seconds: float = Field(
         default=300, ge=0, description="How long to wait for a database that may still come, in seconds."
     )

@@ -40,13 +40,12 @@ def test_a_database_whose_certificate_is_checked() -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in job["containers"][0]["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in job["volumes"]}
     assert volumes[mounts["/etc/voice-agent/postgres-ca"]]["secret"]["secretName"] == "rds-ca"
-    assert (
-        "server_tls_ca_file = /etc/pgbouncer/ca.crt" in find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
-    )
-    (volume,) = find(objects, "Deployment", "pgbouncer")["spec"]["template"]["spec"]["volumes"]
-    assert {"secret": {"name": "rds-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}} in volume["projected"][
-        "sources"
-    ]
+    texts = find(objects, "ConfigMap", "pgbouncer")["data"]
+    volumes = find(objects, "Deployment", "pgbouncer")["spec"]["template"]["spec"]["volumes"]
+    for text, volume in zip((texts["pgbouncer.ini"], texts["services.ini"]), volumes, strict=True):
+        assert "server_tls_ca_file = /etc/pgbouncer/ca.crt" in text
+        authority = {"secret": {"name": "rds-ca", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+        assert authority in volume["projected"]["sources"]
 
 
 def test_pods_in_local_mode_reach_a_livekit_elsewhere() -> None:

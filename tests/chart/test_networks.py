@@ -92,7 +92,8 @@ def networks() -> Networks:
 AGENTS = ("agent default", "agent local")
 NEEDED = [
     *(("operator", agent, 8081, "TCP") for agent in AGENTS),
-    *((part, "pgbouncer", 6432, "TCP") for part in ("operator", "token-service", *AGENTS)),
+    *((agent, "pgbouncer", 6432, "TCP") for agent in AGENTS),
+    *((part, "pgbouncer", 6433, "TCP") for part in ("operator", "token-service")),
     *((part, "node", 7880, "TCP") for part in ("operator", "token-service", *AGENTS)),
     *((agent, node, 7881, "TCP") for agent in AGENTS for node in ("node", "node v6", "carrier node")),
     *((agent, node, 7882, "UDP") for agent in AGENTS for node in ("node", "node v6", "carrier node")),
@@ -134,6 +135,7 @@ FORBIDDEN = [
     *((agent, part, port) for agent in AGENTS for part, port in {"postgres": 5432, "operator": 8080}.items()),
     *((agent, part, 3000) for agent in AGENTS for part in ("token-service", "neighbour")),
     *((agent, "vLLM", 8000) for agent in AGENTS),
+    *((agent, "pgbouncer", 6433) for agent in AGENTS),
     *((source, "pgbouncer", 6432) for source in ("neighbour", "Prometheus", "customer", "migrations", "local-models")),
     *((source, "postgres", 5432) for source in ("neighbour", "operator", "token-service", "customer")),
     *((source, "agent default", 8081) for source in ("neighbour", "token-service", "Prometheus", "customer")),

@@ -3,6 +3,7 @@
 import configparser
 import json
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -203,26 +204,65 @@ def test_only_token_service_and_operator_have_the_installation_s_key(defaults: l
         assert str(Path(environment["INSTALLATION_KEY_FILE"]).parent) in mounts
 
 
-def test_pgbouncer_keeps_the_connection_limits() -> None:
-    objects = render({"database": {"minConnections": 7, "maxConnections": 41, "maxClients": 900}})
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"])
-    settings = parser["pgbouncer"]
-    assert settings["pool_mode"] == "transaction"
-    assert (settings["min_pool_size"], settings["default_pool_size"], settings["max_db_connections"]) == (
-        "7",
-        "41",
-        "41",
+@pytest.mark.parametrize("replicas", [0, 1, 2, 7])
+@pytest.mark.parametrize(("least", "most"), [(5, 30), (0, 21), (2, 25), (41, 41), (100, 1000)])
+def test_pgbouncer_keeps_the_connection_limits(least: int, most: int, replicas: int) -> None:
+    database = {"minConnections": least, "maxConnections": most, "maxClients": 900}
+    objects = render({"database": database, "pgbouncer": {"replicas": replicas}})
+    texts = find(objects, "ConfigMap", "pgbouncer")["data"]
+    agents, services = (read_ini(texts[name]) for name in ("pgbouncer.ini", "services.ini"))
+    for settings in (agents["pgbouncer"], services["pgbouncer"]):
+        assert (settings["pool_mode"], settings["server_reset_query_always"]) == ("statement", "1")
+        assert int(settings["query_wait_timeout"]) < int(settings["query_timeout"]), "whoever waits is told so"
+    assert agents["pgbouncer"]["max_client_conn"] == "900"
+    assert agents["pgbouncer"]["default_pool_size"] == agents["pgbouncer"]["max_db_connections"]
+    reader, closer = (
+        int(services["users"][f"voice_{role}"].removeprefix("max_user_connections=")) for role in ("reader", "closer")
     )
-    assert settings["max_client_conn"] == "900"
-    assert settings["server_reset_query_always"] == "1"
+    both = int(services["pgbouncer"]["max_db_connections"])
+    assert reader >= 1
+    assert closer >= 1
+    assert reader + closer == both == int(services["pgbouncer"]["default_pool_size"])
+    agent = int(agents["pgbouncer"]["max_db_connections"])
+    assert agent >= both / 3
+    assert most - max(1, replicas) < (agent + both) * max(1, replicas) <= most
+    kept = int(agents["pgbouncer"]["min_pool_size"]) + 2 * int(services["pgbouncer"]["min_pool_size"])
+    assert kept * max(1, replicas) <= least
+    assert kept == least // max(1, replicas) or int(agents["pgbouncer"]["min_pool_size"]) == agent
 
 
-@pytest.mark.parametrize(("wanted", "made"), [(30, 200), (180, 200), (181, 201)])
+def read_ini(text: str) -> configparser.ConfigParser:
+    """Returns PgBouncer's settings."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    return parser
+
+
+@pytest.mark.parametrize(("wanted", "made"), [(30, 300), (140, 300), (141, 302)])
 def test_postgres_has_room_for_the_pool_and_for_people(wanted: int, made: int) -> None:
     objects = render({"database": {"maxConnections": wanted}})
     arguments = find(objects, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments == ["-c", f"max_connections={made}"]
+    granted = int(environment_of(objects, "Job", "migrations")["AGENT_CONNECTION_LIMIT"])
+    assert wanted < granted < made - 10, "a new PgBouncer begins beside the old one, and others have room"
+
+
+@pytest.mark.parametrize(("size", "strategy"), [("", {"type": "OnDelete"}), ("10Gi", None)])
+def test_an_upgrade_takes_no_database_away_that_has_no_volume(size: str, strategy: Raw | None) -> None:
+    objects = render({"postgres": {"storage": {"size": size}}})
+    assert find(objects, "StatefulSet", "postgres")["spec"].get("updateStrategy") == strategy
+
+
+def test_no_probe_ends_a_postgres_that_recovers_or_is_full(defaults: list[Raw], tmp_path: Path) -> None:
+    container = find(defaults, "StatefulSet", "postgres")["spec"]["template"]["spec"]["containers"][0]
+    probe = tmp_path / "pg_isready"
+    for answer, is_alive in {0: True, 1: True, 2: False, 3: False}.items():
+        probe.write_text(f"#!/bin/sh\nexit {answer}\n")
+        probe.chmod(0o755)
+        for kind in ("livenessProbe", "startupProbe"):
+            command = container[kind]["exec"]["command"]
+            done = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, timeout=10, check=False)
+            assert (done.returncode == 0) is is_alive, (kind, answer)
 
 
 @pytest.mark.parametrize(

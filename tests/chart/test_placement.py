@@ -38,7 +38,10 @@ SETTINGS: Raw = {
 def placed(template: Raw) -> Raw:
     """Returns what a pod template says of each of the settings."""
     spec, metadata = template["spec"], template["metadata"]
-    (container,) = spec["containers"]
+    container, *others = spec["containers"]
+    for each in others:
+        assert (each.get("env"), each.get("envFrom")) == (container.get("env"), container.get("envFrom"))
+        assert each["volumeMounts"][1:] == container["volumeMounts"][1:], "the first is its configuration"
     in_spec = ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName")
     return {
         **{name: spec.get(name) for name in in_spec},

@@ -83,7 +83,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"tokenService": {"auth": {"oidc": {"issuer": "acme"}}}}, "/tokenService/auth/oidc/issuer", "'acme'"),
     ({"tokenService": {"replicas": -1}}, "/tokenService/replicas", "minimum: got -1, want 0"),
     ({"tokenService": {"tokenLifetimeSeconds": 5}}, "/tokenService/tokenLifetimeSeconds", "minimum: got 5, want 10"),
-    ({"database": {"maxConnections": 0}}, "/database/maxConnections", "minimum: got 0, want 1"),
+    ({"database": {"maxConnections": 2}}, "/database/maxConnections", "minimum: got 2, want 3"),
     ({"livekit": {"ports": {"http": 80}}}, "/livekit/ports/http", "minimum: got 80, want 1,024"),
     ({"tokenService": {"service": {"type": "Ingress"}}}, "/tokenService/service/type", "'NodePort', 'LoadBalancer'"),
     ({"localModels": {"service": {"nodePort": 8080}}}, "/localModels/service/nodePort", "got 8,080, want 30,000"),
@@ -234,6 +234,10 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     (
         {"database": {"minConnections": 31}},
         "database.minConnections (31) must not be above database.maxConnections (30)",
+    ),
+    (
+        {"database": {"maxConnections": 5}, "pgbouncer": {"replicas": 2}},
+        "database.maxConnections (5) is shared by pgbouncer.replicas (2), of which each needs 3",
     ),
     (
         {"pgbouncer": {"resources": {"requests": {"memory": "1Gi"}}}},

@@ -77,6 +77,19 @@ postgres.storage.size: Postgres runs with {{ $size | default "no volume" }}, and
 {{- end -}}
 {{- end -}}
 
+{{/* What is wrong with database.name where the chart's Postgres has made its database already. */}}
+{{- define "voice-agent.refusedDatabase" -}}
+{{- $name := include "voice-agent.name" (list . "postgres") -}}
+{{- $running := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- if and $running .Values.postgres.enabled -}}
+{{- range (first $running.spec.template.spec.containers).env }}
+{{- if and (eq .name "POSTGRES_DB") (ne .value $.Values.database.name) -}}
+database.name: Postgres has the database {{ .value }}, and makes none beside it: leave database.name={{ .value }}, or rename it by hand (ALTER DATABASE) and take the StatefulSet away without its pod (kubectl -n {{ $.Release.Namespace }} delete statefulset {{ $name }} --cascade=orphan) before you upgrade
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* An amount, for example 100m or 1Gi, as a number to compare. */}}
 {{- define "voice-agent.amount" -}}
 {{- $text := kindIs "string" . | ternary (toString .) (printf "%f" (float64 .)) -}}
@@ -218,35 +231,89 @@ postgresql://{{ include "voice-agent.postgresOwner" . | urlquery }}@{{ $address 
 {{- if include "voice-agent.postgresCaSecret" . }}&sslrootcert=/etc/voice-agent/postgres-ca/ca.crt{{ end -}}
 {{- end -}}
 
-{{- define "voice-agent.pgbouncerIni" -}}
+{{/*
+How many server connections each role may have in one replica of PgBouncer, and how many are kept open, as YAML. Roles
+do not compete: what agents do takes none from the services, nor reading from closing.
+*/}}
+{{- define "voice-agent.connections" -}}
+{{- $replicas := max 1 (int .Values.pgbouncer.replicas) -}}
+{{- $most := div (int .Values.database.maxConnections) $replicas | int -}}
+{{- $least := div (int .Values.database.minConnections) $replicas | int -}}
+{{- $closer := ge $most 6 | ternary 2 1 -}}
+{{- $reader := max 1 (div $most 5) -}}
+{{- $agent := sub (sub $most $closer) $reader -}}
+{{- $kept := ge $least 3 | ternary 1 0 -}}
+agent: {most: {{ $agent }}, least: {{ min $agent (sub $least (mul 2 $kept)) }}}
+reader: {most: {{ $reader }}, least: {{ $kept }}}
+closer: {most: {{ $closer }}, least: {{ $kept }}}
+{{- end -}}
+
+{{/* What both of PgBouncer's processes are told: (list $ PORT). */}}
+{{- define "voice-agent.pgbouncerCommon" -}}
+{{- $root := index . 0 -}}
+{{- $name := $root.Values.database.name -}}
 [databases]
-{{ .Values.database.name }} = host={{ include "voice-agent.postgresHost" . }} port={{ include "voice-agent.postgresPort" . }} dbname={{ .Values.database.name }}
+{{ $name }} = host={{ include "voice-agent.postgresHost" $root }} port={{ include "voice-agent.postgresPort" $root }} dbname={{ $name }}
 
 [pgbouncer]
 listen_addr = *
-listen_port = 6432
+listen_port = {{ index . 1 }}
 unix_socket_dir =
-auth_type = scram-sha-256
 auth_file = /etc/pgbouncer/userlist.txt
-server_tls_sslmode = {{ include "voice-agent.postgresSslmode" . }}
-{{- if include "voice-agent.postgresCaSecret" . }}
+client_login_timeout = 10
+server_tls_sslmode = {{ include "voice-agent.postgresSslmode" $root }}
+{{- if include "voice-agent.postgresCaSecret" $root }}
 server_tls_ca_file = /etc/pgbouncer/ca.crt
 {{- end }}
-pool_mode = transaction
+; Each statement by itself, as all of ours are: nobody holds a connection by a transaction.
+pool_mode = statement
+; From when it is asked, the wait for a connection with it. The roles have a statement_timeout, which a client may
+; change; this one it cannot.
+query_timeout = 10
 ; A client that leaves a setting behind leaves it to nobody.
 server_reset_query = DISCARD ALL
 server_reset_query_always = 1
-min_pool_size = {{ .Values.database.minConnections }}
-default_pool_size = {{ .Values.database.maxConnections }}
-max_db_connections = {{ .Values.database.maxConnections }}
-max_client_conn = {{ .Values.database.maxClients }}
-query_wait_timeout = 15
+query_wait_timeout = 8
 server_login_retry = 1
 server_connect_timeout = 5
 tcp_keepalive = 1
 tcp_keepidle = 15
 log_connections = 0
 log_disconnections = 0
+{{- end -}}
+
+{{/* PgBouncer for agents. */}}
+{{- define "voice-agent.pgbouncerIni" -}}
+{{- $agent := (include "voice-agent.connections" . | fromYaml).agent -}}
+{{ include "voice-agent.pgbouncerCommon" (list . 6432) }}
+auth_type = scram-sha-256
+min_pool_size = {{ $agent.least }}
+default_pool_size = {{ $agent.most }}
+max_db_connections = {{ $agent.most }}
+max_client_conn = {{ .Values.database.maxClients }}
+{{- end -}}
+
+{{/* PgBouncer for operator and token service: a process of its own, which an agent cannot keep busy. */}}
+{{- define "voice-agent.pgbouncerServicesIni" -}}
+{{- $connections := include "voice-agent.connections" . | fromYaml -}}
+{{- $all := add $connections.reader.most $connections.closer.most -}}
+{{ include "voice-agent.pgbouncerCommon" (list . 6433) }}
+; So that voice_agent is refused.
+auth_type = hba
+auth_hba_file = /etc/pgbouncer/services.hba
+min_pool_size = {{ $connections.reader.least }}
+default_pool_size = {{ $all }}
+max_db_connections = {{ $all }}
+max_client_conn = 5000
+
+[users]
+voice_reader = max_user_connections={{ $connections.reader.most }}
+voice_closer = max_user_connections={{ $connections.closer.most }}
+{{- end -}}
+
+{{- define "voice-agent.pgbouncerServicesHba" -}}
+host all voice_reader,voice_closer 0.0.0.0/0 scram-sha-256
+host all voice_reader,voice_closer ::/0 scram-sha-256
 {{- end -}}
 
 {{/*

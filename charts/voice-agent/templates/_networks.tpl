@@ -57,10 +57,10 @@ metadata:
 {{- end }}
 {{- end -}}
 
-{{/* Egress: PgBouncer. */}}
+{{/* Egress: PgBouncer, at the port of agents or of the services: (list $ 6432). */}}
 {{- define "voice-agent.toPgbouncer" -}}
-- to: {{ include "voice-agent.podPeers" (list . "pgbouncer") | nindent 4 }}
-  ports: [{port: 6432, protocol: TCP}]
+- to: {{ include "voice-agent.podPeers" (list (index . 0) "pgbouncer") | nindent 4 }}
+  ports: [{port: {{ index . 1 }}, protocol: TCP}]
 {{- end -}}
 
 {{/* Egress: Postgres, wherever one of yours is. */}}

@@ -119,12 +119,12 @@ waits for its node as long as Kubernetes has pods wait, five minutes.
 {{- with $constraints }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
-{{/* What containers have in common, but command, variables, ports, probes and mounts: (list $ "operator"). */}}
+{{/* What containers have in common, but command, variables, ports, probes and mounts: (list $ "operator"), or one of several (list $ "pgbouncer" NAME). */}}
 {{- define "voice-agent.container" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
 {{- $image := has $component (list "token-service" "migrations") | ternary "operator" $component -}}
-name: {{ $component }}
+name: {{ slice . 2 | first | default $component }}
 image: {{ include "voice-agent.image" (list $root (include "voice-agent.valuesKey" $image)) | quote }}
 imagePullPolicy: {{ $root.Values.imagePullPolicy }}
 {{- with include "voice-agent.extra" (list $root $component "extraEnvFrom") }}

@@ -50,13 +50,14 @@ rendering would make others. Kept in the values, because all templates of a rend
   {{- end -}}
   {{- with get $made "database-roles" -}}
     {{- $roles := . -}}
-    {{- $server := printf "%s:6432/%s" (include "voice-agent.name" (list $ "pgbouncer")) $.Values.database.name -}}
+    {{- $pgbouncer := include "voice-agent.name" (list $ "pgbouncer") -}}
     {{- $users := "" -}}
     {{- $urls := dict -}}
     {{- range $role := list "agent" "reader" "closer" -}}
       {{- $password := get $roles (printf "%s-password" $role) | b64dec -}}
       {{- $users = printf "%s\"voice_%s\" \"%s\"\n" $users $role $password -}}
-      {{- $_ := set $urls $role (printf "postgresql://voice_%s:%s@%s" $role $password $server | b64enc) -}}
+      {{- $port := eq $role "agent" | ternary 6432 6433 -}}
+      {{- $_ := set $urls $role (printf "postgresql://voice_%s:%s@%s:%d/%s" $role $password $pgbouncer $port $.Values.database.name | b64enc) -}}
     {{- end -}}
     {{- $_ := mergeOverwrite $roles (dict "reader-url" $urls.reader "closer-url" $urls.closer "userlist.txt" (b64enc $users)) -}}
     {{- $_ := set $made "agent-database" (dict "url" $urls.agent) -}}

@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from conversations.migrate import run_migrations
 from conversations.refusal import MigrationError
 from local_cluster.pki import Authority
 from local_cluster.ports import LOOPBACK_6
-from testing.chart import Raw, environment_of, find, render
+from testing.chart import Raw, environment_of, render
 from testing.conversations import PASSWORDS, ConversationsDatabase
 from testing.postgres import OWNER, PASSWORD, SYSTEM_USER, PgBouncerProcess, PostgresServer, running_postgres
+from testing.rendered_pgbouncer import rendered_pgbouncer
 from testing.waiting import eventually_sync
 
 # One that SQL wants in quotes, and PgBouncer without.
@@ -65,28 +65,6 @@ def migrate(server: PostgresServer, objects: list[Raw], ca: Path, folder: Path) 
     run_migrations(settings.model_copy(update={"database_url": SecretStr(url), "database_wait_seconds": 3600}))
 
 
-@contextmanager
-def pgbouncer(server: PostgresServer, objects: list[Raw], ca: Path) -> Iterator[PgBouncerProcess]:
-    """Runs a PgBouncer with the configuration that the chart gives it."""
-    bouncer = PgBouncerProcess(server, {}, PASSWORDS)
-    try:
-        shutil.copy(ca, bouncer.folder / "ca.crt")
-        text = find(objects, "ConfigMap", "pgbouncer")["data"]["pgbouncer.ini"]
-        for old, new in {
-            "/etc/pgbouncer/": f"{bouncer.folder}/",
-            "listen_port = 6432": f"listen_port = {bouncer.port}",
-            "query_wait_timeout = 15": "query_wait_timeout = 2",
-        }.items():
-            assert old in text
-            text = text.replace(old, new)
-        (bouncer.folder / "pgbouncer.ini").write_text(text)
-        bouncer.start()
-        bouncer.until_started()
-        yield bouncer
-    finally:
-        bouncer.stop()
-
-
 def connect(bouncer: PgBouncerProcess) -> psycopg.Connection:
     """Connects by IPv6, as an agent does in a cluster that has nothing else."""
     url = f"postgresql://voice_reader:{PASSWORDS['voice_reader']}@[{LOOPBACK_6}]:{bouncer.port}/{DATABASE}"
@@ -102,7 +80,7 @@ def test_the_right_authority(
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     migrate(server, objects, authority.certificate, tmp_path)
-    with pgbouncer(server, objects, authority.certificate) as bouncer, connect(bouncer) as connection:
+    with rendered_pgbouncer(server, objects, ca=authority.certificate) as bouncer, connect(bouncer) as connection:
         row = connection.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").fetchone()
         assert row == (True,)
 
@@ -115,7 +93,7 @@ def test_another_authority(
     with pytest.raises(MigrationError, match=r"postgres\.external\.caSecret.*SSL error"):
         migrate(server, objects, other, tmp_path)
     with (
-        pgbouncer(server, objects, other) as bouncer,
+        rendered_pgbouncer(server, objects, ca=other, query_wait_timeout=2) as bouncer,
         pytest.raises(psycopg.OperationalError),
         connect(bouncer) as made,
     ):

@@ -86,6 +86,12 @@ def test_what_a_running_postgres_cannot_be_given_is_said_with_what_to_do(install
     installation.upgrade()
 
 
+def test_another_name_for_a_database_that_is_made_is_refused(installation: Installation) -> None:
+    installation.upgrade()
+    with pytest.raises(HelmError, match=r"database\.name: Postgres has the database voice, .* delete statefulset"):
+        installation.upgrade(database={"name": "talk"})
+
+
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_a_namespace_that_refuses_the_charts_livekit_is_told_of(installation: Installation, level: str) -> None:
     label = "pod-security.kubernetes.io/enforce"

@@ -28,7 +28,7 @@ def test_what_is_made(installation: Installation) -> None:
     assert read["livekit"]["keys"] == f"{read['livekit']['api-key']}: {read['livekit']['api-secret']}"
     roles = read["database-roles"]
     assert roles["reader-url"] == (
-        f"postgresql://voice_reader:{roles['reader-password']}@r-voice-agent-pgbouncer:6432/voice"
+        f"postgresql://voice_reader:{roles['reader-password']}@r-voice-agent-pgbouncer:6433/voice"
     )
     assert read["agent-database"] == {
         "url": f"postgresql://voice_agent:{roles['agent-password']}@r-voice-agent-pgbouncer:6432/voice"

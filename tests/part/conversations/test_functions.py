@@ -175,7 +175,7 @@ def test_writers_at_once_lose_and_double_nothing(conversations: ConversationsDat
 
 @pytest.fixture
 def bouncer_settings() -> dict[str, str]:
-    return {"pool_mode": "transaction", "default_pool_size": "2", "max_db_connections": "2", "max_client_conn": "100"}
+    return {"pool_mode": "statement", "default_pool_size": "2", "max_db_connections": "2", "max_client_conn": "100"}
 
 
 def test_through_pgbouncer(

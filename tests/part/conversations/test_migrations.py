@@ -53,8 +53,7 @@ def test_two_at_once_take_their_turns(empty: ConversationsDatabase) -> None:
 
 def test_passwords_are_renewed_and_stored_as_hashes_only(empty: ConversationsDatabase, tmp_path: Path) -> None:
     empty.migrate()
-    settings = empty.settings().model_copy(update={"agent_database_password": SecretStr("another-password")})
-    run_migrations(settings)
+    empty.migrate(agent_database_password=SecretStr("another-password"))
     try:
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             connect_as(empty, "voice_agent")
@@ -76,8 +75,7 @@ def test_a_release_that_is_rolled_back_leaves_a_newer_schema_and_sets_its_passwo
         owner.execute("ALTER TABLE voice.conversation_messages ADD COLUMN mood text")
         owner.execute("UPDATE voice.migrations SET version_num = '9999'")
     before = schema_of(empty)
-    settings = empty.settings().model_copy(update={"agent_database_password": SecretStr("newer")})
-    run_migrations(settings)
+    empty.migrate(agent_database_password=SecretStr("newer"))
     empty.migrate()
     assert "a newer release has migrated this database" in caplog.text
     assert schema_of(empty) == before

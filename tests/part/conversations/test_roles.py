@@ -11,9 +11,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from conversations.migrate import run_migrations
 from conversations.refusal import MigrationError
-from conversations.settings import MigrationSettings
 from testing.code_path import PYTHONPATH
 from testing.conversations import PASSWORDS, ConversationsDatabase, message
 from testing.postgres import OWNER, PostgresServer, running_postgres
@@ -43,11 +41,6 @@ def database(server: PostgresServer, tmp_path: Path) -> ConversationsDatabase:
     return ConversationsDatabase(server, server.create_database(), tmp_path)
 
 
-def settings_of(database: ConversationsDatabase) -> MigrationSettings:
-    """Returns what the migration job reads with database.roles.create=false."""
-    return database.settings().model_copy(update={"create_database_roles": False})
-
-
 def run_script(server: PostgresServer, passwords: dict[str, str]) -> None:
     """Does what a database administrator does with what the command prints."""
     printed = subprocess.run(
@@ -59,6 +52,7 @@ def run_script(server: PostgresServer, passwords: dict[str, str]) -> None:
         check=True,
     ).stdout
     variables = [text for role, password in passwords.items() for text in ("-v", f"{role}_password={password}")]
+    variables += ["-v", "voice_agent_connections=60"]
     command = ["psql", server.superuser_url(), "-X", "-q", *variables]
     subprocess.run(command, input=printed, text=True, timeout=60, check=True, capture_output=True)
 
@@ -69,20 +63,24 @@ def test_from_the_owner_s_refusal_to_a_migrated_database(
     with pytest.raises(MigrationError, match=r"database\.roles\.create=false"):
         database.migrate()
     with pytest.raises(MigrationError, match="there is no role voice_agent; there is no role voice_reader"):
-        run_migrations(settings_of(database))
+        database.migrate(create_database_roles=False)
     with pytest.raises(subprocess.CalledProcessError) as raised:
         run_script(server, {})
     assert 'syntax error at or near ":"' in raised.value.stderr
     run_script(server, {**PASSWORDS, "voice_closer": "an older 'one'"})
     with pytest.raises(MigrationError, match="voice_closer cannot log in with closer-password of the Secret"):
-        run_migrations(settings_of(database))
+        database.migrate(create_database_roles=False)
     run_script(server, PASSWORDS)
-    run_migrations(settings_of(database))
+    database.migrate(create_database_roles=False)
     agent = database.new_conversation()
     agent.start()
     assert agent.append(message(1, "written")) == 1
     # They are as the migrations themselves would make them.
-    query = "SELECT rolname, rolcanlogin, rolinherit, rolconfig FROM pg_roles WHERE rolname = ANY(%s) ORDER BY rolname"
+    query = (
+        "SELECT rolname, rolcanlogin, rolinherit, rolconnlimit, rolconfig FROM pg_roles "
+        "WHERE rolname = ANY(%s) ORDER BY rolname"
+    )
+    shared[0].migrate(agent_connection_limit=60)
     assert database.query(query, list(PASSWORDS)) == shared[0].query(query, list(PASSWORDS))
 
 
@@ -115,6 +113,5 @@ def test_what_waiting_does_not_mend_is_said_at_once(
 ) -> None:
     other = replace(database, name=change.get("name", database.name))
     url = other.server.url(other.name, change.get("user", OWNER), change.get("password", "owner-password"))
-    update = {"database_url": SecretStr(url + change.get("query", "")), "database_wait_seconds": 3600}
     with pytest.raises(MigrationError, match=said):
-        run_migrations(database.settings().model_copy(update=update))
+        database.migrate(database_url=SecretStr(url + change.get("query", "")), database_wait_seconds=3600)

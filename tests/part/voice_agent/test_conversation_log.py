@@ -79,7 +79,7 @@ async def test_a_call_is_written_through_pgbouncer(
 ) -> None:
     room = new_room()
     assignment = with_token(build_assignment(livekit, room, tenant="acme", local_mode=True), conversations)
-    settings = {"pool_mode": "transaction", "default_pool_size": "2"}
+    settings = {"pool_mode": "statement", "default_pool_size": "2"}
     with running_pgbouncer(conversations.server, settings, {"voice_agent": "agent-password"}) as port:
         async with running_pod(
             [build_provider(fake.base_url)], DATABASE_URL=conversations.url("voice_agent", port)
@@ -417,7 +417,7 @@ async def test_pgbouncer_restarted_in_mid_call_loses_nothing(
 ) -> None:
     room = new_room()
     assignment = with_token(build_assignment(livekit, room), conversations)
-    settings, users = {"pool_mode": "transaction", "default_pool_size": "2"}, {"voice_agent": "agent-password"}
+    settings, users = {"pool_mode": "statement", "default_pool_size": "2"}, {"voice_agent": "agent-password"}
     async with contextlib.AsyncExitStack() as stack:
         with running_pgbouncer(conversations.server, settings, users) as port:
             url = conversations.url("voice_agent", port)
@@ -471,9 +471,7 @@ def is_in_a_statement(log: ConversationLog) -> bool:
 async def test_a_database_that_falls_silent_in_a_statement_holds_nobody_up(
     conversations: ConversationsDatabase,
 ) -> None:
-    with running_pgbouncer(
-        conversations.server, {"pool_mode": "transaction"}, {"voice_agent": "agent-password"}
-    ) as port:
+    with running_pgbouncer(conversations.server, {"pool_mode": "statement"}, {"voice_agent": "agent-password"}) as port:
         log = new_log(conversations, conversations.url("voice_agent", port))
         log.begin()
         log.append([row("a", "one")])

@@ -1,12 +1,15 @@
 """What is said of roles that somebody else has made."""
 
+from typing import Any
+
 import pytest
 
 from conversations.roles import LIMITS, RIGHTS, find_lacks
 
-SOUND = {
+SOUND: dict[str, Any] = {
     "rolcanlogin": True,
     "member": False,
+    "rolconnlimit": 60,
     "rolconfig": [f"{name}={value}" for name, value in LIMITS.items()],
     **dict.fromkeys(RIGHTS, False),
 }
@@ -18,11 +21,12 @@ SOUND = {
         ({"rolcanlogin": False}, "ALTER ROLE voice_agent LOGIN"),
         ({"rolcreaterole": True}, "ALTER ROLE voice_agent NOSUPERUSER NOCREATEROLE"),
         ({"rolbypassrls": True}, "NOBYPASSRLS"),
+        ({"rolconnlimit": -1}, "ALTER ROLE voice_agent CONNECTION LIMIT 60"),
         ({"member": True}, "voice_agent has the rights of other roles"),
-        ({"rolconfig": SOUND["rolconfig"][1:]}, "ALTER ROLE voice_agent SET statement_timeout = '15s'"),
+        ({"rolconfig": SOUND["rolconfig"][1:]}, "ALTER ROLE voice_agent SET statement_timeout = '8s'"),
     ],
 )
-def test_each_lack_is_said_with_what_mends_it(changed: dict[str, object], said: str) -> None:
+def test_each_lack_is_said_with_what_mends_it(changed: dict[str, Any], said: str) -> None:
     (lack,) = find_lacks("voice_agent", {**SOUND, **changed})
     assert said in lack
 

@@ -1,0 +1,169 @@
+"""What the chart makes of PgBouncer, before a real Postgres: one agent that was taken over stops nobody else."""
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import psycopg
+import pytest
+
+from testing.chart import Raw, find, render
+from testing.conversations import AgentsConversation, ConversationsDatabase, connect_as, message
+from testing.postgres import OWNER, PgBouncerProcess, paused
+from testing.rendered_pgbouncer import rendered_pgbouncer
+from testing.waiting import eventually_sync
+
+MOST_AGENTS = 3
+MOST_CLIENTS = 12
+FOREVER = "SET statement_timeout = 0; SELECT pg_sleep(3600)"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A database behind both processes, of whose six connections agents have three."""
+
+    database: ConversationsDatabase
+    objects: list[Raw]
+    agents: PgBouncerProcess
+    services: PgBouncerProcess
+
+    def conversation(self) -> AgentsConversation:
+        """Returns one whose agent writes through PgBouncer."""
+        return replace(self.database.new_conversation(), port=self.agents.port)
+
+    def busy(self) -> int:
+        """Returns how many of the agents' statements Postgres is at."""
+        query = "SELECT FROM pg_stat_activity WHERE usename = 'voice_agent' AND state = 'active'"
+        with psycopg.connect(self.database.server.superuser_url()) as superuser:
+            return len(superuser.execute(query).fetchall())
+
+
+@pytest.fixture
+def site(conversations: ConversationsDatabase) -> Iterator[Site]:
+    external = {"host": "127.0.0.1", "port": conversations.server.port, "user": OWNER, "passwordSecret": "db"}
+    database = {"name": conversations.name, "minConnections": 0, "maxConnections": 6, "maxClients": MOST_CLIENTS}
+    objects = render(
+        {"database": database, "postgres": {"enabled": False, "external": {**external, "sslmode": "disable"}}}
+    )
+    server = conversations.server
+    with (
+        rendered_pgbouncer(server, objects, query_wait_timeout=3, query_timeout=4) as agents,
+        rendered_pgbouncer(server, objects, "services") as services,
+    ):
+        yield Site(conversations, objects, agents, services)
+    with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
+        superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'voice_agent'")
+
+
+def serve(site: Site, conversation: AgentsConversation) -> None:
+    """Does what token service and operator do with a conversation."""
+    for role, statement in {
+        "voice_reader": "SELECT * FROM voice.read_transcript(%s)",
+        "voice_closer": "SELECT voice.close_conversation(%s, 1, 'error', NULL)",
+    }.items():
+        with connect_as(site.database, role, site.services.port) as connection:
+            assert connection.execute(statement, (conversation.session_id,)).fetchall()
+
+
+def test_statements_without_end_hold_up_other_agents_for_seconds_and_the_services_not_at_all(site: Site) -> None:
+    other = site.conversation()
+    other.start()
+    other.append(message(1, "before"))
+    hostile = [connect_as(site.database, "voice_agent", site.agents.port) for _ in range(MOST_AGENTS)]
+
+    def hold(connection: psycopg.Connection[Raw]) -> None:
+        with pytest.raises(psycopg.OperationalError, match=r"query.timeout"):
+            connection.execute(FOREVER.encode())
+
+    with ThreadPoolExecutor(MOST_AGENTS) as threads:
+        held = [threads.submit(hold, connection) for connection in hostile]
+        eventually_sync(lambda: site.busy() == MOST_AGENTS, 10, "all of the agents' connections are held")
+        serve(site, other)
+        for each in held:
+            each.result()
+    later = site.conversation()
+    later.start()
+    assert later.append(message(1, "after")) == 1
+
+
+def test_a_transaction_and_half_a_request_hold_no_connection(site: Site) -> None:
+    for statement in ("BEGIN", "SELECT 1; BEGIN; SELECT 2"):
+        with (
+            connect_as(site.database, "voice_agent", site.agents.port) as connection,
+            pytest.raises(psycopg.Error, match="transaction blocks not allowed"),
+        ):
+            connection.execute(statement.encode())
+    hostile = [connect_as(site.database, "voice_agent", site.agents.port) for _ in range(MOST_AGENTS)]
+    for connection in hostile:
+        # A request whose end never comes.
+        connection.pgconn.enter_pipeline_mode()
+        connection.pgconn.send_query_params(b"SELECT 1", [])
+        connection.pgconn.send_flush_request()
+        connection.pgconn.flush()
+    agent = site.conversation()
+
+    def is_written() -> bool:
+        try:
+            agent.start()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    eventually_sync(is_written, 20, "another agent writes")
+
+
+def test_connections_without_number_leave_who_is_connected_and_the_services(site: Site) -> None:
+    connected, ended = site.conversation(), site.conversation()
+    ended.start()
+    ended.append(message(1, "whole"))
+    with connect_as(site.database, "voice_agent", site.agents.port) as connection:
+        hostile = [connect_as(site.database, "voice_agent", site.agents.port) for _ in range(MOST_CLIENTS - 1)]
+        with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
+            connect_as(site.database, "voice_agent", site.agents.port)
+        arguments = (*connected.credentials(), "room", "ada", "local", True, "default", None)
+        places = ", ".join(["%s"] * len(arguments))
+        connection.execute(f"SELECT voice.start_conversation({places})".encode(), arguments)
+        serve(site, ended)
+    with pytest.raises(psycopg.OperationalError):
+        connect_as(site.database, "voice_agent", site.services.port)
+    for each in hostile:
+        each.close()
+
+
+def test_closing_has_its_connection_while_all_that_read_are_busy(site: Site) -> None:
+    ended = site.conversation()
+    ended.start()
+    with (
+        connect_as(site.database, "voice_reader", site.services.port) as reader,
+        connect_as(site.database, "voice_closer", site.services.port) as closer,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        reading = threads.submit(reader.execute, "SELECT pg_sleep(3)")
+        assert closer.execute(
+            "SELECT voice.close_conversation(%s, 1, 'error', NULL) AS closed", (ended.session_id,)
+        ).fetchall() == [{"closed": True}]
+        reading.result()
+
+
+def test_the_liveness_probe_tells_a_busy_process_from_one_that_hangs(site: Site) -> None:
+    container = find(site.objects, "Deployment", "pgbouncer")["spec"]["template"]["spec"]["containers"][0]
+    command = container["livenessProbe"]["exec"]["command"]
+    command[-1] = command[-1].replace("/6432", f"/{site.agents.port}")
+
+    def is_alive() -> bool:
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        return done.returncode == 0
+
+    clients = [connect_as(site.database, "voice_agent", site.agents.port) for _ in range(MOST_CLIENTS)]
+    assert is_alive(), "full"
+    site.database.server.stop()
+    try:
+        assert is_alive(), "without Postgres"
+    finally:
+        site.database.server.start()
+    assert site.agents.process is not None
+    with paused([site.agents.process.pid]):
+        assert not is_alive()
+    for each in clients:
+        each.close()
