@@ -205,10 +205,11 @@ def _build_container(pool: AgentPool, basis: PodBasis) -> Raw:
         ],
         **_optional(envFrom=[variables.to_wire() for variables in pool.spec.env_from]),
         "resources": _build_resources(pool.spec.resources),
+        # Asked often, so that a pod that is up is known; patient, since a late answer is a Warning in its Events.
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": AGENT_PORT},
             "periodSeconds": 1,
-            "timeoutSeconds": 1,
+            "timeoutSeconds": 3,
             "failureThreshold": 3,
         },
         "securityContext": {
