@@ -53,6 +53,12 @@ def level(metric: str, by: str, legend: str, how: str = "sum") -> tuple[tuple[st
     return ((f"{how} by ({by}) ({metric}{{%}})", legend),)
 
 
+def cost(metric: str, price: str, labels: str, what: str) -> tuple[tuple[str, str], ...]:
+    """Returns the query of what was paid in the time that is looked at, by the prices of the chart's values."""
+    paid = f"increase({metric}{{%}}[$__range]) * on (namespace, {labels}) group_left () {price}{{%}}"
+    return ((f"sum by (provider, model) ({paid})", f"{{{{provider}}}} {{{{model}}}} {what}"),)
+
+
 DASHBOARDS = (
     Dashboard(
         "overview",
@@ -171,8 +177,19 @@ DASHBOARDS = (
     ),
     Dashboard(
         "providers",
-        "Voice agents: providers",
+        "Voice agents: providers and cost",
         (
+            Panel(
+                "Cost, by the chart's metrics.prices",
+                "short",
+                (
+                    *cost("voice_agent_tokens_total", "voice_agent_token_price", "provider, model, kind", "tokens"),
+                    *cost("voice_agent_speech_seconds_total", "voice_agent_speech_price", "provider, model", "speech"),
+                    *cost(
+                        "voice_agent_characters_total", "voice_agent_character_price", "provider, model", "characters"
+                    ),
+                ),
+            ),
             Panel(
                 "Failures",
                 "short",

@@ -44,12 +44,19 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def scraping(targets: list[str], labels: dict[str, str], folder: Path) -> AsyncIterator[Prometheus]:
-    """Yields one that scrapes these addresses each second and adds these labels; its data are in `folder`."""
+async def scraping(
+    targets: list[str], labels: dict[str, str], folder: Path, rules: dict[str, Any] | None = None
+) -> AsyncIterator[Prometheus]:
+    """Yields one that scrapes these addresses each second and adds these labels; its data are in `folder`.
+
+    `rules`: groups of them, as in the spec of a PrometheusRule.
+    """
     port = free_port()
     static = [{"targets": targets, "labels": labels}]
     job = {"job_name": "voice-agent", "scrape_interval": "1s", "static_configs": static}
-    (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    (folder / "rules.yml").write_text(yaml.safe_dump(rules or {}))
+    settings = {"global": {"evaluation_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": [job]}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     process = await asyncio.create_subprocess_exec(
         "prometheus",
         f"--config.file={folder / 'prometheus.yml'}",

@@ -88,6 +88,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"tokenService": {"service": {"type": "Ingress"}}}, "/tokenService/service/type", "'NodePort', 'LoadBalancer'"),
     ({"localModels": {"service": {"nodePort": 8080}}}, "/localModels/service/nodePort", "got 8,080, want 30,000"),
     ({"metrics": {"podMonitor": {"interval": "15"}}}, "/metrics/podMonitor/interval", "does not match pattern"),
+    ({"metrics": {"prices": [{"provider": "a"}]}}, "/metrics/prices/0", "missing property 'model'"),
     ({"metrics": {"alerts": {"runbooks": "docs"}}}, "/metrics/alerts/runbooks", "does not match pattern"),
     ({"livekit": {"logLevel": "WARNING"}}, "/livekit/logLevel", "value must be one of 'debug', 'info', 'warn'"),
     ({"logLevel": "loud"}, "/logLevel", "value must be one of 'DEBUG'"),

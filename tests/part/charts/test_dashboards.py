@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from prometheus_client import Counter, Gauge, Histogram
 
 from charts.dashboards import DASHBOARDS, Panel, expressions
 from docs.reference import metrics
 from local_cluster.ports import LOOPBACK, free_port
+from testing.chart import NAMESPACE, render
 from testing.prometheus import Prometheus, scraping
 from testing.waiting import eventually
 from voice_telemetry.server import build_health_app, serving
@@ -20,7 +22,21 @@ VALUES = {
     "state": ("ready", "in-use"),
     "interrupted": ("true", "false"),
     "reason": ("NoCapacity", "NodeLost"),
+    "kind": ("any", "input", "cached", "output"),
 }
+
+
+PRICES = [
+    {
+        "provider": "any",
+        "model": "any",
+        "inputMillionTokens": 0.4,
+        "cachedMillionTokens": 0.1,
+        "outputMillionTokens": 1.6,
+        "speechHour": 0.36,
+        "millionCharacters": 15,
+    }
+]
 
 
 def count_everything() -> None:
@@ -40,7 +56,7 @@ def find_queries() -> Iterator[tuple[str, str]]:
     for dashboard in DASHBOARDS:
         legends = (legend for panel in dashboard.panels for legend in read_legends(panel))
         for query, legend in zip(expressions(dashboard), legends, strict=True):
-            filled = query.replace("$namespace", "here").replace("$__rate_interval", "10s").replace("$__range", "1m")
+            filled = query.replace("$namespace", NAMESPACE).replace("$__rate_interval", "10s").replace("$__range", "1m")
             yield filled, legend
 
 
@@ -61,9 +77,10 @@ async def find_empty(prometheus: Prometheus) -> list[str]:
 async def test_every_panel_has_data(tmp_path: Path) -> None:
     app = build_health_app(is_live=lambda: None, is_ready=lambda: None, before_scrape=count_everything)
     port = free_port()
+    (prices,) = (each["spec"] for each in render({"metrics": {"prices": PRICES}}) if each["kind"] == "PrometheusRule")
     async with (
         serving(app, port, LOOPBACK),
-        scraping([f"{LOOPBACK}:{port}"], {"namespace": "here"}, tmp_path) as prometheus,
+        scraping([f"{LOOPBACK}:{port}"], {"namespace": NAMESPACE}, tmp_path, prices) as prometheus,
     ):
         empty: list[str] = []
 
@@ -72,3 +89,14 @@ async def test_every_panel_has_data(tmp_path: Path) -> None:
             return not empty
 
         await eventually(all_have_data, 60, lambda: f"no data: {empty}")
+        assert await read_price(prometheus, "voice_agent_token_price", "input") == pytest.approx(0.4e-6)
+        assert await read_price(prometheus, "voice_agent_token_price", "cached") == pytest.approx(-0.3e-6)
+        assert await read_price(prometheus, "voice_agent_token_price", "output") == pytest.approx(1.6e-6)
+        assert await read_price(prometheus, "voice_agent_speech_price") == pytest.approx(0.36 / 3600)
+        assert await read_price(prometheus, "voice_agent_character_price") == pytest.approx(15e-6)
+
+
+async def read_price(prometheus: Prometheus, name: str, kind: str = "") -> float:
+    """Returns one price of the model that is called any."""
+    (series,) = await prometheus.query(f'{name}{{kind="{kind}"}}')
+    return float(series["value"][1])

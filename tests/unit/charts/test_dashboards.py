@@ -15,6 +15,13 @@ from local_cluster.layout import REPOSITORY
 ALERTS = REPOSITORY / "charts" / "voice-agent" / "alerts.yaml"
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 
+# What rules make of the chart's values.
+PRICES = {
+    "voice_agent_token_price": {"namespace", "provider", "model", "kind"},
+    "voice_agent_speech_price": {"namespace", "provider", "model"},
+    "voice_agent_character_price": {"namespace", "provider", "model"},
+}
+
 
 def read_alerts() -> Iterator[dict[str, Any]]:
     """Yields the alerts as the chart has them."""
@@ -23,7 +30,7 @@ def read_alerts() -> Iterator[dict[str, Any]]:
 
 def read_labels() -> dict[str, set[str]]:
     """Returns the labels of every series of ours, by its name; `namespace` is Prometheus' own."""
-    found: dict[str, set[str]] = {}
+    found = dict(PRICES)
     for _, holder, _ in metrics.PARTS.values():
         for collector in metrics.find_collectors(holder):
             labels = {*collector._labelnames, "namespace"}
