@@ -169,6 +169,11 @@ private networks at port 443 would open most API servers too.
 {{- end }}
 {{- end -}}
 
+{{/* Egress: what the values add for the chart's own parts. */}}
+{{- define "voice-agent.partsEgress" -}}
+{{- with .Values.networkPolicies.partsEgress }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{/* Ingress: who reads a part's metrics, at its port. (list $ 8080) */}}
 {{- define "voice-agent.fromMetrics" -}}
 {{- with (index . 0).Values.networkPolicies.metricsFrom }}
