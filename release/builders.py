@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class BuildahBuilder:
     def __init__(self, plain_http: bool) -> None:
         self._store = Buildah(_RUN_FOLDER)
         self._tls = f"--tls-verify={'false' if plain_http else 'true'}"
-        self._begun: set[str] = set()
+        self._token = secrets.token_hex(4)
 
     def base(self) -> Base:
         """See ReleaseBuilder."""
@@ -80,29 +81,28 @@ class BuildahBuilder:
 
     def build(self, build: Build) -> None:
         """See ReleaseBuilder."""
-        if build.reference not in self._begun:
-            self._begin(build.reference)
         # No layers of before: the store takes one platform's for another's. And each is built of what there is now.
         self._store.run(
             *("build", "--isolation=chroot", "--layers=false", f"--platform={build.platform}"),
-            *(f"--timestamp={build.seconds}", f"--manifest={_local_name(build.reference)}"),
+            *(f"--timestamp={build.seconds}", f"--manifest={self._local_name(build.reference)}"),
             *(f"--label={name}={value}" for name, value in build.labels.items()),
             *build_flags(build.arguments),
             build.context,
         )
 
-    def _begin(self, reference: str) -> None:
-        if self._store.run("images", "--quiet", "--filter", f"reference={_local_name(reference)}").strip():
-            self._store.run("manifest", "rm", _local_name(reference))
-        self._begun.add(reference)
-
     def publish(self, reference: str) -> str:
         """See ReleaseBuilder."""
+        local = self._local_name(reference)
         with tempfile.TemporaryDirectory() as folder:
             digest = Path(folder) / "digest"
             push = ("manifest", "push", "--all", self._tls, f"--digestfile={digest}")
-            self._store.run(*push, _local_name(reference), f"docker://{reference}")
+            self._store.run(*push, local, f"docker://{reference}")
+            self._store.run("manifest", "rm", local)
             return digest.read_text().strip()
+
+    def _local_name(self, reference: str) -> str:
+        """Returns how the store calls an image of this release alone: never as something that could be pulled."""
+        return f"localhost/voice-agent-release-{self._token}/{reference.rpartition('/')[2]}"
 
 
 class BuildxBuilder:
@@ -156,8 +156,3 @@ def native_platform() -> str:
     """Returns this machine's own."""
     machine = platform.machine()
     return f"linux/{_ARCHITECTURES.get(machine, machine)}"
-
-
-def _local_name(reference: str) -> str:
-    """Returns how the store calls an image of a release: never as something that could be pulled."""
-    return f"localhost/voice-agent-release/{reference.rpartition('/')[2]}"
