@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,13 @@ class ConversationCloser(PoolUser):
         async with connection_of(self._pool) as connection:
             rows = await connection.execute("SELECT * FROM voice.open_conversations(%s)", (after and UUID(after),))
             return [OpenConversation(str(row["session_id"]), row["attempts"]) for row in await rows.fetchall()]
+
+    async def end_overdue(self, seconds: float) -> int:
+        """Ends what agents have asked of the database for longer than this; returns how many statements that were."""
+        async with connection_of(self._pool) as connection:
+            rows = await connection.execute("SELECT voice.end_overdue(%s) AS ended", (timedelta(seconds=seconds),))
+            row = await rows.fetchone()
+            return int(row["ended"]) if row else 0
 
     async def deliver(self, session_id: str, attempt: int, write_token: str, spooled: Spooled) -> int:
         """Writes what an attempt could not write itself; again changes nothing. Returns how many rows are refused.

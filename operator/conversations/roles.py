@@ -24,7 +24,8 @@ NO_RIGHTS = "NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"
 
 SCRIPT_HEAD = """\
 -- The roles of the voice agents' services. Run it once on the Postgres server, as a role that may create roles, with
--- the passwords of the Secret `database-roles`, and twice database.maxConnections; again changes nothing but these:
+-- the passwords of the Secret `database-roles`, twice database.maxConnections, and the database's owner; again changes
+-- nothing but these:
 --   psql -f FILE{variables}
 \\set ON_ERROR_STOP on
 BEGIN;"""
@@ -41,6 +42,9 @@ def ensure_roles(connection: Connection, passwords: Mapping[str, str], agent_con
     try:
         _ensure_roles(connection, passwords)
         connection.execute(_limit(sql.Literal(agent_connections)))
+        # So that the owner's function may end its statements.
+        if connection.execute("SELECT WHERE NOT pg_has_role(%s, 'USAGE')", (AGENT,)).fetchone() is not None:
+            connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(AGENT)))
     except InsufficientPrivilege as error:
         user = connection.info.user
         raise MigrationError(
@@ -68,7 +72,8 @@ def check_roles(connection: Connection) -> None:
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
-            "SELECT *, EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) AS member "
+            "SELECT *, EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) AS member, "
+            "current_user AS owner, pg_has_role(r.oid, 'USAGE') AS owned "
             "FROM pg_roles r WHERE rolname = ANY(%s)",
             (list(ROLES),),
         ).fetchall()
@@ -94,6 +99,8 @@ def find_lacks(role: str, row: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"{role} has the rights of other roles: REVOKE those from {role}"
     if role == AGENT and row["rolconnlimit"] < 0:
         yield f"{role} may take all connections of the server: ALTER ROLE {role} CONNECTION LIMIT 60"
+    if role == AGENT and not row["owned"]:
+        yield f'the owner may not end the statements of {role}: GRANT {role} TO "{row["owner"]}"'
     configured = {setting.partition("=")[0] for setting in row["rolconfig"] or ()}
     for setting, value in LIMITS.items():
         if setting not in configured:
@@ -122,7 +129,7 @@ def check_passwords(url: URL, passwords: Mapping[str, str]) -> None:
 def build_script() -> str:
     """Returns what a database administrator runs by psql, with the passwords as its variables."""
     variables = {role: f"{role}_password" for role in ROLES}
-    names = [*variables.values(), f"{AGENT}_connections"]
+    names = [*variables.values(), f"{AGENT}_connections", "owner"]
     lines = [SCRIPT_HEAD.format(variables="".join(f" -v {name}=..." for name in names))]
     for role, variable in variables.items():
         exists = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(role)
@@ -130,7 +137,8 @@ def build_script() -> str:
         lines.append(made.as_string())
         lines += [f"{each.as_string()};" for each in _alter(role, sql.SQL(f":'{variable}'"))]
     limit = _limit(sql.SQL(f":{AGENT}_connections"))
-    return "\n".join([*lines, f"{limit.as_string()};", "COMMIT;"])
+    grant = sql.SQL('GRANT {} TO :"owner"').format(sql.Identifier(AGENT))
+    return "\n".join([*lines, f"{limit.as_string()};", f"{grant.as_string()};", "COMMIT;"])
 
 
 def _create(role: str) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Finds conversations that are open in the database while their call is over, and closes them.
+"""Finds conversations that are open in the database while their call is over, and closes them; ends what hangs there.
 
 Whoever should have closed one may have died, or been cut off, before it did: agent, operator, or the cluster around
 both. So nobody has to remember what is still to be closed; it is looked up.
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 60.0
 # Pages of 1,000 conversations that one look takes; the next one goes on from there.
 MOST_PAGES = 20
+# PgBouncer gives a statement up after 10 s; what takes longer goes on in Postgres for nobody.
+OVERDUE_SECONDS = 15.0
 
 
 class Sweep:
@@ -39,6 +41,8 @@ class Sweep:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 await self.sweep()
+                if ended := await self._closer.end_overdue(OVERDUE_SECONDS):
+                    log.warning("statements of agents held the database up, and were ended", extra={"ended": ended})
             except ConversationsUnavailableError as error:
                 log.warning("open conversations cannot be looked through", extra={"error": error})
             except Exception:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import psycopg
 import pytest
 
+from conversations.closer import ConversationCloser
 from testing.chart import Raw, find, render
 from testing.conversations import AgentsConversation, ConversationsDatabase, connect_as, message
 from testing.postgres import OWNER, PgBouncerProcess, paused
@@ -48,7 +49,7 @@ def site(conversations: ConversationsDatabase) -> Iterator[Site]:
     )
     server = conversations.server
     with (
-        rendered_pgbouncer(server, objects, query_wait_timeout=3, query_timeout=4) as agents,
+        rendered_pgbouncer(server, objects, query_wait_timeout=2, query_timeout=3) as agents,
         rendered_pgbouncer(server, objects, "services") as services,
     ):
         yield Site(conversations, objects, agents, services)
@@ -66,7 +67,7 @@ def serve(site: Site, conversation: AgentsConversation) -> None:
             assert connection.execute(statement, (conversation.session_id,)).fetchall()
 
 
-def test_statements_without_end_hold_up_other_agents_for_seconds_and_the_services_not_at_all(site: Site) -> None:
+async def test_statements_without_end_hold_up_other_agents_for_seconds_and_the_services_not_at_all(site: Site) -> None:
     other = site.conversation()
     other.start()
     other.append(message(1, "before"))
@@ -85,6 +86,12 @@ def test_statements_without_end_hold_up_other_agents_for_seconds_and_the_service
     later = site.conversation()
     later.start()
     assert later.append(message(1, "after")) == 1
+    # PgBouncer has let them go; in Postgres they go on.
+    assert site.busy() == MOST_AGENTS
+    async with ConversationCloser(site.database.url("voice_closer", site.services.port)) as closer:
+        assert await closer.end_overdue(3600) == 0
+        assert await closer.end_overdue(1) == MOST_AGENTS
+    eventually_sync(lambda: site.busy() == 0, 10, "they are ended")
 
 
 def test_a_transaction_and_half_a_request_hold_no_connection(site: Site) -> None:

@@ -42,7 +42,7 @@ def test_running_twice_changes_nothing(empty: ConversationsDatabase) -> None:
     empty.migrate()
     assert schema_of(empty) == before
     assert [row["content"] for row in agent.history()] == ["kept"]
-    assert empty.query("SELECT version_num FROM voice.migrations") == [{"version_num": "0004"}]
+    assert empty.query("SELECT version_num FROM voice.migrations") == [{"version_num": "0005"}]
 
 
 def test_two_at_once_take_their_turns(empty: ConversationsDatabase) -> None:

@@ -24,6 +24,7 @@ CALLS = {
     "close_conversation": f"({UUID}, 1, 'error', NULL)",
     "deliver_conversation": f"({UUID}, 1, 't', '{{}}', '[]', '{{}}')",
     "open_conversations": "(NULL)",
+    "end_overdue": "('1 hour')",
     "read_transcript": f"({UUID})",
     "require_token": f"({UUID}, 1, 't')",
     "lock_conversation": f"({UUID}, 1, 't')",
@@ -37,7 +38,7 @@ GRANTED = {
         *("load_history", "save_memory", "load_memory"),
     },
     "voice_reader": {"read_transcript"},
-    "voice_closer": {"close_conversation", "deliver_conversation", "open_conversations"},
+    "voice_closer": {"close_conversation", "deliver_conversation", "open_conversations", "end_overdue"},
 }
 # They want the write token of the attempt, whoever calls them.
 WITH_TOKEN = GRANTED["voice_agent"] | {"deliver_conversation"}

@@ -52,7 +52,7 @@ def run_script(server: PostgresServer, passwords: dict[str, str]) -> None:
         check=True,
     ).stdout
     variables = [text for role, password in passwords.items() for text in ("-v", f"{role}_password={password}")]
-    variables += ["-v", "voice_agent_connections=60"]
+    variables += ["-v", "voice_agent_connections=60", "-v", f"owner={OWNER}"]
     command = ["psql", server.superuser_url(), "-X", "-q", *variables]
     subprocess.run(command, input=printed, text=True, timeout=60, check=True, capture_output=True)
 

@@ -10,6 +10,8 @@ SOUND: dict[str, Any] = {
     "rolcanlogin": True,
     "member": False,
     "rolconnlimit": 60,
+    "owner": "app",
+    "owned": True,
     "rolconfig": [f"{name}={value}" for name, value in LIMITS.items()],
     **dict.fromkeys(RIGHTS, False),
 }
@@ -22,6 +24,7 @@ SOUND: dict[str, Any] = {
         ({"rolcreaterole": True}, "ALTER ROLE voice_agent NOSUPERUSER NOCREATEROLE"),
         ({"rolbypassrls": True}, "NOBYPASSRLS"),
         ({"rolconnlimit": -1}, "ALTER ROLE voice_agent CONNECTION LIMIT 60"),
+        ({"owned": False}, 'GRANT voice_agent TO "app"'),
         ({"member": True}, "voice_agent has the rights of other roles"),
         ({"rolconfig": SOUND["rolconfig"][1:]}, "ALTER ROLE voice_agent SET statement_timeout = '8s'"),
     ],
