@@ -44,7 +44,7 @@ _ADVICE = {
     "nodes, or lower `resources`.",
     Reason.IMAGE_PULL_FAILED: "Check the pool's `image`, and that its registry's key is in `pod.imagePullSecrets`.",
     Reason.CODE_IMPORT_FAILED: "The team's code does not start. `kubectl logs` of a pod of the pool has the traceback; "
-    "`python -m voice_agent.check` finds it before a deployment.",
+    "`python -m voice_agent check` in the image finds it before a deployment.",
     Reason.PROTOCOL_UNKNOWN: "Build the pool's image on the agent image of the operator's release.",
     Reason.CRASH_LOOPING: "The team's code ends as it starts: see `kubectl logs` of a pod of the pool.",
     Reason.QUOTA_EXCEEDED: "The namespace's ResourceQuota is used up: raise it, or lower the pool's `warm.max`.",

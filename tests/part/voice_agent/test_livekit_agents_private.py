@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from livekit import api, rtc
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, get_job_context
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, WorkerOptions, get_job_context
 from livekit.agents.voice.remote_session import SessionHost
 from livekit.agents.voice.room_io._output import _ParticipantAudioOutput
 
@@ -415,3 +416,15 @@ async def test_the_agents_words_wait_for_what_is_said_ahead_of_them(monkeypatch:
     await asyncio.wait([ahead, words], timeout=10)
     await output.aclose()
     assert ended == [ahead, words]
+
+
+def test_the_page_about_workers_names_options_that_they_have() -> None:
+    table = (REPOSITORY / "docs/from-workers.md").read_text().partition("| with a worker | here |")[2]
+    named = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`([a-z_]+)`", line.partition("|")[2].partition("|")[0])
+    }
+    options = {*inspect.signature(AgentServer.__init__).parameters, *inspect.signature(WorkerOptions).parameters}
+    assert named
+    assert named <= options
