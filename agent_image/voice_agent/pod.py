@@ -196,6 +196,7 @@ class Pod:
         self._workshop.spoken.stop()
         self._workshop.warmer.stop()
         self._on_assigned(assignment)
+        self._workshop.traces.enter(assignment.traceparent)
         log.info("the call is taken")
         self._call = Call(assignment, provider, self._workshop)
         self._key = assignment.key()
@@ -209,6 +210,7 @@ class Pod:
             ending = await call.run()
             await self._report(call, ending)
             await self._hold_spool(call.conversation, ending)
+            await self._workshop.traces.flush()
             code = 0
         except Exception as error:
             # Not an end but a crash: leave without a goodbye, so that a successor can take the room over.

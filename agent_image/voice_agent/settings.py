@@ -46,6 +46,10 @@ class AgentSettings(BaseModel):
         default=[], description="The pool's tool servers, as a JSON list."
     )
     agent_log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
+    otel_exporter_otlp_endpoint: str = Field(
+        default="",
+        description="Where spans of the call are sent, a collector's OTLP/HTTP base URL; nowhere where empty.",
+    )
     database_url: SecretStr | None = Field(
         default=None, description="The database as role `voice_agent`; without it nothing of a call is written."
     )

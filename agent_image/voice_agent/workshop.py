@@ -17,6 +17,7 @@ from voice_agent.model_warmer import ModelWarmer
 from voice_agent.provider_models import ModelShelf
 from voice_agent.settings import AgentSettings
 from voice_agent.spoken_cache import SpokenCache
+from voice_agent.traces import Traces
 from voicesession.assignment import Greeting
 from voicesession.models import ModelChoices
 
@@ -33,6 +34,7 @@ class Workshop:
     spoken: SpokenCache
     warmer: ModelWarmer
     mcp: McpShelf
+    traces: Traces
 
 
 def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) -> Workshop:
@@ -43,6 +45,7 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
     Raises:
         CodeLoadError: the agent's code cannot be used.
     """
+    traces = Traces(settings.otel_exporter_otlp_endpoint)  # first: code may have spans of its own
     clients = ModelClients(settings.provider_keys_folder, on_secret)
     shelf = ModelShelf(settings.agent_providers, clients)
     if provider := shelf.default_provider():
@@ -67,4 +70,4 @@ def build_workshop(settings: AgentSettings, on_secret: Callable[[str], None]) ->
         return await shelf.speak(shelf.provider(greeting.provider), ModelChoices(voice=greeting.voice), greeting.text)
 
     warmer = ModelWarmer(settings.agent_providers, shelf.ask_one_word)
-    return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer, mcp)
+    return Workshop(settings, code, process, shelf, stand_in, SpokenCache(synthesize), warmer, mcp, traces)

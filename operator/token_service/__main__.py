@@ -23,6 +23,7 @@ from token_service.service import Service
 from token_service.settings import TokenServiceSettings
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
+from voice_telemetry.traces import end_traces, start_traces
 from voicesession.key_files import KeyFileError, load_key
 from voicesession.tickets import TicketKey
 
@@ -111,10 +112,12 @@ def main() -> None:
         tickets = TicketKey(load_key(settings.installation_key_file))
     except KeyFileError as error:
         refuse_to_start("token_service", f"INSTALLATION_KEY_FILE: {error}")
+    start_traces("voice-token-service", settings.otel_exporter_otlp_endpoint)
     # What was imported stays: looking through it for garbage would hold up every request for a quarter of a second.
     gc.freeze()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(serve(settings, authenticator, tickets))
+    end_traces()
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

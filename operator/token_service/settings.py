@@ -21,6 +21,9 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
 
     namespace: str = Field(default="default", description="Namespace of the VoiceSessions, pools and profiles.")
     log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")
+    otel_exporter_otlp_endpoint: str = Field(
+        default="", description="Where spans of calls are sent, a collector's OTLP/HTTP base URL; nowhere where empty."
+    )
     host: str = Field(default="", description="Address to listen at; all of them, IPv6 ones too, where empty.")
     port: int = Field(default=3000, description="Port for callers, the page and LiveKit's webhook.")
     health_port: int = Field(default=3001, description="Port of `/healthz`, `/readyz` and `/metrics`.")

@@ -15,6 +15,8 @@ from token_service.schemas import ConnectionDetails, Profiles, TokenRequest, Tok
 from token_service.service import Service, no_place
 from token_service.wanted_call import WantedCall, decide_call, list_choices
 from voice_telemetry.logs import add_to_log_context
+from voice_telemetry.traces import CallTrace, tell_span
+from voicesession import clock
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
 from voicesession.names import short_hash
@@ -72,13 +74,14 @@ def build_token_router(service: Service) -> APIRouter:
 
         Every LiveKit client speaks this: `TokenSource.endpoint("https://…/api/token")`.
         """
+        began = clock.now()
         service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=False)
         ticket = wanted.build_ticket(names, caller, private=False, voice_session=None)
         _check_places(service, ticket, wanted.customer.room)
-        return TokenResponse(
-            server_url=service.settings.livekit_public_url, participant_token=_sign(service, wanted, ticket)
-        )
+        token = _sign(service, wanted, ticket)
+        tell_span(CallTrace(ticket.call_id), "POST /api/token", began, clock.now())
+        return TokenResponse(server_url=service.settings.livekit_public_url, participant_token=token)
 
     @router.post(
         "/connection-details",
@@ -92,6 +95,7 @@ def build_token_router(service: Service) -> APIRouter:
         body: RequestBody = None,
     ) -> ConnectionDetails:
         """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
+        began = clock.now()
         service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=True)
         ticket = wanted.build_ticket(names, caller, private=True, voice_session=f"vs-{short_hash(names.call_id)}")
@@ -100,6 +104,7 @@ def build_token_router(service: Service) -> APIRouter:
         if not known:
             _check_places(service, ticket, wanted.customer.room)
             await _open(service, wanted, ticket)
+        tell_span(CallTrace(ticket.call_id), "POST /api/connection-details", began, clock.now())
         return ConnectionDetails(
             serverUrl=service.settings.livekit_public_url,
             roomName=wanted.customer.room,

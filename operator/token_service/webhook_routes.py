@@ -16,6 +16,7 @@ from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.service import Service
 from token_service.webhooks import RoomEvent, WebhookError, read_webhook
 from voice_telemetry.logs import add_to_log_context
+from voice_telemetry.traces import CallTrace, tell_span
 from voicesession import clock
 from voicesession.admission import (
     REJECTED,
@@ -32,6 +33,7 @@ from voicesession.admission import (
 )
 from voicesession.departures import seconds_to_return, seems_to_have_left
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession
+from voicesession.names import CALL_LABEL
 
 log = logging.getLogger(__name__)
 
@@ -161,12 +163,15 @@ def _limits_of(service: Service, session: VoiceSession) -> EffectiveLimits:
 
 
 async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> None:
-    decision: Admission | None = decide_admission(room, clock.now(), service.grounds)
+    began = clock.now()
+    decision: Admission | None = decide_admission(room, began, service.grounds)
     if isinstance(decision, Refuse) and decision.may_be_unseen:
         readable = await service.look_for_calls(room.name)
         decision = decide_admission(room, clock.now(), service.grounds) if readable else NotOurs()
     if isinstance(decision, Admit):
-        decision = await _create(service, decision.voice_session_body)
+        body = decision.voice_session_body
+        decision = await _create(service, body)
+        tell_span(CallTrace(body["metadata"]["labels"][CALL_LABEL]), "admit the room", began, clock.now())
     match decision:
         case Refuse() if customer_is_there:
             ADMISSIONS.labels(decision.reason).inc()

@@ -17,6 +17,7 @@ from voice_operator.settings import Keys, OperatorSettings
 from voice_operator.watches import Watches
 from voice_telemetry.server import build_health_app, serving
 from voice_telemetry.start import refuse_to_start, start
+from voice_telemetry.traces import end_traces, start_traces
 from voicesession.key_files import KeyFileError
 
 # Objects that are made before the youngest of them are looked through for garbage; Python's default is 700.
@@ -75,10 +76,12 @@ def main() -> None:
     """Reads the environment and runs."""
     settings = start("voice_operator", OperatorSettings, packages=("conversations", "kube", "rooms"))
     keys = read_keys(settings)
+    start_traces("voice-operator", settings.otel_exporter_otlp_endpoint)
     collect_garbage_less_often()
     block_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_open_and_run(settings, keys))
+    end_traces()
 
 
 def read_keys(settings: OperatorSettings) -> Keys:

@@ -320,6 +320,7 @@ class Operator:
             log_level=settings.log_level,
             user_id=settings.agent_user_id,
             database_version=settings.agent_database_version,
+            traces_endpoint=settings.otel_exporter_otlp_endpoint,
         )
         shared = _Shared(
             kubernetes=WriteThrough(self._kubernetes, self.cache),

@@ -20,6 +20,11 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
 
     namespace: str = Field(default="default", description="The one namespace that the operator looks after.")
     log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged, here and by the agents.")
+    otel_exporter_otlp_endpoint: str = Field(
+        default="",
+        description="Where spans of calls are sent, by agents too, a collector's OTLP/HTTP base URL; nowhere "
+        "where empty.",
+    )
     http_port: int = Field(default=8080, description="Port of `/healthz`, `/readyz` and `/metrics`.")
 
     release_name: str = Field(default="", description="The helm release; another one's operators stand aside.")

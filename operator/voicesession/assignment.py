@@ -61,6 +61,7 @@ class Assignment(Model):
     failing: list[FailingModel] | None = None
     recovery: Recovery | None = None
     standby: bool | None = None  # all but the joining, which is `POST /take-over`'s
+    traceparent: str | None = None  # W3C Trace Context: what the agent's spans are below, where calls are traced
 
     def key(self) -> tuple[str, int]:
         """Returns what makes two assignments the same one: session and attempt."""

@@ -178,6 +178,9 @@ ws://{{ contains ":" $address | ternary (printf "[%s]" $address) $address }}:{{ 
 {{- define "voice-agent.commonEnv" -}}
 - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 - {name: LOG_LEVEL, value: {{ .Values.logLevel | quote }}}
+{{- with .Values.tracing.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
 - {name: LIVEKIT_URL, value: {{ include "voice-agent.livekitUrl" . | quote }}}
 - name: LIVEKIT_API_KEY
   valueFrom: {secretKeyRef: {name: {{ include "voice-agent.secretName" (list . "livekit") | quote }}, key: api-key}}

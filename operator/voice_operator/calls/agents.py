@@ -8,6 +8,7 @@ from http import HTTPStatus
 from rooms.tokens import RoomTokens
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.assignment import build_assignment, sum_up
+from voice_operator.calls.call_traces import trace_of
 from voice_operator.calls.hand_over import Move
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
@@ -28,6 +29,7 @@ from voice_operator.pods.client import PodClient, PodRequestError
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.write_through import WriteThrough
+from voice_telemetry import traces
 from voicesession import clock
 from voicesession.models import EndReason
 from voicesession.serving import Serving
@@ -157,6 +159,7 @@ class Agents:
             sum_up(memory, step.session.status, clock.steady(), clock.wall_ahead()),
             self._links.failing.list_failing(step.pod.pool, clock.steady()),
             standby=standby,
+            traceparent=trace_of(step.session).traceparent(step.pod.attempt) if traces.are_on() else None,
         )
         return assignment.model_dump_json(by_alias=True, exclude_none=True).encode()
 

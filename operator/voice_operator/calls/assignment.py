@@ -60,10 +60,11 @@ def build_assignment(
     failing: Sequence[FailingModel] = (),
     *,
     standby: bool = False,
+    traceparent: str | None = None,
 ) -> Assignment:
     """Returns what the session's pod is given. `so_far`: where it is not the first that has the call.
 
-    `failing`: the pool's models that have failed lately.
+    `failing`: the pool's models that have failed lately. `traceparent`: what the agent's spans are below.
     """
     uid, so_far = session.metadata.uid, so_far or SoFar()
     limits = serving.limits
@@ -89,4 +90,5 @@ def build_assignment(
         failing=list(failing) or None,
         recovery=so_far.recovery,
         standby=standby or None,
+        traceparent=traceparent,
     )

@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from kube.refusals import is_about_the_object
+from voice_operator.calls import call_traces
 from voice_operator.calls.deaths import Death
 from voice_operator.calls.hand_over import Move, Trigger
 from voice_operator.events import EventRecorder, Subject
@@ -114,6 +115,7 @@ class SessionWriter:
             f"The call went from pod {before} ({trigger}) to pod {status.pod_name}, with no agent for {millis} ms."
         )
         self._events.record(session, "Normal", "Moved", message)
+        call_traces.tell_moved(session, status, trigger, move.wanted_at, joined_at)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "trigger": trigger, "milliseconds": millis}
         log.info("the call has moved", extra=fields)
 
@@ -140,6 +142,7 @@ class SessionWriter:
         JOINED_SECONDS.labels(*PROFILES.bound(session.spec.profile), start).observe((millis or 0) / 1000)
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
         self._events.record(session, "Normal", "AgentJoined", message)
+        call_traces.tell_joined(session, status)
         log.info("agent joined", extra={"pod": status.pod_name, "start": start, "milliseconds": millis})
 
     def _tell_lost(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
@@ -147,6 +150,7 @@ class SessionWriter:
         AGENTS_LOST.labels(reason).inc()
         told = f"{reason}: {message} Another one is to carry the call on."
         self._events.record(session, "Warning", "AgentLost", told)
+        call_traces.tell_lost(session, status)
         fields = {"pod": pod, "attempt": status.lost_attempt, "reason": reason, "detail": message}
         log.warning("the agent is lost", extra=fields)
 
@@ -157,6 +161,7 @@ class SessionWriter:
         if status.lost_attempt == session.status.lost_attempt:  # else it is the same one, heard again
             RECOVERY_SECONDS.observe(seconds)
         self._events.record(session, "Normal", "AgentRecovered", message)
+        call_traces.tell_recovered(session, status)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "milliseconds": millis}
         log.info("the call has an agent again", extra=fields)
 
@@ -166,6 +171,7 @@ class SessionWriter:
         profile, door = PROFILES.bound(session.spec.profile), find_door(session)
         SESSIONS_FINISHED.labels(*profile, door, phase, reason, end_reason or "").inc()
         self._events.record(session, "Normal" if phase is Phase.ENDED else "Warning", reason, message)
+        call_traces.tell_finished(session, status)
         # The message of a call that just ended may be that of the agent's code, which may quote the customer.
         detail = message if phase is Phase.FAILED else None
         fields = {"pod": status.pod_name, "phase": phase, "reason": reason, "endReason": end_reason, "detail": detail}

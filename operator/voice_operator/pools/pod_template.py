@@ -37,6 +37,8 @@ STANDBY_SECONDS = 15
 # How long a pod stays bound to a node that is gone.
 NODE_LOSS_SECONDS = 10
 TERMINATION_LOG = "/dev/termination-log"
+# OpenTelemetry's own name for it.
+TRACES_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class PodBasis:
     """The user, and the group, that the pods run as; None: whom the platform chooses."""
     database_version: str = ""
     """Another one for each content of `database_secret`, so that no pod waits with an older one; empty: not known."""
+    traces_endpoint: str = ""
+    """Where the agents' spans are sent; empty: nowhere."""
 
 
 def build_agent_pod(pool: AgentPool, basis: PodBasis) -> Raw:
@@ -259,6 +263,9 @@ def _build_env(pool: AgentPool, basis: PodBasis) -> list[Raw]:
         {"name": "PROVIDER_KEYS_FOLDER", "value": KEYS_FOLDER},
         {"name": "TERMINATION_LOG", "value": TERMINATION_LOG},
     ]
+    own = {variable.name for variable in pool.spec.env}
+    if basis.traces_endpoint and TRACES_VARIABLE not in own:  # a team may have a collector of its own
+        env.append({"name": TRACES_VARIABLE, "value": basis.traces_endpoint})
     reference = {"valueFrom": {"secretKeyRef": {"name": basis.database_secret, "key": "url"}}}
     return [*env, {"name": "DATABASE_URL", **(reference if basis.database_secret else {"value": ""})}]
 

@@ -14,6 +14,7 @@ from voice_agent.endings import CallFacts, Ending
 from voice_agent.event_stream import EventStream
 from voice_agent.measures import Measures
 from voice_agent.pod import Pod
+from voice_agent.traces import Traces
 from voicesession import clock
 from voicesession.assignment import CallEnded, EndRequest, Heartbeat, TerminationMessage, parse_pod_event
 from voicesession.models import EndReason
@@ -41,7 +42,7 @@ class Gone:
 
     def __init__(self, termination_log: Path) -> None:
         self.codes: list[int] = []
-        workshop: Any = SimpleNamespace(settings=SimpleNamespace(termination_log=termination_log))
+        workshop: Any = SimpleNamespace(settings=SimpleNamespace(termination_log=termination_log), traces=Traces(""))
         self._pod = Pod(workshop, self.codes.append, lambda _: None)
         self._termination_log = termination_log
 
@@ -121,7 +122,7 @@ def stopped(tmp_path: Path) -> Callable[[float], tuple[Pod, LongCall]]:
 
     def make(grace: float) -> tuple[Pod, LongCall]:
         settings = SimpleNamespace(termination_log=tmp_path / "termination", agent_grace_seconds=grace)
-        workshop: Any = SimpleNamespace(settings=settings)
+        workshop: Any = SimpleNamespace(settings=settings, traces=Traces(""))
         pod, call = Pod(workshop, lambda _: None, lambda _: None), LongCall()
         held: Any = call
         pod._call = held

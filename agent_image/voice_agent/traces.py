@@ -1,0 +1,46 @@
+"""Spans of a call's agent: livekit-agents' own and a team's, below the operator's span of it. Off without an endpoint.
+
+livekit-agents marks what in its spans has words or names people, and strips it before anybody is sent them.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from voice_telemetry.traces import build_provider
+
+log = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 2.0
+
+
+@dataclass
+class Traces:
+    """The pod's spans."""
+
+    endpoint: str
+
+    def __post_init__(self) -> None:
+        """Has livekit-agents, and whoever asks OpenTelemetry for a tracer, send spans, without words."""
+        if not self.endpoint:
+            return
+        from livekit.agents.telemetry import set_tracer_provider  # noqa: PLC0415 - it is heavy, and may not be wanted
+        from opentelemetry import trace  # noqa: PLC0415
+
+        self._provider = build_provider("voice-agent", self.endpoint)
+        set_tracer_provider(self._provider, allow_pii=False)
+        trace.set_tracer_provider(self._provider)
+
+    def enter(self, traceparent: str | None) -> None:
+        """Has what begins from now on in this context be below the span that W3C Trace Context names."""
+        if not self.endpoint or not traceparent:
+            return
+        from opentelemetry import context  # noqa: PLC0415
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+        context.attach(TraceContextTextMapPropagator().extract({"traceparent": traceparent}))
+
+    async def flush(self) -> None:
+        """Sends what waits, within two seconds."""
+        if self.endpoint and not await asyncio.to_thread(self._provider.force_flush, round(1000 * _FLUSH_SECONDS)):
+            log.warning("spans could not be sent in time")

@@ -1,0 +1,102 @@
+"""What the operator tells of a call as spans: the whole of it, its waits, each agent's part."""
+
+from datetime import datetime
+
+from voice_telemetry.traces import CallTrace, tell_span
+from voicesession import clock
+from voicesession.conditions import ConditionType, find_condition
+from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
+from voicesession.names import CALL_LABEL
+
+
+def trace_of(session: VoiceSession) -> CallTrace:
+    """Returns a call's trace: that of its ticket, where a room's start has made it."""
+    return CallTrace(session.metadata.labels.get(CALL_LABEL) or session.metadata.uid)
+
+
+def tell_joined(session: VoiceSession, status: VoiceSessionStatus) -> None:
+    """Tells how the first agent came into the room: the wait for its pod, then its joining."""
+    created, bound, joined = session.metadata.creation_timestamp, status.bound_at, status.agent_joined_at
+    if created is None or bound is None or joined is None:
+        return
+    trace = trace_of(session)
+    start = status.start_type.value.lower() if status.start_type else "unknown"
+    tell_span(trace, "wait for a pod", created, bound, attributes={"voice.start": start})
+    tell_span(trace, "join", bound, joined, attributes=_pod(status))
+
+
+def tell_lost(session: VoiceSession, status: VoiceSessionStatus) -> None:
+    """Tells the part of an agent that was lost."""
+    before = session.status
+    _tell_attempt(session, before, status.lost_attempt or 0, clock.now(), failed=status.reason or "lost")
+
+
+def tell_recovered(session: VoiceSession, status: VoiceSessionStatus) -> None:
+    """Tells how long a call had no agent."""
+    lost, joined = (find_condition(each.conditions, ConditionType.AGENT_JOINED) for each in (session.status, status))
+    if lost and joined:
+        began, ended = lost.last_transition_time, joined.last_transition_time
+        tell_span(trace_of(session), "recovery", began, ended, attributes={"voice.reason": lost.reason, **_pod(status)})
+
+
+def tell_moved(
+    session: VoiceSession, status: VoiceSessionStatus, trigger: str, wanted_at: datetime | None, joined_at: datetime
+) -> None:
+    """Tells how a call went to another pod, and the part of the agent that it left."""
+    tell_span(
+        trace_of(session),
+        "hand-over",
+        wanted_at or joined_at,
+        joined_at,
+        attributes={"voice.trigger": trigger, **_pod(status)},
+    )
+    _tell_attempt(session, session.status, session.status.attempts or 0, joined_at)
+
+
+def tell_finished(session: VoiceSession, status: VoiceSessionStatus) -> None:
+    """Tells the whole call, and the part of its last agent."""
+    created, ended = session.metadata.creation_timestamp, status.ended_at
+    if created is None or ended is None:
+        return
+    trace, failed = trace_of(session), status.phase is Phase.FAILED
+    reason = status.reason or ""
+    if status.agent_joined_at:
+        _tell_attempt(session, status, status.attempts or 0, ended, failed=reason if failed else "")
+    tell_span(
+        trace,
+        "call",
+        created,
+        ended,
+        span_id=trace.root,
+        parent=0,
+        attributes={
+            "voice.session": session.metadata.uid,
+            "voice.profile": session.spec.profile,
+            "voice.tenant": session.spec.tenant or "",
+            "voice.reason": reason,
+            "voice.end_reason": status.end_reason.value if status.end_reason else "",
+            "voice.lost_agents": status.lost_agents or 0,
+        },
+        failed=reason if failed else "",
+    )
+
+
+def _tell_attempt(
+    session: VoiceSession, status: VoiceSessionStatus, attempt: int, ended: datetime, failed: str = ""
+) -> None:
+    if status.bound_at is None:
+        return
+    trace = trace_of(session)
+    tell_span(
+        trace,
+        f"agent {attempt}",
+        status.bound_at,
+        ended,
+        span_id=trace.attempt(attempt),
+        attributes=_pod(status),
+        failed=failed,
+    )
+
+
+def _pod(status: VoiceSessionStatus) -> dict[str, str]:
+    return {"k8s.pod.name": status.pod_name or "", "k8s.node.name": status.node_name or ""}

@@ -1,0 +1,83 @@
+"""One trace of a recovered call, from the operator, two agents and livekit-agents, in which nobody said a word."""
+
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from testing.agent_cluster import AgentCluster, agent_cluster
+from testing.collector import Collector, SentSpan, running_collector
+from testing.conversations import ConversationsDatabase
+from testing.fake_openai import running_fake_openai
+from testing.livekit import LiveKitServer
+from testing.waiting import eventually
+from voice_operator.calls.call_traces import trace_of
+from voice_telemetry.traces import end_traces, start_traces
+from voicesession.models import AgentProfileSpec
+
+SECRET_WORDS = "the password of Ada is swordfish"
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    async with running_collector() as running:
+        start_traces("voice-operator", running.url)
+        yield running
+        end_traces()
+
+
+@pytest.fixture
+async def traced(
+    collector: Collector,
+    api_server: Path,
+    livekit: LiveKitServer,
+    conversations: ConversationsDatabase,
+    tmp_path: Path,
+) -> AsyncIterator[AgentCluster]:
+    """Two nodes with a pod each, whose spans are collected, and an operator."""
+    async with (
+        running_fake_openai() as models,
+        agent_cluster(
+            api_server, livekit, conversations, models, tmp_path, otel_exporter_otlp_endpoint=collector.url
+        ) as made,
+    ):
+        made.start_operator()
+        await made.create_warm_pool(2)
+        yield made
+
+
+async def test_a_recovered_call_is_one_trace_without_a_word_of_it(traced: AgentCluster, collector: Collector) -> None:
+    async with traced.call() as (session, customer):
+        await customer.until_said(AgentProfileSpec().greeting)
+        await customer.type(SECRET_WORDS)
+        await customer.until_said(f"You said: {SECRET_WORDS}.")
+        first = await traced.pod_of(session)
+        known = set(customer.heard.agent_joins)
+        first.signal(signal.SIGKILL)
+        await customer.until_successor(known, 30)
+        await customer.until_answered("still there")
+    await traced.wait_for_phase(session.metadata.name, "Ended")
+    made = await traced.session(session.metadata.name)
+    assert made is not None
+    trace = trace_of(made)
+    ours = {"call", "wait for a pod", "join", "agent 1", "agent 2", "recovery"}
+    theirs = {"agent_session", "llm_node", "tts_node"}
+
+    def told() -> list[SentSpan]:
+        spans = [span for span in collector.spans if span.trace == f"{trace.trace_id:032x}"]
+        return spans if (ours | theirs) <= {span.name for span in spans} else []
+
+    spans = await eventually(told, 30, lambda: str(sorted({span.name for span in collector.spans})))
+    by_id = {span.id: span for span in spans}
+    roots = [span.name for span in spans if not span.parent]
+    assert roots == ["call"]
+    # What began in the agent that was killed, and had not ended, was never sent; what was below it has nobody above it.
+    lost = {span.parent for span in spans if span.parent and span.parent not in by_id}
+    second = next(span for span in spans if span.name == "agent 2")
+    assert not [span.name for span in spans if span.parent in lost and span.began > second.began]
+    assert next(span for span in spans if span.name == "agent 1").failed
+    assert {span.service for span in spans} == {"voice-operator", "voice-agent"}
+    for span in spans:
+        assert "swordfish" not in span.text, span.name
+        assert AgentProfileSpec().greeting not in span.text, span.name
