@@ -196,6 +196,12 @@ BY_VALUE: list[tuple[dict[str, Any], str, str, int, bool]] = [
     (policies(closedCidrs=["203.0.113.80/32"]), "agent default", "public API server", 443, False),
     (policies(closedCidrs=["203.0.113.80/32"]), "agent default", "home", 443, True),
     (policies(closedCidrs=[]), "agent default", "vendor v6", 443, True),
+    # A collector of spans in the cluster, whose port its address says.
+    *(
+        ({**KEY, "tracing": {"endpoint": "http://vllm.models:4318"}}, part, "vLLM", port, port == 4318)
+        for part in ("operator", "token-service", *AGENTS)
+        for port in (4318, 8000)
+    ),
     # Rules of one's own, each for its pods.
     (policies(agentEgress=MODELS), "agent default", "vLLM", 8000, True),
     (policies(agentEgress=MODELS), "agent local", "vLLM", 8000, False),

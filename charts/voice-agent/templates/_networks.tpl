@@ -31,6 +31,15 @@ metadata:
 {{- end }}
 {{- end -}}
 
+{{/* Egress: a collector of spans in the cluster. The port is its pod's, too. */}}
+{{- define "voice-agent.toTracing" -}}
+{{- with .Values.tracing.endpoint }}
+{{- $address := urlParse . }}
+- to: [{namespaceSelector: {}}]
+  ports: [{port: {{ regexFind ":[0-9]+$" $address.host | trimPrefix ":" | default (eq $address.scheme "https" | ternary 443 80) }}, protocol: TCP}]
+{{- end }}
+{{- end -}}
+
 {{/* Egress: whoever answers look-ups of names. A port of 53 is that of the pod, not that of the Service before it. */}}
 {{- define "voice-agent.toDns" -}}
 {{- $ports := "[{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]" -}}
