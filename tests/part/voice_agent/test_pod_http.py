@@ -1,7 +1,9 @@
 """An agent pod's process as the operator and the kubelet meet it: health, tokens, refusals, exits."""
 
+import asyncio
 import json
 import signal
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from local_cluster.ports import free_port
+from local_cluster.ports import LOOPBACK, free_port
 from testing.agent_pod import AgentPod, build_assignment, build_provider, running_pod, to_body
 from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer
@@ -27,6 +29,22 @@ NOWHERE = "http://127.0.0.1:1/v1"
 def unreachable() -> LiveKitServer:
     """A LiveKit that is not there."""
     return LiveKitServer(free_port())
+
+
+@pytest.fixture
+async def mute() -> AsyncIterator[LiveKitServer]:
+    """A LiveKit that says nothing: an agent is on its way to it for as long as a test takes."""
+    port = free_port()
+    connections = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read()
+
+    async with await asyncio.start_server(take, LOOPBACK, port):
+        yield LiveKitServer(port)
+        for connection in connections:
+            connection.close()
 
 
 async def problem(pod: AgentPod, path: str, purpose: Purpose, body: bytes, token: str | None = None) -> dict[str, Any]:
@@ -98,12 +116,12 @@ async def test_bodies_that_are_none(pod: AgentPod, unreachable: LiveKitServer) -
     assert await pod.get("/readyz") == 200
 
 
-async def test_one_assignment_only(pod: AgentPod, unreachable: LiveKitServer) -> None:
-    assignment = build_assignment(unreachable, "room-1")
+async def test_one_assignment_only(pod: AgentPod, mute: LiveKitServer) -> None:
+    assignment = build_assignment(mute, "room-1")
     first = await pod.assign(assignment)
     await first.wait_for(Accepted)
     assert await pod.get("/readyz") == 200
-    another = to_body(build_assignment(unreachable, "room-2"))
+    another = to_body(build_assignment(mute, "room-2"))
     assert (await problem(pod, "/assignment", Purpose.ASSIGNMENT, another))["status"] == 409
     later = to_body(assignment.model_copy(update={"attempt": 2}))
     assert (await problem(pod, "/assignment", Purpose.ASSIGNMENT, later))["status"] == 409
@@ -127,22 +145,22 @@ async def test_an_end_that_comes_before_its_call(pod: AgentPod, unreachable: Liv
     assert (left.reason, left.message, left.end_written) == ("ended_by_request", "nobody waits any more", False)
 
 
-async def test_an_end_may_be_asked_for_again_and_again(pod: AgentPod, unreachable: LiveKitServer) -> None:
-    follower = await pod.assign(build_assignment(unreachable, "room-1"))
+async def test_an_end_may_be_asked_for_again_and_again(pod: AgentPod, mute: LiveKitServer) -> None:
+    follower = await pod.assign(build_assignment(mute, "room-1"))
     assert await pod.end(EndRequest(reason=EndReason.MAX_DURATION)) == 202
     assert await pod.end() == 202
     assert (await follower.wait_for(CallEnded)).reason is EndReason.MAX_DURATION
     assert await pod.exit_code() == 0
 
 
-async def test_there_is_no_spool_of_a_call_that_goes_on(pod: AgentPod, unreachable: LiveKitServer) -> None:
+async def test_there_is_no_spool_of_a_call_that_goes_on(pod: AgentPod, mute: LiveKitServer) -> None:
     async def ask(method: str, purpose: Purpose) -> int:
         answer = await pod.request(method, "/spool", purpose)
         answer.release()
         return answer.status
 
     assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (404, 409)
-    await (await pod.assign(build_assignment(unreachable, "room-1"))).wait_for(Accepted)
+    await (await pod.assign(build_assignment(mute, "room-1"))).wait_for(Accepted)
     assert (await ask("GET", Purpose.SPOOL), await ask("DELETE", Purpose.SPOOL_KEPT)) == (409, 409)
     assert (await ask("GET", Purpose.EVENTS), await ask("DELETE", Purpose.SPOOL)) == (401, 401)
 
