@@ -69,6 +69,8 @@ class Release:
 
     name: str
     namespace: str
+    chart: Path = CHART
+    images: Path = IMAGES_YAML
 
     def full_name(self, component: str) -> str:
         """Returns the name of a component's objects, as the chart names them."""
@@ -125,14 +127,26 @@ class Release:
     def install(self, values: Mapping[str, Any] | None = None) -> None:
         """Installs or upgrades the chart with the local images; does not wait for its pods."""
         # Helm installs CRDs only once and never upgrades them, so they are applied here.
-        run_tool("kubectl", "apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds"))
+        run_tool("kubectl", "apply", "--server-side", "--force-conflicts", "-f", str(self.chart / "crds"))
         run_tool(
-            *("helm", "upgrade", "--install", self.name, str(CHART), "--namespace", self.namespace),
-            *("--create-namespace", "--skip-crds", "-f", str(IMAGES_YAML), "-f", str(LOCAL_VALUES)),
+            *("helm", "upgrade", "--install", self.name, str(self.chart), "--namespace", self.namespace),
+            *("--create-namespace", "--skip-crds", "-f", str(self.images), "-f", str(LOCAL_VALUES)),
             *("-f", "-", "--timeout", "5m"),
             stdin=json.dumps({"postgres": {"nodeSelector": _first_node()}, **(values or {})}),
             timeout=320,
         )
+
+    def roll_back(self, revision: int) -> None:
+        """Takes the release back to an earlier revision, counted from 1, hooks and all; does not wait for its pods."""
+        run_tool("helm", "rollback", self.name, str(revision), "--namespace", self.namespace, timeout=320)
+
+    def try_call(self) -> str:
+        """Runs `helm test`, which holds a call; returns what it prints, the log of the test's pod too.
+
+        Raises:
+            ReleaseError: the call was not whole.
+        """
+        return run_tool("helm", "test", self.name, "--namespace", self.namespace, "--logs", timeout=240)
 
     def is_installed(self) -> bool:
         """Tells whether the cluster has this release."""
