@@ -14,6 +14,8 @@ NAMESPACE = "e2e-company"
 # One that SQL wants in quotes.
 DATABASE = "voice-prod"
 TENANT = "acme"
+# What a backend tells of a call, for its agent alone.
+PRIVATE = "the account number is 4417-1234"
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def test_exact_rights(objects: list[Raw]) -> None:
     read = "get list watch"
     assert rules_of(find(objects, "Role", "operator")) == (
         rights(ours, "voicesessions", f"{read} create delete")
-        | rights(ours, "agentpools agentprofiles", read)
+        | rights(ours, "agentpools agentprofiles", "list watch")
         | rights(ours, "voicesessions/status agentpools/status agentprofiles/status", "patch")
         | rights("", "pods", f"{read} create patch delete")
         | rights("", "events", "create list")
@@ -81,7 +81,7 @@ def test_exact_rights(objects: list[Raw]) -> None:
         | rights("coordination.k8s.io", "leases", "get create update")
     )
     assert rules_of(find(objects, "Role", "token-service")) == (
-        rights(ours, "voicesessions", f"{read} create patch") | rights(ours, "agentpools agentprofiles", read)
+        rights(ours, "voicesessions", f"{read} create patch") | rights(ours, "agentpools agentprofiles", "list watch")
     )
     kinds = Counter(item["kind"] for item in objects)
     assert kinds["Role"] == kinds["RoleBinding"] == kinds["ServiceAccount"] == 2

@@ -10,12 +10,29 @@ import pytest
 
 from testing.company import DATABASE, NAMESPACE, Company
 from testing.forwarding import start_forwarding
+from testing.log_keeper import LogKeeper
 from testing.outside_postgres import OutsidePostgres
 from testing.progress import Step
 from testing.release import Release
 from testing.speech import synthesize
 
 E2E_PORT = 3010
+# The rest stands between them, in the order of their names.
+FIRST = ["test_upgrade.py"]  # on a cluster that has no CRDs yet
+LAST = ["test_whole_session.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts first and last what has to be."""
+    items.sort(key=lambda item: (item.path.name not in FIRST, item.path.name in LAST))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogKeeper]:
+    """What the pods of all releases here have logged, also those that are gone."""
+    keeper = LogKeeper(tmp_path_factory.mktemp("logs"), "e2e")
+    yield keeper
+    keeper.end()
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,8 @@ def test_logs_exec_and_port_forward(namespace: str) -> None:
     apply(_in(namespace, build_python_pod("server", SERVER, node="node2")))
     _wait_until_ready(namespace, "server")
 
-    assert "serving" in kubectl("--namespace", namespace, "logs", "server")
+    # Ready is a container that runs, whether its program has said anything or not.
+    eventually_sync(lambda: "serving" in kubectl("--namespace", namespace, "logs", "server"), 30, pace=0.25)
     who = kubectl("--namespace", namespace, "exec", "server", "--", "python", "-c", "import os; print(os.getuid())")
     assert who.strip() == "10001"
     forward = popen_kubectl("--namespace", namespace, "port-forward", "pod/server", ":8000")

@@ -9,7 +9,7 @@ import pytest
 from demo.conversation import converse
 from local_cluster.errors import ClusterError
 from testing.cluster import apply, build_python_pod
-from testing.company import DATABASE, NAMESPACE, Company
+from testing.company import DATABASE, NAMESPACE, PRIVATE, Company
 from testing.front_door import Connection, ask_for_connection, call_service
 from testing.outside_postgres import OutsidePostgres
 from testing.progress import Step
@@ -32,7 +32,7 @@ async def test_two_namespaces_share_a_livekit_and_nothing_else(
     release: Release, company: Company, postgres: OutsidePostgres, front_door: str, speak: Callable[[str], bytes]
 ) -> None:
     base = f"http://{company.release.token_service_address()}"
-    ours = ask_for_connection(front_door)
+    ours = ask_for_connection(front_door, variables={"note": PRIVATE})
     # LiveKit's webhooks go to the other installation, which has to leave this room alone; this one's operator finds it.
     theirs = ask_as_a_browser(base, company.api_key)
     sentences = {ours.room: "My suitcase was lost at the airport.", theirs.room: "The kitchen window is broken."}
