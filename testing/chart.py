@@ -64,8 +64,10 @@ def find(objects: list[Raw], kind: str, component: str) -> Raw:
 
 
 def pod_templates(objects: list[Raw]) -> Iterator[tuple[str, Raw]]:
-    """Yields the name and pod template of everything that makes pods."""
+    """Yields the name and pod template of everything that makes pods, and of a pod itself."""
     for item in objects:
+        if item["kind"] == "Pod":
+            yield item["metadata"]["name"], item
         if template := item.get("spec", {}).get("template"):
             yield item["metadata"]["name"], template
 

@@ -38,6 +38,7 @@ class Company:
             _secret("postgres-ca", {"ca.crt": postgres.ca}),
             _secret("api-keys", {"api-keys": f"{TENANT}:{hashed}"}),
             _secret("models", {"api-key": self.provider_key}),
+            _secret("caller", {"api-key": self.api_key}),
         )
         self.release.install(_values(host))
 
@@ -86,4 +87,5 @@ def _values(host: Release) -> dict[str, Any]:
         "tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "api-keys"}},
         "defaultPool": {"warm": {"min": 1, "max": 3}},
         "networkPolicies": {"agentEgress": [{"to": [near], "ports": [{"port": 8000, "protocol": "TCP"}]}]},
+        "test": {"apiKeySecret": "caller"},
     }

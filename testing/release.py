@@ -65,7 +65,7 @@ def _first_node() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Release:
-    """One installation of the chart in a namespace of its own."""
+    """One installation of the chart in a namespace of its own. `images`: values that name them."""
 
     name: str
     namespace: str

@@ -39,11 +39,16 @@ log = logging.getLogger("voice_agent")
 
 
 def main() -> None:
-    """Runs the pod's whole life; with the word `check`, only looks at the agent's code."""
-    if sys.argv[1:2] == ["check"]:
-        from voice_agent import check  # noqa: PLC0415 - after the finder above is installed
+    """Runs the pod's whole life; with the word `check` only looks at the agent's code, with `try` is a customer."""
+    match sys.argv[1:]:
+        case ["check", *arguments]:
+            from voice_agent import check  # noqa: PLC0415 - after the finder above is installed
 
-        leave(check.main(sys.argv[2:]))
+            leave(check.main(arguments))
+        case ["try", *arguments]:
+            from voice_agent import trial  # noqa: PLC0415 - likewise
+
+            leave(trial.main(arguments))
     # Without a handler, a container's first process does not get the signal at all: a pod that is deleted while it
     # starts would go on importing until its grace period is over.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

@@ -42,6 +42,7 @@ BESIDE_SETTINGS = {
         "your key.",
         "OPENAI_API_BASE": "Set by the agent pod for a team's own code: the same address, as older clients read it.",
         "OPENAI_BASE_URL": "Set by the agent pod for a team's own code: the provider's address.",
+        "API_KEY": "For `python -m voice_agent try`, as `helm test` runs it: a key of the token service's.",
         "ORT_DISABLE_TELEMETRY": "Always set to `1` by the local models: onnxruntime tells its maker nothing.",
     },
     "make and the local cluster": {

@@ -34,7 +34,7 @@ def is_pool(item: Raw) -> bool:
 )
 def test_one_value_names_the_registry_or_tag_of_every_image(values: dict[str, Any], registry: str, tag: str) -> None:
     images = images_of(render({"openai": {"apiKeySecret": "openai"}, **values}))
-    assert len(images) == 9
+    assert len(images) == 10
     for name, image in images.items():
         assert image.startswith(f"{registry}voice-agent-operator/"), name
         assert image.endswith(f":{tag}"), name
@@ -46,7 +46,8 @@ def test_an_image_may_be_another_than_the_others() -> None:
         "livekit": {"repository": "livekit", "digest": DIGEST},
     }
     images = images_of(render({"images": own}))
-    assert images.pop("pool default") == "acme.example.com/support/agent:7"
+    # The test's customer is in every image that is made from ours.
+    assert images.pop("pool default") == images.pop("test") == "acme.example.com/support/agent:7"
     assert images.pop("livekit") == f"localhost:5000/livekit@{DIGEST}"
     assert {image.partition("/")[0] for image in images.values()} == {"localhost:5000"}
 

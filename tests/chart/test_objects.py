@@ -329,7 +329,7 @@ def test_what_the_default_pools_code_is_given_may_be_keys_and_goes_to_no_pool_fo
 
 def test_a_quota_that_wants_limits_of_every_pod_can_be_served() -> None:
     wanted = {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi"}
-    parts = ("operator", "tokenService", "livekit", "postgres", "pgbouncer", "localModels", "migrations")
+    parts = ("operator", "tokenService", "livekit", "postgres", "pgbouncer", "localModels", "migrations", "test")
     objects = render({part: {"resources": {"requests": wanted, "limits": wanted}} for part in parts})
     for name, template in pod_templates(objects):
         for container in template["spec"]["containers"]:

@@ -15,6 +15,7 @@ PARTS = {
     "pgbouncer": "pgbouncer",
     "local-models": "localModels",
     "migrations": "migrations",
+    "test": "test",
 }
 PUBLIC: Raw = {"livekit": {"publicUrl": "ws://livekit.example.com", "nodeSelector": {"disk": "fast"}}}
 ON_NODES: Raw = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}

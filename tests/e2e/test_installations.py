@@ -66,6 +66,11 @@ async def test_two_namespaces_share_a_livekit_and_nothing_else(
     ]
 
 
+async def test_helm_test_holds_a_call_in_each(release: Release, company: Company) -> None:
+    printed = await asyncio.gather(*(asyncio.to_thread(each.try_call) for each in (release, company.release)))
+    assert ["The call was whole." in each for each in printed] == [True, True]
+
+
 def test_every_connection_to_the_companys_postgres_is_encrypted(company: Company, postgres: OutsidePostgres) -> None:
     """Its pg_hba.conf lets nobody else in; that the certificate is checked, tests/part/chart shows."""
     query = "SELECT count(*), bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE datname = "

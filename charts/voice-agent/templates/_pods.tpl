@@ -14,8 +14,8 @@ word wins. (list $ "operator")
 {{- $own := index (index . 0).Values (include "voice-agent.valuesKey" (index . 1)) -}}
 {{- $settings := dict "priorityClassName" (get $own "priorityClassName" | default $all.priorityClassName) -}}
 {{- $given := dict -}}
-{{- if eq (index . 1) "migrations" -}}
-  {{- /* A Job does not end with a mesh's sidecar, unless that is a native one. */ -}}
+{{- if has (index . 1) (list "migrations" "test") -}}
+  {{- /* What shall end does not with a mesh's sidecar, unless that is a native one. */ -}}
   {{- $given = dict "podLabels" (dict "sidecar.istio.io/inject" "false") "podAnnotations" (dict "linkerd.io/inject" "disabled") -}}
 {{- end -}}
 {{- range $name := list "nodeSelector" "affinity" "podAnnotations" "podLabels" -}}
@@ -123,7 +123,7 @@ waits for its node as long as Kubernetes has pods wait, five minutes.
 {{- define "voice-agent.container" -}}
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
-{{- $image := has $component (list "token-service" "migrations") | ternary "operator" $component -}}
+{{- $image := get (dict "token-service" "operator" "migrations" "operator" "test" "agent") $component | default $component -}}
 name: {{ slice . 2 | first | default $component }}
 image: {{ include "voice-agent.image" (list $root (include "voice-agent.valuesKey" $image)) | quote }}
 imagePullPolicy: {{ $root.Values.imagePullPolicy }}
