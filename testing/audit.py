@@ -9,6 +9,8 @@ from local_cluster.control_plane import AUDIT_LOG
 from testing.release import Release
 
 FORBIDDEN = 403
+# Both times are in UTC, by RFC 3339; one has fractions of a second.
+_TO_SECONDS = len("2006-01-02T15:04:05")
 
 
 @dataclass(frozen=True, order=True)
@@ -40,16 +42,22 @@ def read_rights(release: Release) -> set[Right]:
 def read_requests(release: Release) -> Iterator[tuple[Right, int]]:
     """Yields what the release's own ServiceAccounts have asked of the API server, and the HTTP status of the answer.
 
+    Since there is its namespace: one of this name may have been uninstalled, and its pods had no rights at their end.
     Questions that are about no resource, as which kinds there are, everybody may ask.
     """
     prefix = f"system:serviceaccount:{release.namespace}:{release.full_name('')}"
+    since = release.get("namespace", release.namespace)["metadata"]["creationTimestamp"][:_TO_SECONDS]
     with AUDIT_LOG.open() as log:
         for line in log:
             if prefix not in line:
                 continue
             event: dict[str, Any] = json.loads(line)
             user, about = event["user"]["username"], event.get("objectRef", {})
-            if user.startswith(prefix) and "resource" in about:
+            if (
+                user.startswith(prefix)
+                and "resource" in about
+                and event["requestReceivedTimestamp"][:_TO_SECONDS] >= since
+            ):
                 resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
                 right = Right(user.removeprefix(prefix), event["verb"], _name(about.get("apiGroup", ""), resource))
                 yield right, event.get("responseStatus", {}).get("code", 0)

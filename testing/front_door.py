@@ -28,7 +28,14 @@ class Connection:
     token: str
 
 
-def call_service(method: str, path: str, body: Any = None, token: str | None = None, base: str = TOKEN_SERVICE) -> Any:
+def call_service(
+    method: str,
+    path: str,
+    body: Any = None,
+    token: str | None = None,
+    base: str = TOKEN_SERVICE,
+    idempotency_key: str | None = None,
+) -> Any:
     """Returns the JSON answer of one request to the token service.
 
     Raises:
@@ -37,6 +44,8 @@ def call_service(method: str, path: str, body: Any = None, token: str | None = N
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
+    if idempotency_key:
+        headers["Idempotency-Key"] = idempotency_key
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base + path, data, headers, method=method)
     try:
