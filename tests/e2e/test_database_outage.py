@@ -48,6 +48,7 @@ async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(
             # One whose pod does not live to see the database again: the operator keeps its rows meanwhile.
             async with joined_room(brief.server_url, brief.token) as other:
                 await other.answer(other.connect_began_at)
+                await other.until(lambda: other.heard.transcripts, 20, "what was said, as text")
                 greeting = [said.text for said in other.heard.transcripts]
             answers = [await customer.ask(pcm) for pcm in speech[:-1]]
             left = ends_at - asyncio.get_running_loop().time()

@@ -16,6 +16,12 @@ from voicesession.names import GROUP, VOICE_SESSIONS
 
 # The API server writes its log so much later.
 AUDIT_DELAY_SECONDS = 40
+# For what seldom happens within some minutes: a VoiceSession is looked at again where somebody else has written it just
+# then, and deleted ten minutes after its end.
+RARE = {
+    Right("operator", "get", f"{GROUP}/{VOICE_SESSIONS}"),  # tests/unit/voice_operator/test_write_through.py
+    Right("operator", "delete", f"{GROUP}/{VOICE_SESSIONS}"),  # tests/unit/voice_operator/calls/test_decide.py
+}
 # What cannot be a part of something else by chance.
 TELLING_LENGTH = 12
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")
@@ -29,16 +35,18 @@ def test_every_right_is_used_and_none_is_missing(release: Release, company: Comp
     assert given == read_rights(company.release)
 
     def unused() -> set[Right]:
-        return given - {right for each in releases for right, _ in read_requests(each)}
+        return given - RARE - {right for each in releases for right, _ in read_requests(each)}
 
     eventually_sync(lambda: not unused(), AUDIT_DELAY_SECONDS, lambda: f"never used: {sorted(unused())}", pace=2)
+    assert given > RARE
     assert [right for each in releases for right, status in read_requests(each) if status == FORBIDDEN] == []
 
 
 def test_no_secret_and_no_word_was_told(release: Release, company: Company, kept_logs: LogKeeper) -> None:
     logs = kept_logs.texts()
-    assert len(logs) > 10
     told = {**logs, **dict(shown(release)), **dict(shown(company.release))}
+    assert len(logs) > 10
+    assert any("voice_operator_" in text for where, text in told.items() if "metrics of" in where)
     secrets = {company.api_key: "the tenant's key", PRIVATE: "a private variable"}
     for each in (release, company.release):
         secrets.update(planted(each))
