@@ -111,6 +111,11 @@ NEEDED = [
     *((source, "token-service", 3000, "TCP") for source in ("node", "customer", "neighbour", "vLLM")),
     *(("Prometheus", part, port, "TCP") for part, port in {"operator": 8080, "token-service": 3001}.items()),
     ("Prometheus", "local-models", 8000, "TCP"),
+    # `helm test`: a customer.
+    ("test", "token-service", 3000, "TCP"),
+    ("test", "cluster's DNS", 53, "UDP"),
+    *(("test", "node", port, protocol) for port, protocol in ((7880, "TCP"), (7882, "UDP"))),
+    ("test", "vendor", 443, "TCP"),
     # A vendor's model, a tool server, media over TURN.
     *(("agent default", vendor, 443, "TCP") for vendor in ("vendor", "vendor v6")),
     ("agent default", "vendor", 50000, "UDP"),
@@ -144,7 +149,8 @@ FORBIDDEN = [
         for part, port in {"operator": 8080, "token-service": 3001, "local-models": 8000}.items()
     ),
     *((part, "vendor", 443) for part in ("pgbouncer", "migrations", "postgres", "local-models")),
-    *((part, "metadata", 80) for part in ("operator", "token-service", "pgbouncer", "local-models")),
+    *((part, "metadata", 80) for part in ("operator", "token-service", "pgbouncer", "local-models", "test")),
+    *(("test", part, port) for part, port in {"pgbouncer": 6432, "operator": 8080, "agent default": 8081}.items()),
 ]
 
 
