@@ -33,7 +33,7 @@ demo-down: venv ## Remove the demo's release; the cluster stays
 
 # Those modules that are commands.
 BENCHMARKS = $(subst _,-,$(basename $(notdir $(shell grep -l 'prog="python -m benchmarks' benchmarks/*.py))))
-bench: venv ## Run a benchmark: make bench NAME=call
+bench: setup venv ## Run a benchmark: make bench NAME=call
 	@[ -n "$(filter $(NAME),$(BENCHMARKS))" ] || { echo "Say which: make bench NAME=..., one of: $(BENCHMARKS)"; exit 2; }
 	$(PYTHON) -m benchmarks.$(subst -,_,$(NAME))
 
@@ -55,7 +55,7 @@ node-down: venv ## Cut a node off, as a power cut would: make node-down N=2
 node-up: venv ## Start it again: make node-up N=2
 	@$(CLUSTER_COMMAND) node-up $(N)
 
-images: cluster web ## Build the images and give them to the cluster; IMAGES="agent operator" for some
+images: venv ## A cluster that has our images, built as far as they are not; IMAGES="agent operator" for some
 	@$(CLUSTER_COMMAND) images $(IMAGES)
 
 kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
@@ -68,13 +68,17 @@ release: venv web ## Images, bills of material and charts into a registry: make 
 	@$(PYTHON) -m release --registry $(REGISTRY) --version $(VERSION) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PLAIN_HTTP),--plain-http)
 
 ##@ Work on it
-.PHONY: setup venv lock web lint format reference
+.PHONY: setup machine venv lock web lint format reference
 setup: ## Install what is missing from the operating system (Debian, Ubuntu)
 	@sh local_cluster/setup.sh
 
+# The same without what only tests and benchmarks need.
+machine:
+	@sh local_cluster/setup.sh --no-tests
+
 venv: .venv/.installed ## The Python environment, from the lock file
 
-.venv/.installed: requirements.lock pyproject.toml | setup
+.venv/.installed: requirements.lock pyproject.toml | machine
 	@[ -x $(PYTHON) ] || python3 -m venv .venv
 	@echo "Installing the Python packages of requirements.lock into .venv"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
@@ -82,7 +86,7 @@ venv: .venv/.installed ## The Python environment, from the lock file
 	@.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	@touch $@
 
-lock: setup ## Write all lock files anew from pyproject.toml
+lock: machine ## Write all lock files anew from pyproject.toml
 	@[ -x "$(CACHE)/uv/bin/uv" ] || { python3 -m venv "$(CACHE)/uv" && "$(CACHE)/uv/bin/pip" install --quiet uv; }
 	@compile="$(CACHE)/uv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet"; \
 	$$compile --all-extras --output-file requirements.lock; \
@@ -92,7 +96,7 @@ lock: setup ## Write all lock files anew from pyproject.toml
 
 web: $(if $(wildcard web/package.json),web/dist/index.html) ## Build the page into web/dist, and the tests' page of LiveKit's hooks
 
-web/dist/index.html: $(WEB_SOURCES) | setup
+web/dist/index.html: $(WEB_SOURCES) | machine
 	@echo "Building the page"
 	@cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build && npm run --silent build:hooks
 
@@ -132,7 +136,7 @@ SECOND_TRY_part = $(second_try)
 SECOND_TRY_e2e = $(second_try)
 
 .PHONY: test test-unit test-part test-chart test-e2e golden
-test: lint images ## Lint, then every tier: unit, part, chart, e2e
+test: setup lint images ## Lint, then every tier: unit, part, chart, e2e
 	@failed=""; \
 	for tier in $(TIERS); do \
 	  printf '\n==================== tier %s ====================\n' "$$tier"; \
@@ -147,13 +151,13 @@ run-tier:
 test-unit: venv ## Seconds; nothing outside the process
 	@$(PYTEST) tests/unit
 
-test-part: venv ## One part with the real things beside it: API server, Postgres, LiveKit, Chromium
+test-part: setup venv ## One part with the real things beside it: API server, Postgres, LiveKit, Chromium
 	@$(PYTEST) $(OPTIONS_part) tests/part
 
 test-chart: venv ## What the chart renders
 	@$(PYTEST) tests/chart
 
-test-e2e: images ## Real pods, real LiveKit, real speech
+test-e2e: setup images ## Real pods, real LiveKit, real speech
 	@$(PYTEST) tests/e2e
 
 golden: venv ## Write the golden files in tests/data anew; read what has changed before you commit it

@@ -1,16 +1,15 @@
-"""`make demo` and what goes with it: cluster, images, chart, one spoken conversation, and what it left behind."""
+"""What `make demo` does with the cluster and its images: chart, one spoken conversation, and what it left behind."""
 
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import time
 import urllib.request
 
 from demo.conversation import Conversation, converse
 from demo.script import SENTENCES
-from local_cluster.layout import HANDOUT, REPOSITORY
+from local_cluster.layout import HANDOUT
 from testing.customer import CustomerError
 from testing.forwarding import ForwardingError, start_forwarding, stop_forwarding
 from testing.front_door import Connection, FrontDoorError, ask_for_connection
@@ -22,7 +21,7 @@ from testing.transcripts import word_error_rate
 RELEASE = Release("voice", "voice")
 PID_FILE = HANDOUT / "demo-forwarding.pid"
 TOKEN_SERVICE_PORT = 3000
-STEPS = 6
+STEPS = 4
 
 
 def main() -> int:
@@ -43,31 +42,24 @@ def main() -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         print("Look at it with `make cluster-status` and `.cluster/bin/kubectl -n voice get pods`.", file=sys.stderr)
         return 1
-    except subprocess.CalledProcessError as error:
-        print(f"\nThe demo failed: `{' '.join(map(str, error.cmd))}` ended with {error.returncode}.", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\nStopped. What is up stays up: `make demo` goes on from there, `make demo-down` removes it.")
         return 130
 
 
 def run_demo() -> int:
-    """Brings everything up, talks, and shows what came of it."""
-    print("Ctrl-C stops; `make demo` again goes on from there. The first time builds Kubernetes: about 20 minutes.\n")
-    with step(1, STEPS, "a Kubernetes cluster"):
-        _local_cluster("up")
-    with step(2, STEPS, "the images"):
-        _local_cluster("images")
-    with step(3, STEPS, "the chart: operator, token service, Postgres, LiveKit, local models") as running:
+    """Installs the chart into the cluster that `make images` has brought up, talks, and shows what came of it."""
+    print("\nCtrl-C stops; `make demo` again goes on from there.\n")
+    with step(1, STEPS, "the chart: operator, token service, Postgres, LiveKit, local models") as running:
         RELEASE.install()
         RELEASE.wait_until_ready(running)
         _expose()
-    with step(4, STEPS, "the customer's voice"):
+    with step(2, STEPS, "the customer's voice"):
         speech = {sentence: synthesize(RELEASE, sentence) for sentence in SENTENCES}
-    with step(5, STEPS, "a conversation") as running:
+    with step(3, STEPS, "a conversation") as running:
         connection = ask_for_connection(llm_provider="local", is_local_mode=True)
         conversation = asyncio.run(converse(connection, speech, running))
-    with step(6, STEPS, "the books are closed"):
+    with step(4, STEPS, "the books are closed"):
         session_id = _wait_for_the_end(connection)
     show(conversation, session_id)
     return 0
@@ -122,10 +114,6 @@ def show(conversation: Conversation, session_id: str) -> None:
     print(f"greeting heard         {conversation.greeting_seconds:.2f} s after the customer began to connect")
     print(f"end of speech → answer {answers} s")
     print(f"\nTalk to it yourself: http://localhost:{TOKEN_SERVICE_PORT}     (end it with `make demo-down`)")
-
-
-def _local_cluster(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "local_cluster", *arguments], cwd=REPOSITORY, check=True)
 
 
 def _expose() -> None:

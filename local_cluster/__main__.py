@@ -1,14 +1,15 @@
 """The command line: `python -m local_cluster up|down|status|node-down|node-up|images|values|env`."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
 from local_cluster import handout
-from local_cluster.base_image import ensure_base
+from local_cluster.bring_up import bring_up
 from local_cluster.builders import choose_builder
 from local_cluster.errors import ClusterError
-from local_cluster.images import PROJECT_IMAGES, Image, build_and_push
+from local_cluster.images import PROJECT_IMAGES, Image
 from local_cluster.progress import say
 from local_cluster.provider import choose_provider, wanted_nodes
 
@@ -17,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; what goes wrong is said in a sentence."""
     parser = _build_parser()
     given = parser.parse_args(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: nothing that was started is left behind
     try:
         _run(given)
     except ClusterError as error:
@@ -41,7 +44,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands.add_parser("env", help="print the lines that make your shell use it")
     for name, text in (("node-down", "stop a node without warning"), ("node-up", "start it again")):
         commands.add_parser(name, help=text).add_argument("number", type=int, metavar="N", help="which, from 1")
-    images = commands.add_parser("images", help="build images and push those that are new; writes .cluster/images.*")
+    images = commands.add_parser("images", help="bring the cluster up with our images; writes .cluster/images.*")
     images.add_argument("names", nargs="*", metavar="NAME", help=", ".join(image.name for image in PROJECT_IMAGES))
     return parser
 
@@ -73,10 +76,7 @@ def _run(given: argparse.Namespace) -> None:
 
 def _make_images(names: Sequence[str]) -> None:
     images = _chosen_images(names)
-    provider = choose_provider()
-    builder = choose_builder()
-    references = build_and_push(images, builder, provider.registry, ensure_base(builder))
-    provider.preload(references)
+    references = bring_up(choose_provider(), wanted_nodes(), choose_builder(), images)
     named = list(zip(images, references, strict=True))
     handout.write_images(
         everything={image.name: reference for image, reference in named},

@@ -15,19 +15,23 @@ _SUITE = "bookworm"
 _PACKAGES = "ca-certificates,python3,python3-venv"
 
 
-def ensure_base(builder: Docker | Buildah) -> str:
-    """The reference to build on, or "" for what each Dockerfile names itself.
-
-    IMAGE_BASE in the environment overrules it. With buildah the base is made once (about a minute) and then kept.
-    Raises ClusterError when debootstrap fails.
-    """
+def base_reference(builder: Docker | Buildah) -> str:
+    """The reference to build on, or "" for what each Dockerfile names itself; IMAGE_BASE overrules it."""
     chosen = os.environ.get("IMAGE_BASE")
     if chosen is not None or isinstance(builder, Docker):
         return chosen or ""
     recipe = f"{_SUITE} {_PACKAGES} {_DOCKERFILE.read_text()}"
-    reference = f"localhost/voice-agent-operator/base:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-    if not builder.has(reference):
-        with step("base image: a Debian with Python, by debootstrap (once; about a minute)"):
+    return f"localhost/voice-agent-operator/base:{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def ensure_base(builder: Docker | Buildah) -> str:
+    """Makes the base (about a minute) unless it is kept from earlier or others publish it; returns `base_reference`.
+
+    Raises ClusterError when debootstrap fails.
+    """
+    reference = base_reference(builder)
+    if isinstance(builder, Buildah) and os.environ.get("IMAGE_BASE") is None and not builder.has(reference):
+        with step("base image (once; a Debian with Python, by debootstrap)"):
             _make(builder, reference)
     return reference
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from local_cluster.commands import run, succeeds
-from local_cluster.layout import HOST_ADDRESS, REGISTRY_NAME, REGISTRY_PORT, STATE, cache_folder
+from local_cluster.layout import BUILD_STATE, HOST_ADDRESS, REGISTRY_NAME, REGISTRY_PORT, cache_folder
 
 BUILD_SECONDS = 1800.0
 # Where images that are built on other images of ours find those, when the store has lost them.
@@ -22,6 +22,9 @@ class Builder(Protocol):
     def build(self, context: Path, reference: str, arguments: Mapping[str, str]) -> None:
         """Builds `context`/Dockerfile. Raises ClusterError with the build's last words."""
 
+    def has(self, reference: str) -> bool:
+        """Whether it was built here and is still kept."""
+
     def push(self, reference: str, registry: str) -> None:
         """Pushes to `registry` (host:port as seen from here), whatever host the reference names."""
 
@@ -35,6 +38,10 @@ class Docker:
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         run("docker", "build", "--tag", reference, *flags, context, env=environment, timeout=BUILD_SECONDS)
 
+    def has(self, reference: str) -> bool:
+        """See Builder."""
+        return succeeds("docker", "image", "inspect", reference)
+
     def push(self, reference: str, registry: str) -> None:
         """See Builder."""
         target = f"{registry}/{reference.split('/', 1)[1]}"
@@ -46,7 +53,7 @@ class Docker:
 class Buildah:
     """buildah as root, without a daemon; its layers are kept in our cache folder."""
 
-    def __init__(self, run_folder: Path = STATE / "buildah") -> None:
+    def __init__(self, run_folder: Path = BUILD_STATE) -> None:
         """Finds its store in the cache folder. `run_folder`: what is of no use after a restart."""
         home = cache_folder() / "buildah"
         home.mkdir(parents=True, exist_ok=True)
@@ -70,10 +77,11 @@ class Buildah:
     def push(self, reference: str, registry: str) -> None:
         """See Builder."""
         target = f"docker://{registry}/{reference.split('/', 1)[1]}"
-        self.run("push", "--tls-verify=false", reference, target)
+        # As it is: the registry and the nodes are this machine, and packing costs more than what is packed.
+        self.run("push", "--tls-verify=false", "--disable-compression", reference, target)
 
     def has(self, reference: str) -> bool:
-        """Whether the image is in the store."""
+        """See Builder."""
         return bool(self.run("images", "--quiet", "--filter", f"reference={reference}").strip())
 
     def run(self, *arguments: str | Path) -> str:

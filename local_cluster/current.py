@@ -14,18 +14,23 @@ class CurrentProvider:
     """An existing cluster: used, never made, changed or taken away."""
 
     name = "current"
+    programs = (KUBERNETES, HELM)
 
     @property
     def registry(self) -> str:
         """REGISTRY from the environment; the cluster's nodes must know it as localhost:5000."""
         return os.environ.get("REGISTRY") or REGISTRY_NAME
 
+    def check(self) -> None:
+        """See Provider."""
+        if not _kubeconfig().exists():
+            raise ClusterError(f"CLUSTER=current uses the cluster of KUBECONFIG, and {_kubeconfig()} does not exist.")
+
     def up(self, nodes: int) -> Path:
         """See Provider; `nodes` is what it has."""
-        ensure([KUBERNETES, HELM])
-        kubeconfig = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube/config")
-        if not kubeconfig.exists():
-            raise ClusterError(f"CLUSTER=current uses the cluster of KUBECONFIG, and {kubeconfig} does not exist.")
+        self.check()
+        ensure(self.programs)
+        kubeconfig = _kubeconfig()
         run(
             KUBERNETES.path("kubectl"), f"--kubeconfig={kubeconfig}", "--request-timeout=10s", "get", "--raw", "/readyz"
         )
@@ -48,3 +53,7 @@ class CurrentProvider:
 
     def preload(self, references: Sequence[str]) -> None:
         """Does nothing: its nodes fetch what their pods need."""
+
+
+def _kubeconfig() -> Path:
+    return Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube/config")

@@ -1,9 +1,8 @@
-"""Builds the project's images from their Dockerfiles, under tags that say what is in them, and pushes what is new."""
+"""The project's images: what they are made of, under tags that say it; builds and pushes what is new."""
 
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,24 +108,29 @@ def reference(image: Image, base: str = "") -> str:
     return f"{IMAGE_PREFIX}/{image.name}:{tag(image, base)}"
 
 
-def build_and_push(images: Sequence[Image], builder: Builder, registry: str, base: str = "") -> list[str]:
-    """Brings the registry (host:port) up to date and returns the images' references, in order.
+def is_pushed(image: Image, registry: str, base: str = "") -> bool:
+    """Whether the registry (host:port) has the image as it is now."""
+    host_and_path, _, wanted = reference(image, base).rpartition(":")
+    return has(registry, host_and_path.split("/", 1)[1], wanted)
 
-    What the registry has already is neither built nor pushed. Raises ClusterError when a build or a push fails.
-    """
-    ensure([image.program for image in images if image.program is not None])
-    references = [reference(image, base) for image in images]
-    missing = [
-        (image, wanted)
-        for image, wanted in zip(images, references, strict=True)
-        if not has(registry, f"{IMAGE_PREFIX.split('/', 1)[1]}/{image.name}", wanted.rsplit(":", 1)[1])
-    ]
-    for number, (image, wanted) in enumerate(missing, 1):
-        with step(f"image {image.name}, {number} of {len(missing)}"), tempfile.TemporaryDirectory() as context:
-            fill_context(image, Path(context))
-            builder.build(Path(context), wanted, _arguments(image, base))
-            builder.push(wanted, registry)
-    return references
+
+def ensure_built(image: Image, builder: Builder, base: str = "") -> None:
+    """Builds the image, with the program in it, unless the builder has kept it. Raises ClusterError when it fails."""
+    wanted = reference(image, base)
+    if builder.has(wanted):
+        return
+    if image.program is not None:
+        ensure([image.program])
+    with step(f"image {image.name}"), tempfile.TemporaryDirectory() as context:
+        fill_context(image, Path(context))
+        builder.build(Path(context), wanted, _arguments(image, base))
+
+
+def ensure_pushed(image: Image, builder: Builder, registry: str, base: str = "") -> None:
+    """Gives the registry (host:port) the image unless it has it; builds it if need be. Raises ClusterError."""
+    if not is_pushed(image, registry, base):
+        ensure_built(image, builder, base)
+        builder.push(reference(image, base), registry)
 
 
 def _agent_reference(base: str) -> str:

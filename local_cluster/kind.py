@@ -23,12 +23,17 @@ class KindProvider:
 
     name = "kind"
     registry = REGISTRY_NAME
+    programs = (KIND, KUBERNETES, HELM)
 
-    def up(self, nodes: int) -> Path:
+    def check(self) -> None:
         """See Provider."""
         if not succeeds("docker", "info"):
             raise ClusterError("CLUSTER=kind needs a Docker daemon that answers `docker info`. Else use CLUSTER=netns.")
-        ensure([KIND, KUBERNETES, HELM])
+
+    def up(self, nodes: int) -> Path:
+        """See Provider."""
+        self.check()
+        ensure(self.programs)
         kubeconfig = cache_folder() / "kind.kubeconfig"
         if self._exists():
             say("The kind cluster is up already.")

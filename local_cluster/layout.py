@@ -15,6 +15,8 @@ KUBECONFIG = HANDOUT / "kubeconfig"
 
 STATE = Path("/var/lib") / CLUSTER_NAME
 """What the machine holds of it: certificates, logs, the nodes' own folders. Gone after `down`."""
+BUILD_STATE = Path("/run") / f"{CLUSTER_NAME}-images"
+"""What the machine holds of images being built, with or without a cluster. Gone after `down`."""
 
 BRIDGE = "vbr0"
 HOST_ADDRESS = "10.245.0.1"

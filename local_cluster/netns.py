@@ -10,16 +10,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from local_cluster import cgroups, control_plane, host_network, node, processes, registry
 from local_cluster.binaries import COREDNS, HELM, KUBERNETES, PAUSE, ensure
 from local_cluster.builders import Buildah
-from local_cluster.commands import last_lines, run, succeeds
+from local_cluster.commands import check_stopped, last_lines, run, succeeds
 from local_cluster.errors import ClusterError
-from local_cluster.images import COREDNS_IMAGE, PAUSE_IMAGE, build_and_push, reference
+from local_cluster.images import COREDNS_IMAGE, PAUSE_IMAGE, ensure_pushed, reference
 from local_cluster.layout import (
     API_URL,
+    BUILD_STATE,
     CLUSTER_NAME,
     HOST_ADDRESS,
     MAX_NODES,
@@ -59,6 +60,14 @@ class NetnsProvider:
 
     name = "netns"
     registry = f"{HOST_ADDRESS}:{REGISTRY_PORT}"
+    programs = (KUBERNETES, PAUSE, COREDNS, HELM)
+
+    def check(self) -> None:
+        """See Provider. What there is of a cluster, whole or a ruin, says itself what it is when `up` looks at it."""
+        _check_machine()
+        if not _exists():
+            _check_memory()
+            host_network.check_free()
 
     def up(self, nodes: int) -> Path:
         """Brings the cluster up, or leaves it alone when it is; returns an administrator's kubeconfig."""
@@ -74,7 +83,7 @@ class NetnsProvider:
             started = time.monotonic()
             _check_memory()
             host_network.check_free()
-            ensure([PAUSE, KUBERNETES, COREDNS, HELM])
+            ensure(self.programs)
             self._start(nodes)
             say(f"The cluster is ready: {nodes} node(s), {time.monotonic() - started:.0f} s.")
         return _ADMIN_KUBECONFIG
@@ -83,6 +92,7 @@ class NetnsProvider:
         """Takes everything away again, however much or little of it there is."""
         _check_machine(programs=("ip", "iptables"))
         with _lock():
+            shutil.rmtree(BUILD_STATE, ignore_errors=True)
             if not _exists():
                 say("There is no cluster.")
                 return
@@ -122,8 +132,8 @@ class NetnsProvider:
 
     def preload(self, references: Sequence[str]) -> None:
         """Has every node that runs fetch the images now, so that no pod waits for them."""
-        nodes = [number for number in range(1, self._running_nodes() + 1) if _is_alive(number)]
-        with step(f"giving {len(references)} image(s) to {len(nodes)} node(s)"), ThreadPoolExecutor() as pool:
+        nodes = [number for number in range(1, MAX_NODES + 1) if _is_alive(number)]
+        with ThreadPoolExecutor() as pool:
             list(pool.map(lambda number: _pull(number, references), nodes))
 
     def _complete(self, running: int, nodes: int) -> None:
@@ -163,7 +173,8 @@ class NetnsProvider:
             processes.write_spec(control_plane.NAME, spec)
             processes.start(control_plane.NAME)
             registry.wait_until_ready(self.registry)
-        build_and_push([PAUSE_IMAGE, COREDNS_IMAGE], Buildah(), self.registry)
+        for image in (PAUSE_IMAGE, COREDNS_IMAGE):
+            ensure_pushed(image, Buildah(), self.registry)
         with step(f"starting {nodes} node(s)"):
             # Those that may be added later too: only now is the authority's key at hand.
             for number in range(1, MAX_NODES + 1):
@@ -315,9 +326,17 @@ def _lock() -> Iterator[None]:
     """One command at a time; a second one waits and says so."""
     cache_folder().mkdir(parents=True, exist_ok=True)
     with (cache_folder() / f"{CLUSTER_NAME}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_to_lock(file):
             say("Another command works on the cluster; waiting for it.")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            while not _try_to_lock(file):
+                check_stopped()
+                time.sleep(0.2)
         yield
+
+
+def _try_to_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

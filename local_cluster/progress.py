@@ -1,41 +1,111 @@
-"""Says what is being done, the how-manieth of how many, and for how long it has been going on."""
+"""Says what is being done and for how long, a line for each step, however many run at once."""
 
+import itertools
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-HEARTBEAT_SECONDS = 15.0
+from local_cluster.errors import StoppedError
+
+HEARTBEAT_SECONDS = 30.0
+_CLEAR_LINE = "\r\x1b[K"
 
 
 def say(message: str) -> None:
     """Prints one line at once, also into a pipe."""
-    print(message, flush=True)
+    _BOARD.say(message)
 
 
 @contextmanager
 def step(message: str) -> Iterator[None]:
-    """Announces a step, shows that it lives while it takes long, and says how long it took."""
-    started = time.monotonic()
-    done = threading.Event()
-    on_terminal = sys.stdout.isatty()
-
-    def show_life() -> None:
-        while not done.wait(1.0 if on_terminal else HEARTBEAT_SECONDS):
-            elapsed = time.monotonic() - started
-            text = f"  {message} … {elapsed:.0f} s"
-            print(f"\r{text}" if on_terminal else text, end="" if on_terminal else "\n", flush=True)
-
-    say(f"  {message} …")
-    watcher = threading.Thread(target=show_life, daemon=True)
-    watcher.start()
-    outcome = "failed"
+    """Announces a step, shows that it lives while it takes long, and says how long it took; from any thread."""
+    began = time.monotonic()
+    key = _BOARD.begin(message, began)
+    outcome = "stopped after"
     try:
         yield
-        outcome = "done"
+        outcome = "done in"
+    except StoppedError:
+        raise
+    except Exception:
+        outcome = "failed after"
+        raise
     finally:
-        done.set()
-        watcher.join()
-        line_start = "\r" if on_terminal else ""
-        say(f"{line_start}  {message}: {outcome} in {time.monotonic() - started:.1f} s")
+        _BOARD.end(key, f"  {message}: {outcome} {describe_seconds(time.monotonic() - began)}")
+
+
+def describe_running(running: Sequence[tuple[str, float]], width: int) -> str:
+    """One line, at most `width` characters, of the steps that run, and for how many seconds each. Pure."""
+    text = "  … " + " | ".join(f"{message} {describe_seconds(seconds)}" for message, seconds in running)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def describe_seconds(seconds: float) -> str:
+    """`4.2 s`, `75 s` or `6 min 5 s`. Pure."""
+    whole = round(seconds)
+    if whole < 10:
+        return f"{seconds:.1f} s"
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+class _Board:
+    """The steps that run. It alone prints: whole lines, and on a terminal a last one that is written over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys = itertools.count()
+        self._running: dict[int, tuple[str, float]] = {}
+        self._at_rest = threading.Event()
+
+    def say(self, line: str) -> None:
+        with self._lock:
+            self._print(line)
+
+    def begin(self, message: str, began: float) -> int:
+        with self._lock:
+            key = next(self._keys)
+            self._running[key] = (message, began)
+            if sys.stdout.isatty():
+                self._show()
+            else:
+                self._print(f"  {message} …")
+            if len(self._running) == 1:
+                self._at_rest = threading.Event()
+                threading.Thread(target=self._show_life, args=(self._at_rest,), daemon=True).start()
+        return key
+
+    def end(self, key: int, line: str) -> None:
+        with self._lock:
+            del self._running[key]
+            if not self._running:
+                self._at_rest.set()
+            self._print(line)
+
+    def _show_life(self, at_rest: threading.Event) -> None:
+        while not at_rest.wait(1.0 if sys.stdout.isatty() else HEARTBEAT_SECONDS):
+            with self._lock:
+                if self._running:
+                    self._show()
+
+    def _print(self, line: str) -> None:
+        if not sys.stdout.isatty():
+            print(line, flush=True)
+            return
+        print(f"{_CLEAR_LINE}{line}", flush=True)
+        if self._running:
+            self._show()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        running = [(message, now - began) for message, began in self._running.values()]
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            print(f"{_CLEAR_LINE}{describe_running(running, width)}", end="", flush=True)
+        else:
+            print(describe_running(running, 1000), flush=True)
+
+
+_BOARD = _Board()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from local_cluster.binaries import Program
 from local_cluster.commands import succeeds
 from local_cluster.current import CurrentProvider
 from local_cluster.errors import ClusterError
@@ -19,8 +20,15 @@ class Provider(Protocol):
     name: str
 
     @property
+    def programs(self) -> Sequence[Program]:
+        """What `up` needs built, in the order in which it is best built."""
+
+    @property
     def registry(self) -> str:
         """Where images are pushed to from here, as host:port; nodes call it localhost:5000."""
+
+    def check(self) -> None:
+        """Refuses what `up` would refuse, before anything is built for it."""
 
     def up(self, nodes: int) -> Path:
         """Brings it up unless it is, and returns a kubeconfig."""

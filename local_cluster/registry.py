@@ -18,13 +18,18 @@ def wait_until_ready(address: str) -> None:
         time.sleep(0.05)
 
 
+def answers(address: str) -> bool:
+    """Whether there is a registry at `address` (host:port) now."""
+    return _status(address, "/v2/", timeout=1) == 200
+
+
 def has(address: str, repository: str, tag: str) -> bool:
     """Whether the registry holds that image."""
     return _status(address, f"/v2/{repository}/manifests/{tag}") == 200
 
 
-def _status(address: str, path: str) -> int:
-    connection = http.client.HTTPConnection(address, timeout=10)
+def _status(address: str, path: str, timeout: float = 10) -> int:
+    connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
         connection.request("HEAD", path, headers={"Accept": _MANIFEST_TYPES})
         return connection.getresponse().status

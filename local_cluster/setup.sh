@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the project needs from the operating system, on Debian and Ubuntu; says what, and nothing when all is
-# there. Plain sh: on a bare machine there is nothing else yet. No service is started.
+# there. With --no-tests it leaves out what only tests and benchmarks need. Plain sh: on a bare machine there is nothing
+# else yet. No service is started.
 set -eu
 
 PYTHON_PACKAGES="ca-certificates python3 python3-venv"
@@ -67,7 +68,8 @@ command -v dpkg-query > /dev/null || {
   exit 0
 }
 
-wanted="$PYTHON_PACKAGES $TEST_PACKAGES"
+wanted="$PYTHON_PACKAGES"
+[ "${1:-}" = --no-tests ] || wanted="$wanted $TEST_PACKAGES"
 # With Docker the cluster is kind's, and Debian's containerd would collide with Docker's.
 docker info > /dev/null 2>&1 || wanted="$wanted $CLUSTER_PACKAGES"
 # shellcheck disable=SC2086 - a list

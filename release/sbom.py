@@ -12,7 +12,6 @@ SYFT = Program(
     name="syft",
     version="1.57.1",
     package="github.com/anchore/syft/cmd/syft",
-    static=True,
     built_in="about 5 minutes on 2 cores",
 )
 _SCAN_SECONDS = 900.0

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster import host_network, images, node
+from local_cluster import binaries, host_network, images, node
 from local_cluster.__main__ import main
-from local_cluster.binaries import KUBERNETES, Program
+from local_cluster.binaries import HELM_VERSION, KUBERNETES, KUBERNETES_VERSION, Program
 from local_cluster.errors import ClusterError
 from local_cluster.images import PAUSE_IMAGE, PROJECT_IMAGES, Image, reference, tag
 from local_cluster.provider import choose_provider, wanted_nodes
@@ -98,14 +98,33 @@ def test_every_chart_image_has_a_key_and_a_reference() -> None:
     assert reference(PAUSE_IMAGE).startswith("localhost:5000/voice-agent-operator/pause:")
 
 
-def test_program_key_follows_version_and_flags(tmp_path: Path) -> None:
-    """A new version or another flag is built anew, beside the old one."""
-    (tmp_path / "main.go").write_text("package main\n")
-    keys = {Program("x", version, source=tmp_path, linker_flags=flags).key() for version in "12" for flags in "ab"}
-    (tmp_path / "main.go").write_text("package main // changed\n")
-    keys.add(Program("x", "1", source=tmp_path, linker_flags="a").key())
-    assert len(keys) == 5
+def test_program_key_follows_version_flags_and_what_it_is_built_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What differs is built anew, beside the old one; another program's file in our module changes nothing."""
+    monkeypatch.setattr(binaries, "MODULE", tmp_path)
+    for name in ("go.mod", "go.sum", "x/main.go", "y/main.go"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+
+    def key(version: str = "1", flags: str = "a") -> str:
+        return Program("x", version, "./x", of_module=True, linker_flags=flags).key()
+
+    keys = {key(version, flags) for version in "12" for flags in "ab"}
+    (tmp_path / "y/main.go").write_text("changed")
+    assert key() in keys
+    for name in ("go.mod", "x/main.go"):
+        (tmp_path / name).write_text("changed")
+        keys.add(key())
+    assert len(keys) == 6
     assert KUBERNETES.path("kubectl").parent == KUBERNETES.path("kubelet").parent
+
+
+@pytest.mark.parametrize(
+    ("module", "version"), [("k8s.io/kubernetes", KUBERNETES_VERSION), ("helm.sh/helm/v3", HELM_VERSION)]
+)
+def test_programs_of_our_module_have_the_versions_that_it_says(module: str, version: str) -> None:
+    assert f"\t{module} v{version}\n" in (binaries.MODULE / "go.mod").read_text().replace(" // indirect", "")
 
 
 def test_loopback_name_servers_are_kept_from_pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
