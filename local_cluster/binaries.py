@@ -90,7 +90,7 @@ KUBERNETES = Program(
         f" -X {_VERSION_PACKAGE}.gitMajor={_MAJOR} -X {_VERSION_PACKAGE}.gitMinor={_MINOR}"
     ),
     links=KUBERNETES_COMMANDS,
-    built_in="about 6 minutes on 2 cores",
+    built_in="about 6 min on 2 cores",
 )
 COREDNS = Program(name="coredns", version="1", package="./coredns", of_module=True, built_in="seconds")
 PAUSE = Program(name="pause", version="1", package="./pause", of_module=True, built_in="seconds")
@@ -101,13 +101,13 @@ HELM = Program(
 KIND = Program(name="kind", version=KIND_VERSION, package="sigs.k8s.io/kind", built_in="seconds")
 # Simulates nodes and pods, for benchmarks only.
 KWOK = Program(
-    name="kwok", version=KWOK_VERSION, package="sigs.k8s.io/kwok/cmd/kwok", built_in="about 2 minutes on 2 cores"
+    name="kwok", version=KWOK_VERSION, package="sigs.k8s.io/kwok/cmd/kwok", built_in="about 2 min on 2 cores"
 )
 LIVEKIT = Program(
     name="livekit-server",
     version=LIVEKIT_VERSION,
     package="github.com/livekit/livekit-server/cmd/server",
-    built_in="about 3 minutes on 2 cores",
+    built_in="about 3 min on 2 cores",
 )
 
 
@@ -119,7 +119,7 @@ def ensure(programs: Sequence[Program]) -> None:
     for program in programs:
         if not program.path().exists():
             go = find_go()
-            with step(f"building {program.name} {program.version} (once; {program.built_in})"):
+            with step(f"compiling {program.name} {program.version} (once; {program.built_in})"):
                 _build(go, program)
 
 

@@ -38,8 +38,9 @@ def step(message: str) -> Iterator[None]:
 
 
 def describe_running(running: Sequence[tuple[str, float]], width: int) -> str:
-    """One line, at most `width` characters, of the steps that run, and for how many seconds each. Pure."""
-    text = "  … " + " | ".join(f"{message} {describe_seconds(seconds)}" for message, seconds in running)
+    """One line, at most `width` characters, of the steps that run (without what is in brackets), with times. Pure."""
+    shown = [f"{message.partition(' (')[0]} {describe_seconds(seconds)}" for message, seconds in running]
+    text = "  … " + " | ".join(shown)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -19,7 +19,7 @@ def test_seconds_are_told_as_people_do(seconds: float, text: str) -> None:
 
 
 def test_what_runs_fits_on_one_line() -> None:
-    running = [("building kube", 130.0), ("image agent", 4.2)]
+    running = [("building kube (once)", 130.0), ("image agent", 4.2)]
     assert describe_running(running, 200) == "  … building kube 2 min 10 s | image agent 4.2 s"
     assert describe_running(running, 20) == "  … building kube 2…"
 
