@@ -50,7 +50,7 @@ def bring_up(name: str) -> Release:
         print(f"Release {name} is there and is measured as it is; `make demo` brings it up to date.", flush=True)
         release.wait_until_ready(Step("release"), READY_SECONDS)
         return release
-    print(f"There is no release {name} yet. Ctrl-C stops. The first time builds Kubernetes: about 10 minutes.")
+    print(f"There is no release {name} yet. Ctrl-C stops. The first time builds Kubernetes: about 8 minutes.")
     with step(1, 2, "a Kubernetes cluster and the images"):
         subprocess.run(["make", "--no-print-directory", "images"], cwd=REPOSITORY, check=True)
     with step(2, 2, "the chart: operator, token service, Postgres, LiveKit, local models") as running:

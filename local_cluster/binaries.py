@@ -107,7 +107,7 @@ LIVEKIT = Program(
     name="livekit-server",
     version=LIVEKIT_VERSION,
     package="github.com/livekit/livekit-server/cmd/server",
-    built_in="about 3 min on 2 cores",
+    built_in="about 2 min on 2 cores",
 )
 
 

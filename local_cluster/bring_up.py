@@ -26,7 +26,7 @@ def bring_up(provider: Provider, nodes: int, builder: Docker | Buildah, chosen: 
     provider.check()
     if not KUBERNETES.path().exists():
         say(
-            "The first time compiles Kubernetes and builds the images: about 11 minutes on 2 cores. "
+            "The first time compiles Kubernetes and builds the images: about 8 minutes on 2 cores. "
             "Ctrl-C stops; the same command goes on from there."
         )
     work = Work(provider, nodes, builder)

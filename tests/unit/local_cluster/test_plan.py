@@ -34,7 +34,9 @@ def test_a_step_begins_when_all_before_it_are_done(begun: str, done: str, next_o
 
 
 @pytest.mark.parametrize(
-    "steps", [[_step("a"), _step("a")], [_step("a", "b")], [_step("a", "b"), _step("b", "a")]], ids=str
+    "steps",
+    [[_step("a"), _step("a")], [_step("a", "b")], [_step("a", "b"), _step("b", "a")]],
+    ids=["twice", "unknown", "circle"],
 )
 def test_a_plan_that_cannot_end_is_refused(steps: list[Step]) -> None:
     with pytest.raises(ValueError, match="a"):
