@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_cluster.commands import run
-from local_cluster.errors import ClusterError
+from local_cluster.errors import ClusterError, StoppedError
 from local_cluster.layout import PACKAGE, cache_folder
 from local_cluster.progress import step
 
@@ -187,6 +187,8 @@ def _compile(go: str, program: Program, output: Path, scratch: Path) -> None:
         command, where = [go, "install", *flags, f"{program.package}@v{program.version}"], scratch
     try:
         run(*command, cwd=where, env=environment, timeout=BUILD_SECONDS)
+    except StoppedError:
+        raise
     except ClusterError as error:
         raise ClusterError(
             f"Building {program.name} failed. If its modules could not be fetched, check `go env GOPROXY`; "

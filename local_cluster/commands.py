@@ -51,8 +51,7 @@ class _Children:
         with self._lock:
             self._stopping = True
             running = list(self._running)
-        for child in running:
-            end_group(child)
+        end_groups(running)
 
     def resume(self) -> None:
         with self._lock:
@@ -81,14 +80,21 @@ def check_stopped() -> None:
     _CHILDREN.check()
 
 
-def end_group(child: subprocess.Popen[str]) -> None:
-    """Ends a program and what it started: asks first, and kills after some seconds."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def end_groups(children: Sequence[subprocess.Popen[str]]) -> None:
+    """Ends programs and what they started: asks first, and kills after some seconds, or at another Ctrl-C."""
+    try:
+        _signal_groups(children, signal.SIGTERM)
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE_SECONDS)
+    finally:
+        _signal_groups(children, signal.SIGKILL)
+
+
+def _signal_groups(children: Sequence[subprocess.Popen[str]], number: signal.Signals) -> None:
+    for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_SECONDS)
-            return
 
 
 def run(
@@ -143,7 +149,7 @@ def _run(
     try:
         output, errors = child.communicate(stdin, timeout)
     except BaseException:
-        end_group(child)
+        end_groups([child])
         raise
     finally:
         _CHILDREN.forget(child)
