@@ -23,6 +23,7 @@ from testing.livekit import LiveKitServer
 from testing.tasks import Tasks
 from testing.waiting import eventually
 from voicesession.assignment import (
+    PROTOCOL,
     Assignment,
     CallEnded,
     EndRequest,
@@ -44,6 +45,7 @@ from voicesession.models import (
     Timeouts,
     TtsModel,
 )
+from voicesession.pod_seal import SEALED, new_pod_key, seal
 from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
 from voicesession.spool import Spool
 
@@ -78,13 +80,23 @@ class AgentPod:
     """A running `python -m voice_agent`."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, folder: Path, host: str, uid: str, key: Ed25519PrivateKey
+        self,
+        process: asyncio.subprocess.Process,
+        folder: Path,
+        host: str,
+        uid: str,
+        key: Ed25519PrivateKey,
+        seal_key: str,
     ) -> None:
-        """`folder` holds its logs and its termination message, `host` is its address and port."""
+        """`folder` holds its logs and its termination message, `host` is its address and port.
+
+        `seal_key`: by which it is told what it is told.
+        """
         self.process = process
         self.folder = folder
         self.uid = uid
         self.key = key
+        self.seal_key = seal_key
         self.url = f"http://{host}"
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
         self._tasks = Tasks()
@@ -118,8 +130,13 @@ class AgentPod:
         self, method: str, path: str, purpose: Purpose, body: bytes = b"", token: str | None = None
     ) -> aiohttp.ClientResponse:
         """Sends one request with a token of the operator's, or with the given one; the caller releases the answer."""
-        token = sign_pod_request(self.key, self.uid, purpose, body) if token is None else token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {}
+        if token is None:
+            if body:
+                body, headers["Content-Type"] = seal(self.seal_key, self.uid, purpose, body), SEALED
+            token = sign_pod_request(self.key, self.uid, purpose, body)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         return await self._session.request(method, f"{self.url}{path}", data=body, headers=headers)
 
     async def get(self, path: str) -> int:
@@ -235,7 +252,7 @@ async def running_pod(
     shows_log: on standard output, when it is over. address: at which it is asked; it listens everywhere.
     """
     key = Ed25519PrivateKey.generate()
-    uid, port = str(uuid.uuid4()), free_port()
+    uid, port, seal_key = str(uuid.uuid4()), free_port(), new_pod_key()
     with tempfile.TemporaryDirectory(prefix="vac-pod-") as name:
         folder = Path(name)
         for provider, value in (keys or {}).items():
@@ -245,6 +262,8 @@ async def running_pod(
             "POD_UID": uid,
             "POD_NAME": "pod-1",
             "OPERATOR_PUBLIC_KEY": public_key_pem(key),
+            "OPERATOR_PROTOCOL": str(PROTOCOL),
+            "POD_SEAL_KEY": seal_key,
             "AGENT_PROVIDERS": json.dumps([name_key(provider, keys or {}).to_wire() for provider in providers]),
             "AGENT_PORT": str(port),
             "PROVIDER_KEYS_FOLDER": str(folder / "keys"),
@@ -252,7 +271,7 @@ async def running_pod(
             **environment,
         }
         process = await start_agent_process(variables, folder, environment.get("WORKING_FOLDER", name))
-        pod = AgentPod(process, folder, at(address, port), uid, key)
+        pod = AgentPod(process, folder, at(address, port), uid, key, seal_key)
         try:
             if wait:
                 await pod.wait_until_ready()

@@ -11,6 +11,7 @@ from kube.client import ConflictError, InvalidError, KubernetesApi, NotFoundErro
 from testing.loopback import loopback_of_process
 from testing.stub_pod import Exit, Script, StubPod
 from testing.tasks import Tasks
+from voice_operator.pods.agent_pod import read_pod
 from voicesession import clock
 
 PACE_SECONDS = 0.03
@@ -198,7 +199,7 @@ class Kubelet(AnyKubelet[StubPod]):
 
     async def _make_process(self, ip: str, raw: Raw) -> StubPod:
         metadata = raw["metadata"]
-        return StubPod(ip, metadata["uid"], metadata["name"], self.public_key, self.pod_script)
+        return StubPod(ip, metadata["uid"], metadata["name"], self.public_key, self.pod_script, read_pod(raw).seal_key)
 
     async def _tell_start(self, name: str, process: StubPod) -> None:
         if seconds := self.script.ready_after:

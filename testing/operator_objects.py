@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from voice_operator.pods.agent_pod import AgentPod
+from voicesession.assignment import PROTOCOL
 from voicesession.conditions import ConditionType, Reason, derive_phase, with_condition
 from voicesession.models import AgentPool, AgentProfile, Condition, VoiceSession
 from voicesession.names import (
@@ -11,6 +12,7 @@ from voicesession.names import (
     CLAIMED,
     CLAIMED_AT_ANNOTATION,
     POOL_LABEL,
+    PROTOCOL_ANNOTATION,
     SESSION_LABEL,
     STATE_LABEL,
     TEMPLATE_LABEL,
@@ -135,10 +137,10 @@ def make_raw_pod(
 ) -> dict[str, Any]:
     """Returns a Pod as the API server shows it: waiting, or that of the VoiceSession whose uid `call` is."""
     labels = {POOL_LABEL: "default", STATE_LABEL: CLAIMED if call else WARM, TEMPLATE_LABEL: template}
-    annotations = {ATTEMPT_ANNOTATION: "0"}
+    annotations = {ATTEMPT_ANNOTATION: "0", PROTOCOL_ANNOTATION: str(PROTOCOL)}
     if call:
         labels[SESSION_LABEL] = call
-        annotations = {ATTEMPT_ANNOTATION: str(attempt), CLAIMED_AT_ANNOTATION: ago(0.1).isoformat()}
+        annotations |= {ATTEMPT_ANNOTATION: str(attempt), CLAIMED_AT_ANNOTATION: ago(0.1).isoformat()}
     ended = {"terminated": {"exitCode": exit_code}} if exit_code is not None else {}
     return {
         "kind": "Pod",

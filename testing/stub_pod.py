@@ -28,6 +28,7 @@ from voicesession.assignment import (
 )
 from voicesession.models import EndReason
 from voicesession.names import AGENT_PORT
+from voicesession.pod_seal import PodSealError, unseal
 from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 from voicesession.spool import Spool
 
@@ -75,6 +76,7 @@ class StubPod:
     name: str
     public_key: str
     script: Script
+    seal_key: str = ""
     on_exit: Callable[[Exit], Awaitable[None]] | None = None
     assignment: Assignment | None = None
     assignments: int = 0  # accepted ones; a second one with the same key is not counted
@@ -276,7 +278,9 @@ class StubPod:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         try:
             verify_pod_request(self.public_key, token, self.uid, purpose, body)
-        except PodTokenError as error:
+            if body and self.seal_key:
+                body = unseal(self.seal_key, self.uid, purpose, body)
+        except (PodTokenError, PodSealError) as error:
             self.refused_tokens += 1
             raise web.HTTPUnauthorized(text=str(error)) from error
         return body

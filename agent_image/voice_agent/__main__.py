@@ -131,7 +131,7 @@ async def run(settings: AgentSettings, workshop: "Workshop") -> None:
 
     pod = Pod(workshop, leave, note_assignment)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, pod.terminate)
-    app = PodServer(pod, settings.operator_public_key, settings.pod_uid).build_app()
+    app = PodServer(pod, settings.operator_public_key, settings.pod_uid, settings.pod_seal_key).build_app()
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await rehearse()

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from voice_agent.event_stream import EventStream
 from voice_agent.pod import AssignedElsewhereError, NotInCallError, NotWaitingError, Pod
 from voice_agent.provider_models import ProviderError
 from voicesession.assignment import ApiAnswer, Assignment, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import Model
+from voicesession.pod_seal import SEALED, PodSealError, unseal
 from voicesession.pod_tokens import PodTokenError, Purpose, check_body, read_pod_token
 
 LARGEST_BODY = 512 * 1024
@@ -37,11 +38,15 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
 class PodServer:
     """The routes, for one pod."""
 
-    def __init__(self, pod: Pod, public_key: str, pod_uid: str) -> None:
-        """`public_key`: PEM of the operator's key; `pod_uid`: the audience that its tokens must have."""
+    def __init__(self, pod: Pod, public_key: str, pod_uid: str, seal_key: SecretStr) -> None:
+        """`public_key`: PEM of the operator's key; `pod_uid`: the audience that its tokens must have.
+
+        `seal_key`: what sealed bodies are opened by; those of an operator of the release before are not sealed.
+        """
         self._pod = pod
         self._public_key = public_key
         self._pod_uid = pod_uid
+        self._seal_key = seal_key
 
     def build_app(self) -> web.Application:
         """Returns the application."""
@@ -134,7 +139,9 @@ class PodServer:
             digest = read_pod_token(self._public_key, token.strip(), self._pod_uid, purpose)
             body = await _read_body(request)
             check_body(digest, body)
-        except PodTokenError as error:
+            if request.content_type == SEALED:
+                body = unseal(self._seal_key.get_secret_value(), self._pod_uid, purpose, body)
+        except (PodTokenError, PodSealError) as error:
             raise Refusal(401, "Unauthorized", str(error)) from error
         return body
 

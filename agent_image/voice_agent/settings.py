@@ -33,6 +33,9 @@ class AgentSettings(BaseModel):
     operator_protocol: int = Field(
         default=PROTOCOL, description="How the operator speaks with its pods; an image that does not know it ends."
     )
+    pod_seal_key: SecretStr = Field(
+        default=SecretStr(""), description="The pod's own key (Base64), by which the operator seals what it tells it."
+    )
     agent_code: str = Field(default="", description="The pool's `code`: `module:Name`, or empty for the profile alone.")
     agent_vad: Literal["native", "silero"] = Field(default="native", description="What detects speech.")
     agent_hang_seconds: int = Field(

@@ -15,7 +15,7 @@ from voicesession.server_api import MOST_REQUEST_BYTES, ApiRefusal
 
 # How operator and pods speak with each other. Another number where one that speaks the old one would not be understood;
 # not for what the other side may ignore, nor for fields that are unset in an ordinary call.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class Recovery(Model):

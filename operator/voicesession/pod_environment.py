@@ -1,5 +1,7 @@
 """Which variables of an agent pod are not a team's own to set."""
 
+# By this key a pod's very own operator seals what it tells it.
+SEAL_KEY_VARIABLE = "POD_SEAL_KEY"
 # What the operator's pod template sets in each agent pod: the settings of `voice_agent`.
 OPERATOR_VARIABLES = frozenset(
     {
@@ -17,6 +19,7 @@ OPERATOR_VARIABLES = frozenset(
         "OPERATOR_PROTOCOL",
         "OPERATOR_PUBLIC_KEY",
         "POD_NAME",
+        SEAL_KEY_VARIABLE,
         "POD_UID",
         "PROVIDER_KEYS_FOLDER",
         "TERMINATION_LOG",

@@ -75,7 +75,7 @@ def read_parts(objects: list[Raw]) -> dict[str, Place]:
 def read_agents(objects: list[Raw]) -> dict[str, Place]:
     """Returns one pod of each pool, as the operator makes it."""
     pools = [AgentPool.model_validate(item) for item in objects if item["kind"] == "AgentPool"]
-    pods = {pool.metadata.name: build_agent_pod(pool, PodBasis("key")) for pool in pools}
+    pods = {pool.metadata.name: build_agent_pod(pool, PodBasis("key"), "") for pool in pools}
     return {f"agent {name}": Pod(pod["metadata"]["labels"]) for name, pod in pods.items()}
 
 

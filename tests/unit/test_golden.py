@@ -30,7 +30,7 @@ def agent_pod(given: Raw) -> Raw:
     basis = PodBasis(
         given["publicKey"], given.get("databaseSecret", ""), given.get("logLevel", "INFO"), given.get("userId")
     )
-    return build_agent_pod(pool, basis)
+    return build_agent_pod(pool, basis, "the pod's own")
 
 
 def claim(given: Raw) -> list[Raw]:

@@ -1,7 +1,7 @@
 """What the operator reads in an agent pod: one parse for each event, then plain values. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from voicesession.names import (
     TEMPLATE_LABEL,
     WARM,
 )
+from voicesession.pod_environment import SEAL_KEY_VARIABLE
 
 # The container that agents run in.
 AGENT_CONTAINER = "agent"
@@ -91,6 +92,7 @@ class AgentPod:
     claim_seen_at: datetime | None = None
     ready_seen_at: datetime | None = None  # it became ready, or unready
     running_seen_at: datetime | None = None
+    seal_key: str = field(default="", repr=False)  # empty: of a release before, whose pods have none
 
     @property
     def host(self) -> str:
@@ -140,6 +142,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
     ours = (each for each in status.get("containerStatuses") or () if each["name"] == AGENT_CONTAINER)
     container: Mapping[str, Any] = next(ours, {})
     state = container.get("state") or {}
+    spec = raw.get("spec") or {}
     return AgentPod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -155,7 +158,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         stands_by_for=_read_number(annotations.get(STANDS_BY_ANNOTATION)),
         claimed_at=_read_annotated_time(annotations.get(CLAIMED_AT_ANNOTATION)),
         ip=status.get("podIP"),
-        node=(raw.get("spec") or {}).get("nodeName"),
+        node=spec.get("nodeName"),
         ready=ready.get("status") == "True",
         ready_changed_at=parse_time(ready.get("lastTransitionTime")),
         running_since=parse_time((state.get("running") or {}).get("startedAt")),
@@ -165,6 +168,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
         exit=_read_exit(status, state),
         trouble=_read_trouble(conditions, state),
+        seal_key=_read_seal_key(spec),
     )
 
 
@@ -184,6 +188,13 @@ def with_sight(pod: AgentPod, before: AgentPod | None, now: datetime) -> AgentPo
         ready_seen_at=see(pod.ready_changed_at, known.ready_changed_at, known.ready_seen_at),
         running_seen_at=see(pod.running_since, known.running_since, known.running_seen_at),
     )
+
+
+def _read_seal_key(spec: Mapping[str, Any]) -> str:
+    containers = (each for each in spec.get("containers") or () if each["name"] == AGENT_CONTAINER)
+    agent: Mapping[str, Any] = next(containers, {})
+    variables = agent.get("env") or ()
+    return next((each.get("value") or "" for each in variables if each["name"] == SEAL_KEY_VARIABLE), "")
 
 
 def _read_annotated_time(text: str | None) -> datetime | None:

@@ -19,6 +19,7 @@ from voice_operator.pods.agent_pod import AgentPod
 from voicesession.assignment import ApiAnswer, EndRequest, HandOverRequest, Preparation, TakeOver
 from voicesession.models import EndReason, Model
 from voicesession.names import AGENT_PORT
+from voicesession.pod_seal import SEALED, PodSealError, seal
 from voicesession.pod_tokens import Purpose, sign_pod_request
 from voicesession.spool import LARGEST_PIECE, MOST_PIECES, Spool
 
@@ -235,9 +236,12 @@ class PodClient:
     async def _send(
         self, pod: AgentPod, method: str, path: str, purpose: Purpose, body: bytes
     ) -> aiohttp.ClientResponse:
+        content_type = "application/json"
+        if body and pod.seal_key:
+            body, content_type = _seal(pod, purpose, body), SEALED
         headers = {
             "Authorization": f"Bearer {sign_pod_request(self._key, pod.uid, purpose, body)}",
-            "Content-Type": "application/json",
+            "Content-Type": content_type,
         }
         url, progress = f"http://{pod.host}:{self._port}{path}", _Progress()
         try:
@@ -247,6 +251,13 @@ class PodClient:
                 )
         except TimeoutError as error:
             raise (NoAnswerError if progress.connected else TimeoutError)(str(error)) from error
+
+
+def _seal(pod: AgentPod, purpose: Purpose, body: bytes) -> bytes:
+    try:
+        return seal(pod.seal_key, pod.uid, purpose, body)
+    except PodSealError as error:
+        raise OSError(f"nothing can be sealed for pod {pod.name}: {error}") from error
 
 
 def is_refused(error: Exception) -> bool:

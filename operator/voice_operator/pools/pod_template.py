@@ -24,7 +24,7 @@ from voicesession.names import (
     WARM,
     short_hash,
 )
-from voicesession.pod_environment import is_reserved
+from voicesession.pod_environment import SEAL_KEY_VARIABLE, is_reserved
 from voicesession.provider_keys import KEY_FILE, KEYS_FOLDER, ProviderKey, list_keys
 from voicesession.serving import is_local
 
@@ -58,15 +58,17 @@ class PodBasis:
     """Where the agents' spans are sent; empty: nowhere."""
 
 
-def build_agent_pod(pool: AgentPool, basis: PodBasis) -> Raw:
-    """Returns an unassigned pod of this pool, to be created."""
+def build_agent_pod(pool: AgentPool, basis: PodBasis, pod_key: str) -> Raw:
+    """Returns an unassigned pod of this pool, to be created. `pod_key`: what it is told is sealed by, its very own."""
     template = build_template(pool, basis)
+    template_hash = hash_template(template)
+    template["spec"]["containers"][0]["env"].append({"name": SEAL_KEY_VARIABLE, "value": pod_key})
     metadata = template["metadata"]
     labels = {
         **metadata["labels"],
         POOL_LABEL: pool.metadata.name,
         STATE_LABEL: WARM,
-        TEMPLATE_LABEL: hash_template(template),
+        TEMPLATE_LABEL: template_hash,
     }
     return {
         "apiVersion": "v1",

@@ -2,6 +2,7 @@
 
 from voice_operator.pools.pod_template import PodBasis, Raw, build_agent_pod, build_template, hash_template
 from voicesession.models import AgentPool
+from voicesession.pod_seal import new_pod_key
 
 
 class Templates:
@@ -13,7 +14,7 @@ class Templates:
 
     def build_pod(self, pool: AgentPool) -> Raw:
         """Returns an unassigned pod of this pool, to be created."""
-        return build_agent_pod(pool, self._basis)
+        return build_agent_pod(pool, self._basis, new_pod_key())
 
     def hash_of(self, pool: AgentPool) -> str:
         """Returns the hash of what a pod of this pool would be made of now."""

@@ -18,7 +18,7 @@ from testing.fake_openai import FakeOpenAI
 from testing.livekit import LiveKitServer
 from testing.waiting import eventually
 from voicesession import clock
-from voicesession.assignment import Accepted, CallEnded, EndRequest, Greeting, Heartbeat, Preparation
+from voicesession.assignment import PROTOCOL, Accepted, CallEnded, EndRequest, Greeting, Heartbeat, Preparation
 from voicesession.models import EndReason
 from voicesession.pod_tokens import Purpose, sign_pod_request
 
@@ -220,10 +220,11 @@ async def test_code_that_cannot_be_used(tmp_path: Path, code: str, text: str, sa
 
 
 async def test_an_operator_that_speaks_otherwise_is_told_before_anything_else_of_it_is_read() -> None:
-    async with running_pod(wait=False, OPERATOR_PROTOCOL="2", AGENT_VAD="loud") as pod:
+    async with running_pod(wait=False, OPERATOR_PROTOCOL=str(PROTOCOL + 1), AGENT_VAD="loud") as pod:
         assert await pod.exit_code(60) == 1
         assert pod.termination().reason == "ProtocolUnknown"
-        assert pod.termination().message.startswith("this image speaks protocol 1 with its operator, which speaks 2:")
+        said = f"this image speaks protocol {PROTOCOL} with its operator, which speaks {PROTOCOL + 1}:"
+        assert pod.termination().message.startswith(said)
 
 
 async def test_an_environment_that_is_wrong() -> None:

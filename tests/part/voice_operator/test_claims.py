@@ -21,7 +21,7 @@ from voicesession.names import AGENT_POOLS, ATTEMPT_ANNOTATION, SESSION_LABEL, S
 
 async def _make_pod(cluster: OperatorCluster) -> Raw:
     pool = AgentPool.model_validate(await cluster.create_pool(warm={"min": 0}))
-    raw = await cluster.api.create_pod(build_agent_pod(pool, PodBasis("a key")))
+    raw = await cluster.api.create_pod(build_agent_pod(pool, PodBasis("a key"), ""))
 
     async def bound() -> Raw | None:
         pod = await cluster.api.get_pod(raw["metadata"]["name"])

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from testing.code_path import PYTHONPATH
+from voicesession.assignment import PROTOCOL
 from voicesession.pod_tokens import public_key_pem
 
 SECRET = "a-secret-4711"
@@ -84,6 +85,7 @@ PARTS = [
             "POD_UID": "uid-1",
             "POD_NAME": "pod-1",
             "OPERATOR_PUBLIC_KEY": public_key_pem(Ed25519PrivateKey.generate()),
+            "OPERATOR_PROTOCOL": str(PROTOCOL),
             "AGENT_PROVIDERS": "[]",
             "AGENT_CODE": "there_is_no_such_module",
             "TERMINATION_LOG": "{folder}/termination",

@@ -25,6 +25,16 @@ def in_state(state: dict[str, Any], phase: str = "Running") -> dict[str, Any]:
     return {"phase": phase, "containerStatuses": [{"name": "agent", "state": state}]}
 
 
+def test_a_pods_key_is_read_of_its_agents_container() -> None:
+    def key_of(*containers: dict[str, Any]) -> str:
+        return read_pod({**raw(), "spec": {"containers": list(containers)}}).seal_key
+
+    sidecar = {"name": "proxy", "env": [{"name": "POD_SEAL_KEY", "value": "another"}]}
+    agent = {"name": "agent", "env": [{"name": "POD_UID", "valueFrom": {}}, {"name": "POD_SEAL_KEY", "value": "key"}]}
+    assert key_of(sidecar, agent) == "key"
+    assert key_of(sidecar, {"name": "agent"}) == ""
+
+
 def test_a_claimed_pod_that_runs() -> None:
     labels = {
         "voiceagents.dev/pool": "default",
@@ -56,6 +66,7 @@ def test_a_claimed_pod_that_runs() -> None:
         ready=True,
         ready_changed_at=WHEN,
         running_since=WHEN,
+        protocol=1,  # which nobody wrote down then
     )
 
 

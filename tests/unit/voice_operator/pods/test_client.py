@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -12,6 +13,7 @@ from local_cluster.ports import LOOPBACK, LOOPBACK_6, free_port
 from testing.operator_objects import make_claimed_pod
 from voice_operator.pods import client
 from voice_operator.pods.client import PodClient, PodRequestError
+from voicesession.pod_seal import SEALED, new_pod_key
 from voicesession.spool import SealedPiece, Spool
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -78,3 +80,26 @@ async def test_what_is_no_spool_is_asked_for_again_and_not_quoted(
         with pytest.raises(PodRequestError) as raised:
             await pods.read_spool(POD)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", [new_pod_key(), ""], ids=["a key", "none"])
+async def test_whoever_has_the_pods_address_by_now_cannot_read_what_was_for_the_pod(key: str) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    async def listen(request: web.Request) -> web.Response:
+        seen.append((request.content_type, await request.read()))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/take-over", listen)
+    async with TestServer(app) as server:
+        pods = PodClient(Ed25519PrivateKey.generate(), port=server.port or 0)
+        try:
+            await pods.take_over(replace(POD, seal_key=key), "the-room-token", {})
+        finally:
+            await pods.close()
+    ((content_type, body),) = seen
+    # A pod of the release before has no key, and is told openly what its call still needs.
+    assert (b"the-room-token" in body) == (not key)
+    assert content_type == (SEALED if key else "application/json")
+    assert key not in repr(replace(POD, seal_key=key)) or not key

@@ -17,10 +17,11 @@ from voicesession.models import AgentPool
 from voicesession.pod_environment import OPERATOR_VARIABLES
 
 KEY = "-----BEGIN PUBLIC KEY-----"
+POD_KEY = "the pod's own"
 
 
 def build(pool: AgentPool, secret: str = "") -> dict[str, Any]:
-    return build_agent_pod(pool, PodBasis(KEY, secret))
+    return build_agent_pod(pool, PodBasis(KEY, secret), POD_KEY)
 
 
 def test_a_pools_labels_cannot_replace_the_operators() -> None:
@@ -31,7 +32,7 @@ def test_a_pools_labels_cannot_replace_the_operators() -> None:
 
 @pytest.mark.parametrize("user_id", [None, 10001])
 def test_pods_are_never_root_and_whose_user_they_are_may_be_left_to_the_platform(user_id: int | None) -> None:
-    security = build_agent_pod(make_pool(), PodBasis(KEY, user_id=user_id))["spec"]["securityContext"]
+    security = build_agent_pod(make_pool(), PodBasis(KEY, user_id=user_id), POD_KEY)["spec"]["securityContext"]
     assert security["runAsNonRoot"] is True
     given = {security.get(field) for field in ("runAsUser", "runAsGroup", "fsGroup")}
     assert given == {user_id}
@@ -153,7 +154,9 @@ def test_only_what_pods_are_made_of_makes_them_outdated(changes: dict[str, Any],
 
 
 def test_pods_that_wait_with_an_older_password_are_outdated() -> None:
-    pods = [build_agent_pod(make_pool(), PodBasis(KEY, "db", database_version=each)) for each in ("", "a", "b")]
+    pods = [
+        build_agent_pod(make_pool(), PodBasis(KEY, "db", database_version=each), POD_KEY) for each in ("", "a", "b")
+    ]
     assert len({pod["metadata"]["labels"]["voiceagents.dev/template"] for pod in pods}) == 3
     assert [pod["metadata"]["annotations"].get("voiceagents.dev/database") for pod in pods] == [None, "a", "b"]
 
@@ -162,3 +165,10 @@ def test_pods_that_know_another_operators_key_are_outdated() -> None:
     assert hash_template(build_template(make_pool(), PodBasis(KEY))) != hash_template(
         build_template(make_pool(), PodBasis("another"))
     )
+
+
+def test_every_pod_has_a_key_of_its_own_which_makes_none_outdated() -> None:
+    one, other = (build_agent_pod(make_pool(), PodBasis(KEY), key) for key in ("one", "other"))
+    keys = [each["spec"]["containers"][0]["env"][-1] for each in (one, other)]
+    assert keys == [{"name": "POD_SEAL_KEY", "value": "one"}, {"name": "POD_SEAL_KEY", "value": "other"}]
+    assert one["metadata"] == other["metadata"]
