@@ -247,7 +247,7 @@ def test_postgres_has_room_for_the_pool_and_for_people(wanted: int, made: int) -
     assert wanted < granted < made - 10, "a new PgBouncer begins beside the old one, and others have room"
 
 
-@pytest.mark.parametrize(("size", "strategy"), [("", {"type": "OnDelete"}), ("10Gi", None)])
+@pytest.mark.parametrize(("size", "strategy"), [("", {"type": "OnDelete", "rollingUpdate": None}), ("10Gi", None)])
 def test_an_upgrade_takes_no_database_away_that_has_no_volume(size: str, strategy: Raw | None) -> None:
     objects = render({"postgres": {"storage": {"size": size}}})
     assert find(objects, "StatefulSet", "postgres")["spec"].get("updateStrategy") == strategy
