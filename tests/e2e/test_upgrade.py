@@ -60,8 +60,7 @@ def before(previous: PreviousRelease) -> Iterator[Release]:
 
 def ready(release: Release, title: str) -> None:
     """Waits until the change has gone through all of the release's parts."""
-    for kind in ("deployment", "statefulset"):
-        release.kubectl("rollout", "status", kind, f"--timeout={READY_SECONDS:.0f}s", timeout=READY_SECONDS + 10)
+    release.kubectl("rollout", "status", "deployment", f"--timeout={READY_SECONDS:.0f}s", timeout=READY_SECONDS + 10)
     release.wait_until_ready(Step(title), READY_SECONDS)
 
 
