@@ -108,7 +108,7 @@ async def test_a_call_outlives_upgrade_log_level_node_and_rollback(before: Relea
         await answers_a_new_call(NOW)
 
     status = (await asyncio.to_thread(wait_for_end, NOW, connection.room))["status"]
-    assert (status["endReason"], status["attempts"]) == ("participant_left", 1)
+    assert (status["phase"], status["attempts"]) == ("Ended", 1)
     assert status["podName"] == began["status"]["podName"]
     assert [pod["metadata"]["uid"] for pod in livekit] == [
         pod["metadata"]["uid"] for pod in NOW.get("pods", "-l", "app.kubernetes.io/component=livekit")["items"]
