@@ -15,7 +15,7 @@ from local_cluster.ports import LOOPBACK, free_port
 from testing.chart import NAMESPACE, RELEASE
 from testing.livekit import KEY, SECRET, LiveKitServer
 
-OPERATOR = "voice_operator"
+OPERATOR = "benchmarks.operator_of_stubs"
 
 
 class OperatorProgram:

@@ -20,12 +20,14 @@ import jwt
 import uvloop
 from aiohttp import web
 
+from benchmarks.operator_of_stubs import POD_KEY
 from local_cluster.ports import LOOPBACK
 from voice_agent.event_stream import EventStream
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined
 from voicesession.models import EndReason
 from voicesession.names import AGENT_PORT
+from voicesession.pod_seal import SEALED, PodSealError, unseal
 from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 
 # About what a pod needs to join its room.
@@ -125,10 +127,10 @@ class StubPods:
         try:
             pod = str(jwt.decode(token, options={"verify_signature": False})["aud"])
             verify_pod_request(self._public_key, token, pod, purpose, body)
-        except (PodTokenError, jwt.PyJWTError, KeyError) as error:
+            return pod, unseal(POD_KEY, pod, purpose, body) if request.content_type == SEALED else body
+        except (PodTokenError, PodSealError, jwt.PyJWTError, KeyError) as error:
             self._refused_tokens += 1
             raise web.HTTPUnauthorized(text=str(error)) from error
-        return pod, body
 
     def _accept(self, pod: str, assignment: Assignment) -> Call:
         self._accepted.setdefault(assignment.voice_session, time.monotonic())

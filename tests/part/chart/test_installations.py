@@ -13,8 +13,17 @@ from testing.installations import INSTALLATIONS, load_installation
 
 @pytest.fixture(scope="module")
 def namespace(api_server: Path) -> str:
-    manifest = json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    kubectl(api_server, "apply", "-f", "-", stdin=manifest)
+    # Besides, what a pod needs that is looked at, that of `helm test`: an account, which a controller would make, and
+    # the priority that an installation names.
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": NAMESPACE}}
+    priority = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "calls"},
+        "value": 1,
+    }
+    for made in ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, account, priority):
+        kubectl(api_server, "apply", "-f", "-", stdin=json.dumps(made))
     return NAMESPACE
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from local_cluster.apiserver import running_apiserver
 from local_cluster.binaries import HELM, KUBERNETES
 from local_cluster.layout import REPOSITORY
 from testing.chart import CHART, run_helm
@@ -31,12 +32,12 @@ class Leaving:
     """A release that is to go."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = kubeconfig
+        self.kubeconfig = kubeconfig
 
     def run(self, command: str) -> str:
         """Runs a command as somebody at a shell would."""
         folders = [str(KUBERNETES.folder()), str(HELM.folder()), os.environ["PATH"]]
-        environment = {**os.environ, "KUBECONFIG": str(self._kubeconfig), "PATH": ":".join(folders)}
+        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": ":".join(folders)}
         done = subprocess.run(
             ["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=120, check=False
         )
@@ -64,21 +65,20 @@ class Leaving:
 
 
 @pytest.fixture
-def leaving(api_server: Path) -> Iterator[Leaving]:
-    release = Leaving(api_server)
+def leaving() -> Iterator[Leaving]:
+    """A release in an API server of its own: at the end the CRDs go, too."""
     values = {"livekit": {"publicUrl": "ws://livekit.example.com", "nodeSelector": {"voice": "yes"}}}
-    run_helm(
-        *("install", RELEASE, str(CHART), "-n", NAMESPACE, "--create-namespace", "--no-hooks"),
-        values=values,
-        kubeconfig=api_server,
-    )
-    yield release
-    release.run(f"kubectl -n {NAMESPACE} delete secret/own serviceaccount/default --ignore-not-found")
-    run_helm("uninstall", RELEASE, "-n", NAMESPACE, "--no-hooks", "--ignore-not-found", kubeconfig=api_server)
-    apply_crds(api_server)
+    with running_apiserver() as kubeconfig:
+        apply_crds(kubeconfig)
+        run_helm(
+            *("install", RELEASE, str(CHART), "-n", NAMESPACE, "--create-namespace", "--no-hooks"),
+            values=values,
+            kubeconfig=kubeconfig,
+        )
+        yield Leaving(kubeconfig)
 
 
-def test_uninstalling_leaves_crds_and_data_and_the_page_says_how_each_goes(leaving: Leaving, api_server: Path) -> None:
+def test_uninstalling_leaves_crds_and_data_and_the_page_says_how_each_goes(leaving: Leaving) -> None:
     leaving.create("ServiceAccount", "default", "v1")
     session = leaving.create("VoiceSession", "call", spec={"profile": "default", "room": "room"})
     leaving.create_pod("in-a-call", "VoiceSession", "call", session)
@@ -95,7 +95,7 @@ def test_uninstalling_leaves_crds_and_data_and_the_page_says_how_each_goes(leavi
     end, uninstall, objects, lease, volume, words, crd_chart, crds = COMMANDS
     ours = {"voicesessions/call", "pods/in-a-call", "agentpools/own", "pods/own-waits", "leases/voice-agent-operator"}
     with running_controllers(
-        api_server, ["garbage-collector-controller", "persistentvolumeclaim-protection-controller"]
+        leaving.kubeconfig, ["garbage-collector-controller", "persistentvolumeclaim-protection-controller"]
     ):
         leaving.run(uninstall)
         eventually_sync(lambda: leaving.left() == DATA | ours, 60, leaving.left, pace=0.5)
