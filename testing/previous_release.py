@@ -5,6 +5,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from local_cluster.commands import run, succeeds
 from local_cluster.layout import REPOSITORY
@@ -31,6 +34,11 @@ class PreviousRelease:
     def images(self) -> Path:
         """The values that name its images, once they are built."""
         return self.folder / ".cluster" / "images.yaml"
+
+    def image_of(self, component: str) -> dict[str, Any]:
+        """Returns the chart's values for the image of a component, once they are built."""
+        values: dict[str, Any] = yaml.safe_load(self.images.read_text())
+        return values["images"][component]  # type: ignore[no-any-return]
 
     def build_images(self) -> None:
         """Builds its images, but for those that there are already, and gives them to the cluster.
