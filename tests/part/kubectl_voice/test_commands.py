@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testing.operator_cluster import OperatorCluster
+from testing.waiting import eventually
 from voicesession.models import VoiceSession
 from voicesession.names import AGENT_POOLS
 
@@ -69,8 +70,11 @@ async def test_a_call_is_looked_at_moved_and_ended(cluster: OperatorCluster) -> 
         assert "Nothing is wrong: the agent is in the room." in why.text, why
         assert "there is no token service" in why.text
 
-    [pool] = (await kubectl_voice(cluster, "pool", "-o", "json")).value
-    assert (pool["NAME"], pool["IN-USE"]) == ("default", 1)
+    async def is_counted() -> bool:  # a pool's status is written every five seconds at most
+        [pool] = (await kubectl_voice(cluster, "pool", "-o", "json")).value
+        return (pool["NAME"], pool["IN-USE"]) == ("default", 1)
+
+    await eventually(is_counted)
 
     moved = await kubectl_voice(cluster, "move", "call")
     assert "has the call" in moved.text, moved
