@@ -12,7 +12,7 @@ from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem
 from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableError
 from kubectl_voice.command import Call, Cluster, CommandError, Context, Namespace, Output, run
-from kubectl_voice.evidence import Evidence, find_session, gather, list_sessions
+from kubectl_voice.evidence import Evidence, find_session, gather, list_sessions, name_move
 from kubectl_voice.findings import judge
 from kubectl_voice.output import Format, build_findings, build_table, console, print_json, print_rows
 from kubectl_voice.quantities import read_bytes
@@ -28,13 +28,13 @@ from kubectl_voice.tables import (
 from kubectl_voice.transcripts import NoTranscriptsError, open_transcripts
 from kubectl_voice.turns import read_turns
 from voicesession import clock
-from voicesession.models import EndReason, Phase, VoiceSession
+from voicesession.admission import is_finished
+from voicesession.models import EndReason, VoiceSession
 from voicesession.names import POOL_LABEL
 
 _LOOK_SECONDS = 2.0
 _FOLLOW_SECONDS = 1.0
 _MOVE_SECONDS = 90.0
-_OVER = {Phase.ENDED, Phase.FAILED}
 
 
 def top(
@@ -147,7 +147,7 @@ async def _follow(cluster: Cluster, session: VoiceSession) -> AsyncIterator[Tran
     seen: set[str] = set()
     async with open_transcripts(cluster.api, cluster.context) as reader:
         while True:
-            over = (await find_session(cluster.api, session.metadata.uid)).status.phase in _OVER
+            over = is_finished(await find_session(cluster.api, session.metadata.uid))
             for item in await reader.read_transcript(session.metadata.uid):
                 if item.item_id not in seen:
                     seen.add(item.item_id)
@@ -179,9 +179,9 @@ def move(call: Call, namespace: Namespace = None, context: Context = None) -> No
 
 async def _move(api: KubernetesApi, call: str) -> None:
     session = await find_session(api, call)
-    if session.status.phase in _OVER:
+    if is_finished(session):
         raise CommandError(f"{session.metadata.name} is over")
-    wanted = clock.now().strftime("%Y%m%dT%H%M%S.%f")
+    wanted = name_move()
     await api.move_session(session.metadata.name, wanted)
     typer.echo(f"{session.metadata.name}: waits for a pause ...")
     moved = await _wait_until_moved(api, session, wanted)
@@ -193,7 +193,7 @@ async def _wait_until_moved(api: KubernetesApi, session: VoiceSession, wanted: s
         async with asyncio.timeout(_MOVE_SECONDS):
             while True:
                 now = await find_session(api, session.metadata.uid)
-                if now.status.moved == wanted or now.status.phase in _OVER:
+                if now.status.moved == wanted or is_finished(now):
                     return now
                 await asyncio.sleep(0.5)
     except TimeoutError:

@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from conversations.reader import TranscriptItem
 from conversations.undelivered import read_metadata
-from kube.client import ForbiddenError, KubernetesApi, NotFoundError, Raw
+from kube.client import ForbiddenError, KubernetesApi, Raw
 from kubectl_voice.facts import EventFacts, PodFacts, read_events, read_pod
 from voicesession import clock
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
-from voicesession.names import AGENT_POOLS, AGENT_PROFILES, SESSION_LABEL, UNDELIVERED_LABEL, VOICE_SESSIONS
+from voicesession.names import SESSION_LABEL, UNDELIVERED_LABEL, VOICE_SESSIONS
 
 Kind = TypeVar("Kind", AgentPool, AgentProfile, VoiceSession)
 
@@ -30,8 +30,6 @@ class Evidence:
     now: datetime
     pods: tuple[PodFacts, ...] = ()
     events: tuple[EventFacts, ...] = ()
-    pool: AgentPool | None = None
-    profile: AgentProfile | None = None
     items: tuple[TranscriptItem, ...] | None = None
     unread: str = ""
     undelivered_rows: int = 0
@@ -64,26 +62,24 @@ async def find_session(api: KubernetesApi, wanted: str) -> VoiceSession:
     return max(of_room, key=lambda each: (each.status.ended_at is None, each.metadata.creation_timestamp))
 
 
+def name_move() -> str:
+    """Returns a `spec.move` that no VoiceSession has had: the time."""
+    return clock.now().strftime("%Y%m%dT%H%M%S.%f")
+
+
 async def gather(api: KubernetesApi, session: VoiceSession) -> Evidence:
     """Returns what the API server knows of a call; what the user may not read is left out."""
     uid = session.metadata.uid
     pods = [read_pod(raw) for raw in await api.list_pods_of(uid)]
     events = await _events_of(api, uid, [pod.name for pod in pods])
-    profile = _find(AgentProfile, await _list(api, AGENT_PROFILES), session.spec.profile)
     kept = await _undelivered(api, uid)
     return Evidence(
         session=session,
         now=clock.now(),
         pods=tuple(sorted(pods, key=lambda pod: pod.attempt)),
         events=events,
-        pool=_find(AgentPool, await _list(api, AGENT_POOLS), _pool_of(session, profile)) if profile else None,
-        profile=profile,
         undelivered_rows=kept,
     )
-
-
-def _pool_of(session: VoiceSession, profile: AgentProfile) -> str:
-    return (session.spec.local_mode and profile.spec.local_pool) or profile.spec.pool
 
 
 async def _events_of(api: KubernetesApi, uid: str, pods: Sequence[str]) -> tuple[EventFacts, ...]:
@@ -102,18 +98,6 @@ async def _undelivered(api: KubernetesApi, uid: str) -> int:
     except ForbiddenError:
         return 0
     return sum(piece.rows for metadata in listed if (piece := read_metadata(metadata)))
-
-
-async def _list(api: KubernetesApi, plural: str) -> list[Raw]:
-    try:
-        return (await api.list_objects(plural))[0]
-    except (ForbiddenError, NotFoundError):
-        return []
-
-
-def _find(kind: type[Kind], raws: Sequence[Raw], name: str) -> Kind | None:
-    raw = next((each for each in raws if each["metadata"]["name"] == name), None)
-    return _read(kind, raw) if raw else None
 
 
 def _read(kind: type[Kind], raw: Raw) -> Kind | None:

@@ -19,8 +19,10 @@ from kubectl_voice.evidence import list_sessions
 from kubectl_voice.facts import EventFacts, PodFacts, read_events, read_pod, read_time
 from kubectl_voice.forwarding import ForwardingError, forwarded
 from voicesession import clock
+from voicesession.mcp_keys import list_server_keys
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, UNDELIVERED_LABEL, VERSION
+from voicesession.provider_keys import list_keys
 
 _RELEASE = "app.kubernetes.io/name=voice-agent"
 _COMPONENT = "app.kubernetes.io/component"
@@ -174,16 +176,11 @@ def wanted_secrets(workloads: Sequence[Workload], pools: Sequence[AgentPool]) ->
 
 
 def _pool_secrets(pool: AgentPool) -> list[tuple[str, str]]:
-    found = []
-    for provider in pool.spec.providers:
-        models = (provider.stt, provider.llm, provider.tts)
-        references = [provider.secret_ref, *(model.secret_ref for model in models if model)]
-        found += [(each.name, each.key) for each in references if each]
-    for variable in pool.spec.env:
-        reference = variable.value_from.secret_key_ref if variable.value_from else None
-        if reference and not reference.optional:
-            found.append((reference.name, reference.key))
-    return found
+    keys = [key for provider in pool.spec.providers for key in list_keys(provider)]
+    keys += [key for server in pool.spec.mcp_servers for key in list_server_keys(server)]
+    variables = [each.value_from.secret_key_ref for each in pool.spec.env if each.value_from]
+    wanted = [(each.name, each.key) for each in variables if each and not each.optional]
+    return [(key.secret_ref.name, key.secret_ref.key) for key in keys] + wanted
 
 
 def read_all(kind: type[Any], raws: Sequence[Raw]) -> tuple[list[Any], list[str]]:

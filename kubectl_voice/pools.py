@@ -8,15 +8,14 @@ import typer
 
 from kube.client import KubernetesApi
 from kubectl_voice.command import CommandError, Context, Namespace, Output, run
-from kubectl_voice.evidence import list_sessions
+from kubectl_voice.evidence import list_sessions, name_move
 from kubectl_voice.output import Format, print_rows
 from kubectl_voice.tables import pool_rows
-from voicesession import clock
-from voicesession.models import AgentPool, Phase, VoiceSession
+from voicesession.admission import is_finished
+from voicesession.models import AgentPool, VoiceSession
 from voicesession.names import AGENT_POOLS
 
 _LOOK_SECONDS = 0.5
-_OVER = {Phase.ENDED, Phase.FAILED}
 
 
 def pool(namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:
@@ -40,7 +39,7 @@ async def _drain(api: KubernetesApi, node: str, timeout: int) -> None:
     if not calls:
         typer.echo(f"No call of namespace {api.namespace!r} is on node {node!r}.")
         return
-    wanted = clock.now().strftime("%Y%m%dT%H%M%S.%f")
+    wanted = name_move()
     for session in calls:
         await api.move_session(session.metadata.name, wanted)
     deadline, left = time.monotonic() + timeout, len(calls)
@@ -57,7 +56,5 @@ async def _drain(api: KubernetesApi, node: str, timeout: int) -> None:
 
 async def _calls_on(api: KubernetesApi, node: str) -> list[VoiceSession]:
     return [
-        session
-        for session in await list_sessions(api)
-        if session.status.node_name == node and session.status.phase not in _OVER
+        session for session in await list_sessions(api) if session.status.node_name == node and not is_finished(session)
     ]

@@ -7,13 +7,12 @@ from conversations.reader import TranscriptItem
 from kubectl_voice.findings import Finding
 from kubectl_voice.story import Moment
 from kubectl_voice.turns import Turn
+from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import AgentPool, Phase, VoiceSession
 
 Cell = str | int | None
 Row = Mapping[str, Cell]
-
-_OVER = {Phase.ENDED, Phase.FAILED}
 
 
 def age_of(since: datetime | None, now: datetime) -> str:
@@ -29,7 +28,7 @@ def age_of(since: datetime | None, now: datetime) -> str:
 
 def call_rows(sessions: Iterable[VoiceSession], now: datetime, memory: Mapping[str, int]) -> list[Row]:
     """Returns the calls that are not over, those that wait first. `memory`: of pods by name, in bytes."""
-    live = [session for session in sessions if session.status.phase not in _OVER]
+    live = [session for session in sessions if not is_finished(session)]
     return [_call_row(session, now, memory) for session in sorted(live, key=_is_served)]
 
 

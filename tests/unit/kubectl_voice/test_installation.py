@@ -57,6 +57,7 @@ def test_a_pools_keys_are_wanted_too() -> None:
     stt = {"model": "stt", "secretRef": {"name": "deepgram", "key": "token"}}
     pool = make_pool(
         providers=[{**LOCAL, "stt": stt, "secretRef": {"name": "openai"}}],
+        mcpServers=[{"name": "crm", "url": "http://crm/mcp", "secretRef": {"name": "tools"}}],
         env=[
             {"name": "A", "valueFrom": {"secretKeyRef": {"name": "crm", "key": "password"}}},
             {"name": "B", "valueFrom": {"secretKeyRef": {"name": "maybe", "key": "x", "optional": True}}},
@@ -64,6 +65,7 @@ def test_a_pools_keys_are_wanted_too() -> None:
     )
     assert wanted_secrets([], [pool]) == {
         "deepgram": frozenset({"token"}),
+        "tools": frozenset({"api-key"}),
         "openai": frozenset({"api-key"}),
         "crm": frozenset({"password"}),
     }
