@@ -16,7 +16,12 @@ from testing.postgres import PostgresServer
 from voicesession import clock
 from voicesession.assignment import conversation_write_token
 
-PASSWORDS = {"voice_agent": "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
+PASSWORDS = {
+    "voice_agent": "agent-password",
+    "voice_reader": "reader-password",
+    "voice_closer": "closer-password",
+    "voice_viewer": "viewer-password",
+}
 KEY = b"a key for tests with more than 32 bytes in it"
 
 Row = dict[str, Any]
@@ -48,6 +53,7 @@ class ConversationsDatabase:
             agent_database_password=SecretStr(PASSWORDS["voice_agent"]),
             reader_database_password=SecretStr(PASSWORDS["voice_reader"]),
             closer_database_password=SecretStr(PASSWORDS["voice_closer"]),
+            viewer_database_password=SecretStr(PASSWORDS["voice_viewer"]),
             database_wait_seconds=10,
         )
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from conversations.connecting import build_engine, wait_for_database
 from conversations.refusal import MigrationError, cause_of, describe_refusal
-from conversations.roles import check_passwords, check_roles, ensure_roles
+from conversations.roles import allow_viewing, check_passwords, check_roles, ensure_roles
 from conversations.settings import MigrationSettings
 from conversations.write_key import hmac_pads
 from voicesession.key_files import load_key
@@ -85,9 +85,10 @@ def _migrate(connection: Connection, settings: MigrationSettings, key: bytes) ->
     if settings.create_database_roles:
         ensure_roles(driver, settings.passwords(), settings.agent_connection_limit)
     else:
-        check_roles(driver)
+        check_roles(driver, settings.passwords())
     _ensure_schema(connection)
     _upgrade(connection)
+    allow_viewing(driver, settings.viewer_database_password is not None)
     _store_key(connection, key)
     _check_agents_make_nothing(connection)
 

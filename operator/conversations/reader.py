@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pydantic import field_validator
+
 from conversations.pool import PoolUser, build_pool, connection_of
 from voicesession.models import Model
 
@@ -22,6 +24,12 @@ class TranscriptItem(Model):
     latencies: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
     tool: dict[str, Any] | None = None
+
+    @field_validator("latencies", "usage", "tool", mode="before")
+    @classmethod
+    def _pass_over(cls, value: Any) -> Any:
+        # Whatever an agent has written there, its other words can be read.
+        return value if isinstance(value, dict) else None
 
 
 class TranscriptReader(PoolUser):

@@ -1,6 +1,6 @@
 """The roles that services log in as: made by the owner, or by a database administrator and then only looked at."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from psycopg import Connection, sql
@@ -15,6 +15,10 @@ from conversations.refusal import MigrationError
 # Each with the key of its password in the Secret `database-roles`.
 AGENT = "voice_agent"
 ROLES = {AGENT: "agent-password", "voice_reader": "reader-password", "voice_closer": "closer-password"}
+# The call's page has it, which most installations have not.
+VIEWER = "voice_viewer"
+PASSWORD_KEYS = {**ROLES, VIEWER: "viewer-password"}
+VIEWER_FUNCTIONS = ("list_conversations", "find_conversation", "read_transcript")
 
 # What a role begins with, below PgBouncer's query_timeout. A client may say otherwise: that one it cannot change.
 LIMITS = {"statement_timeout": "8s", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "8s"}
@@ -27,6 +31,7 @@ SCRIPT_HEAD = """\
 -- the passwords of the Secret `database-roles`, twice database.maxConnections, and the database's owner; again changes
 -- nothing but these:
 --   psql -f FILE{variables}
+-- and where tokenService.callsPage is enabled -v {viewer}=...
 \\set ON_ERROR_STOP on
 BEGIN;"""
 
@@ -48,7 +53,7 @@ def ensure_roles(connection: Connection, passwords: Mapping[str, str], agent_con
     except InsufficientPrivilege as error:
         user = connection.info.user
         raise MigrationError(
-            f'"{user}" may not make or change the roles {", ".join(ROLES)} ({error.diag.message_primary}): have '
+            f'"{user}" may not make or change the roles {", ".join(passwords)} ({error.diag.message_primary}): have '
             "a database administrator run what `python -m conversations sql` prints, and set "
             f'database.roles.create=false; or run ALTER ROLE "{user}" CREATEROLE'
         ) from error
@@ -64,8 +69,22 @@ def _ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
             connection.execute(statement)
 
 
-def check_roles(connection: Connection) -> None:
-    """Looks at the roles that somebody else has made.
+def allow_viewing(connection: Connection, is_wanted: bool) -> None:
+    """Lets voice_viewer find and read conversations of this database, or, where it is not wanted, do nothing at all."""
+    viewer = sql.Identifier(VIEWER)
+    if is_wanted:
+        database = sql.Identifier(connection.info.dbname)
+        functions = sql.SQL(", ").join(sql.Identifier("voice", name) for name in VIEWER_FUNCTIONS)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, viewer))
+        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA voice TO {}").format(viewer))
+        connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(functions, viewer))
+    elif connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (VIEWER,)).fetchone() is not None:
+        connection.execute(sql.SQL("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA voice FROM {}").format(viewer))
+        connection.execute(sql.SQL("REVOKE USAGE ON SCHEMA voice FROM {}").format(viewer))
+
+
+def check_roles(connection: Connection, roles: Collection[str]) -> None:
+    """Looks at these roles, which somebody else has made.
 
     Raises:
         MigrationError: with all that they lack, and have too much.
@@ -75,10 +94,10 @@ def check_roles(connection: Connection) -> None:
             "SELECT *, EXISTS (SELECT FROM pg_auth_members WHERE member = r.oid) AS member, "
             "current_user AS owner, pg_has_role(r.oid, 'USAGE') AS owned "
             "FROM pg_roles r WHERE rolname = ANY(%s)",
-            (list(ROLES),),
+            (list(roles),),
         ).fetchall()
     found = {row["rolname"]: row for row in rows}
-    wrong = [lack for role in ROLES for lack in find_lacks(role, found.get(role))]
+    wrong = [lack for role in roles for lack in find_lacks(role, found.get(role))]
     if wrong:
         raise MigrationError(
             f"{'; '.join(wrong)}. Have a database administrator run that, or all that `python -m conversations sql` "
@@ -119,8 +138,8 @@ def check_passwords(url: URL, passwords: Mapping[str, str]) -> None:
             engine.connect().close()
         except OperationalError as error:
             raise MigrationError(
-                f"{role} cannot log in with {ROLES[role]} of the Secret `database-roles`: give it that password, by "
-                f"what `python -m conversations sql` prints. Postgres says: {reason_of(error)}"
+                f"{role} cannot log in with {PASSWORD_KEYS[role]} of the Secret `database-roles`: give it that "
+                f"password, by what `python -m conversations sql` prints. Postgres says: {reason_of(error)}"
             ) from error
         finally:
             engine.dispose()
@@ -128,17 +147,24 @@ def check_passwords(url: URL, passwords: Mapping[str, str]) -> None:
 
 def build_script() -> str:
     """Returns what a database administrator runs by psql, with the passwords as its variables."""
-    variables = {role: f"{role}_password" for role in ROLES}
-    names = [*variables.values(), f"{AGENT}_connections", "owner"]
-    lines = [SCRIPT_HEAD.format(variables="".join(f" -v {name}=..." for name in names))]
-    for role, variable in variables.items():
-        exists = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(role)
-        made = sql.SQL("SELECT {} WHERE NOT EXISTS ({}) \\gexec").format(_create(role).as_string(), exists)
-        lines.append(made.as_string())
-        lines += [f"{each.as_string()};" for each in _alter(role, sql.SQL(f":'{variable}'"))]
+    variables = {role: f"{role}_password" for role in PASSWORD_KEYS}
+    names = [*(variables[role] for role in ROLES), f"{AGENT}_connections", "owner"]
+    told = "".join(f" -v {name}=..." for name in names)
+    lines = [SCRIPT_HEAD.format(variables=told, viewer=variables[VIEWER])]
+    for role in ROLES:
+        lines += _script_of(role, variables[role])
+    lines += [f"\\if :{{?{variables[VIEWER]}}}", *_script_of(VIEWER, variables[VIEWER]), "\\endif"]
     limit = _limit(sql.SQL(f":{AGENT}_connections"))
     grant = sql.SQL('GRANT {} TO :"owner"').format(sql.Identifier(AGENT))
     return "\n".join([*lines, f"{limit.as_string()};", f"{grant.as_string()};", "COMMIT;"])
+
+
+def _script_of(role: str, variable: str) -> Iterator[str]:
+    """Yields what makes a role where there is none, and gives it the password in a variable of psql's."""
+    exists = sql.SQL("SELECT FROM pg_roles WHERE rolname = {}").format(role)
+    yield sql.SQL("SELECT {} WHERE NOT EXISTS ({}) \\gexec").format(_create(role).as_string(), exists).as_string()
+    for statement in _alter(role, sql.SQL(f":'{variable}'")):
+        yield f"{statement.as_string()};"
 
 
 def _create(role: str) -> sql.Composed:

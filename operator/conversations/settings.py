@@ -19,6 +19,11 @@ class MigrationSettings(BaseSettings):
     agent_database_password: SecretStr = Field(description="Password to give the role `voice_agent`.")
     reader_database_password: SecretStr = Field(description="Password to give the role `voice_reader`.")
     closer_database_password: SecretStr = Field(description="Password to give the role `voice_closer`.")
+    viewer_database_password: SecretStr | None = Field(
+        default=None,
+        description="Password to give the role `voice_viewer`, which the call's page has; without it the role may do "
+        "nothing.",
+    )
     create_database_roles: bool = Field(
         default=True, description="Whether the owner makes the roles. If not, they are only looked at."
     )
@@ -34,11 +39,13 @@ class MigrationSettings(BaseSettings):
 
     def passwords(self) -> dict[str, str]:
         """Returns the roles that services log in as, with their passwords."""
-        return {
-            "voice_agent": self.agent_database_password.get_secret_value(),
-            "voice_reader": self.reader_database_password.get_secret_value(),
-            "voice_closer": self.closer_database_password.get_secret_value(),
+        passwords = {
+            "voice_agent": self.agent_database_password,
+            "voice_reader": self.reader_database_password,
+            "voice_closer": self.closer_database_password,
+            "voice_viewer": self.viewer_database_password,
         }
+        return {role: password.get_secret_value() for role, password in passwords.items() if password is not None}
 
 
 class UndeliveredSettings(BaseSettings):

@@ -26,6 +26,8 @@ CALLS = {
     "open_conversations": "(NULL)",
     "end_overdue": "('1 hour')",
     "read_transcript": f"({UUID})",
+    "list_conversations": "(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1)",
+    "find_conversation": "(NULL, 'room', NULL)",
     "require_token": f"({UUID}, 1, 't')",
     "lock_conversation": f"({UUID}, 1, 't')",
     "lock_open_conversation": f"({UUID}, 1, 't')",
@@ -39,6 +41,7 @@ GRANTED = {
     },
     "voice_reader": {"read_transcript"},
     "voice_closer": {"close_conversation", "deliver_conversation", "open_conversations", "end_overdue"},
+    "voice_viewer": {"list_conversations", "find_conversation", "read_transcript"},
 }
 # They want the write token of the attempt, whoever calls them.
 WITH_TOKEN = GRANTED["voice_agent"] | {"deliver_conversation"}
@@ -101,6 +104,17 @@ def test_only_the_granted_functions_can_be_called(
             assert raised.value.sqlstate == "VA001"
         else:
             connection.execute(statement)
+
+
+def test_where_the_page_of_calls_is_off_its_role_may_do_nothing(conversations: ConversationsDatabase) -> None:
+    conversations.migrate(viewer_database_password=None)
+    with connect_as(conversations, "voice_viewer") as connection:
+        for function in CALLS:
+            with pytest.raises(DENIED):
+                connection.execute(f"SELECT * FROM voice.{function}{CALLS[function]}".encode())
+    conversations.migrate()
+    with connect_as(conversations, "voice_viewer") as connection:
+        connection.execute("SELECT * FROM voice.find_conversation(NULL, 'room', NULL)")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from conversations.refusal import MigrationError
+from conversations.roles import VIEWER
 from testing.code_path import PYTHONPATH
 from testing.conversations import PASSWORDS, ConversationsDatabase, message
 from testing.postgres import OWNER, PostgresServer, running_postgres
@@ -82,6 +83,15 @@ def test_from_the_owner_s_refusal_to_a_migrated_database(
     )
     shared[0].migrate(agent_connection_limit=60)
     assert database.query(query, list(PASSWORDS)) == shared[0].query(query, list(PASSWORDS))
+
+
+def test_a_server_without_the_page_of_calls_needs_no_role_for_it(tmp_path: Path) -> None:
+    with running_postgres() as made:
+        database = ConversationsDatabase(made, made.create_database(), tmp_path)
+        run_script(made, {role: password for role, password in PASSWORDS.items() if role != VIEWER})
+        database.migrate(create_database_roles=False, viewer_database_password=None)
+        with pytest.raises(MigrationError, match=r"^there is no role voice_viewer\. Have"):
+            database.migrate(create_database_roles=False)
 
 
 def test_releases_that_share_a_server_migrate_at_once(shared: list[ConversationsDatabase]) -> None:
