@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import jwt
 
+from conversations.viewer import ConversationViewer
 from rooms.client import RoomClient
 from rooms.tokens import RoomTokens
 from testing.livekit import KEY, SECRET
@@ -174,7 +175,11 @@ async def running_front_door(
         cache = Cache()
         tokens, authenticator = RoomTokens(KEY, SECRET), build_authenticator(configured)
         limits = build_rate_limits(configured)
-        service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts)
+        calls = None
+        if configured.calls_page and configured.calls_database_url:
+            viewer = ConversationViewer(configured.calls_database_url.get_secret_value(), 0, 2)
+            calls = await stack.enter_async_context(viewer)
+        service = Service(configured, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts, calls)
         stack.push_async_callback(service.later.close)
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_stop, following)

@@ -76,8 +76,5 @@ class ConversationViewer(TranscriptReader):
         if _NUL in room:
             return []
         async with connection_of(self._pool) as connection:
-            rows = await connection.execute(
-                "SELECT * FROM voice.find_conversation(%s, %s, %s)", (tenant, room, named)
-            )
+            rows = await connection.execute("SELECT * FROM voice.find_conversation(%s, %s, %s)", (tenant, room, named))
             return [Conversation.model_validate(row) for row in await rows.fetchall()]
-

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator
 
 from conversations.reader import TranscriptReader
+from conversations.viewer import ConversationViewer
 from kube.client import KubernetesApi
 from kube.skew import tell_of_older_crds
 from rooms.client import RoomClient
@@ -33,6 +34,8 @@ log = logging.getLogger("token_service")
 _DRAIN_SECONDS = 3.0
 # Somebody waits for each request.
 _KUBERNETES_SECONDS = 5.0
+# To look at calls may wait; each replica takes no more from the others.
+_VIEWER_CONNECTIONS = 2
 
 
 @contextlib.asynccontextmanager
@@ -56,6 +59,10 @@ async def running_service(
             url = settings.database_url.get_secret_value()
             reader = TranscriptReader(url, settings.db_min_connections, settings.db_max_connections)
             transcripts = await stack.enter_async_context(reader)
+        calls = None
+        if settings.calls_page and settings.calls_database_url is not None:
+            url = settings.calls_database_url.get_secret_value()
+            calls = await stack.enter_async_context(ConversationViewer(url, 0, _VIEWER_CONNECTIONS))
         cache = Cache()
         following = asyncio.create_task(cache.follow(cluster))
         stack.push_async_callback(_cancel, following)
@@ -63,7 +70,7 @@ async def running_service(
         stack.push_async_callback(_cancel, asyncio.create_task(authenticator.follow()))
         tokens = RoomTokens(key, secret)
         limits = build_rate_limits(settings)
-        service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts)
+        service = Service(settings, cluster, cache, rooms, tokens, tickets, authenticator, limits, transcripts, calls)
         stack.push_async_callback(service.later.close)
         yield service, following
 

@@ -1,5 +1,6 @@
 """Puts the HTTP application together."""
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,11 +10,14 @@ from fastapi.responses import HTMLResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
+from token_service.calls_pages import FOLDER, PublicFiles, build_calls_pages
+from token_service.calls_routes import build_calls_router
 from token_service.middleware import BodyLimit, OwnMistakes, RequestContext
 from token_service.problems import CONTENT_TYPE, install_problem_handlers
-from token_service.service import Service
+from token_service.service import ConversationSource, Service
 from token_service.session_routes import build_session_router
 from token_service.token_routes import build_token_router
+from token_service.visitors import Visitors
 from token_service.webhook_routes import build_webhook_router
 
 BODY_LIMIT_BYTES = 256 * 1024
@@ -67,8 +71,11 @@ def build_app(service: Service) -> FastAPI:
     app.include_router(build_session_router(service))
     app.include_router(build_webhook_router(service))
     install_problem_handlers(app)
-    if service.settings.web_root is not None:
-        app.mount("/", StaticFiles(directory=service.settings.web_root, html=True), name="page")
+    web_root = service.settings.web_root
+    if service.calls is not None:
+        _add_calls(app, service, service.calls, web_root)
+    if web_root is not None:
+        app.mount("/", PublicFiles(directory=web_root, html=True), name="page")
     # The last one added is the first to see a request.
     app.add_middleware(BodyLimit, limit=BODY_LIMIT_BYTES)
     app.add_middleware(OwnMistakes)
@@ -84,6 +91,17 @@ def build_app(service: Service) -> FastAPI:
         )
     app.add_middleware(RequestContext, headers=build_headers(service.settings.livekit_public_url))
     return app
+
+
+def _add_calls(app: FastAPI, service: Service, conversations: ConversationSource, web_root: Path | None) -> None:
+    """Adds what looks at calls, and its page where it was built."""
+    visitors = Visitors(service, service.settings.all_tenants)
+    app.include_router(build_calls_router(service, visitors, conversations))
+    if web_root is None or not (folder := web_root / FOLDER).is_dir():
+        return
+    # They hold nothing of any call; the form for strangers has some too.
+    app.mount(f"/{FOLDER}/assets", StaticFiles(directory=folder / "assets", check_dir=False), name="calls-assets")
+    app.include_router(build_calls_pages(service, visitors, folder))
 
 
 def _correct_refusals(responses: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,9 +20,14 @@ _RELOAD_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `tenant`: whom the key or token is of; None where nobody is asked for one."""
+    """Who asks. `tenant`: whom the key or token is of; None where nobody is asked for one.
+
+    `key_hash`: of the API key that was shown. `expires_at`: until when the token that was shown is good, as Unix time.
+    """
 
     tenant: str | None = None
+    key_hash: str | None = field(default=None, compare=False, repr=False)
+    expires_at: int | None = field(default=None, compare=False)
 
 
 class Authenticator(Protocol):
@@ -34,6 +39,9 @@ class Authenticator(Protocol):
     async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the caller who shows this bearer token; raises HttpProblem 401 for a stranger."""
 
+    def still_knows(self, caller: Caller) -> bool:
+        """Tells whether this caller, who has not expired, would be let in again by what was shown then."""
+
 
 class Anybody:
     """Lets everybody in."""
@@ -44,6 +52,10 @@ class Anybody:
     async def authenticate(self, bearer: str | None) -> Caller:
         """Returns the nameless caller."""
         return Caller()
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Tells that nobody has a name here."""
+        return False
 
 
 class ApiKeys:
@@ -70,10 +82,16 @@ class ApiKeys:
         if bearer is None:
             raise unauthorized("Send your key as `Authorization: Bearer KEY`.")
         # Keys are long and random, so a plain hash is enough, and looking it up tells nothing of its neighbours.
-        name = self._names.get(hashlib.sha256(bearer.encode()).hexdigest())
+        key_hash = hashlib.sha256(bearer.encode()).hexdigest()
+        name = self._names.get(key_hash)
         if name is None:
             raise unauthorized("This key is not known here.")
-        return Caller(name)
+        return Caller(name, key_hash)
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Tells whether the file still has the key, under the same name."""
+        self._reload()
+        return caller.key_hash is not None and self._names.get(caller.key_hash) == caller.tenant
 
     def _reload(self) -> None:
         now = time.monotonic()

@@ -67,7 +67,11 @@ class OidcTokens:
                 "`_` and `.`, beginning and ending with a letter or digit."
             )
             raise unauthorized(detail, "invalid_token")
-        return Caller(tenant)
+        return Caller(tenant, expires_at=int(claims["exp"]) + self._terms.clock_skew)
+
+    def still_knows(self, caller: Caller) -> bool:
+        """Tells whether it was let in by a token: nobody can take that back before it expires."""
+        return caller.key_hash is None
 
     async def _read(self, token: str) -> dict[str, Any]:
         if len(token) > _TOKEN_CHARACTERS:

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+from uuid import UUID
 
 from fastapi import Request
 
 from conversations.reader import TranscriptItem
+from conversations.viewer import Conversation, FoundConversation, Search
 from kube.client import Raw
 from kube.watch import Source
 from rooms.client import RoomClient
@@ -50,9 +52,19 @@ class TranscriptSource(Protocol):
         """Returns the items of a conversation in order."""
 
 
+class ConversationSource(TranscriptSource, Protocol):
+    """Finds conversations; `conversations.viewer.ConversationViewer` is one, and says what it raises."""
+
+    async def list_conversations(self, search: Search, at_most: int) -> Sequence[FoundConversation]:
+        """Returns the newest that are looked for, the newest first."""
+
+    async def find_conversations(self, tenant: str | None, room: str, named: UUID | None) -> Sequence[Conversation]:
+        """Returns the conversations of a room that are this tenant's, or with None all; and the one that is named."""
+
+
 @dataclass(frozen=True)
 class Service:
-    """Everything that outlives a request. `transcripts`: None without a database."""
+    """Everything that outlives a request. `transcripts`: None without a database; `calls`: where their page is on."""
 
     settings: TokenServiceSettings
     cluster: Cluster
@@ -63,6 +75,7 @@ class Service:
     authenticator: Authenticator
     rate_limits: RateLimits
     transcripts: TranscriptSource | None = None
+    calls: ConversationSource | None = None
     later: Later = field(default_factory=Later)
 
     async def authenticate(self, request: Request) -> Caller:
@@ -71,17 +84,25 @@ class Service:
         Raises:
             HttpProblem: 401 for a stranger, 429 for one who asks too often.
         """
+        return await self.authenticate_bearer(request, read_bearer(request.headers.get("authorization")))
+
+    async def authenticate_bearer(self, request: Request, bearer: str | None) -> Caller:
+        """Returns who shows this bearer token, wherever in the request it is; raises as `authenticate`."""
         try:
-            caller = await self.authenticator.authenticate(read_bearer(request.headers.get("authorization")))
+            caller = await self.authenticator.authenticate(bearer)
         except HttpProblem:
-            self.rate_limits.check("address", address_of(request))
+            self.count(request, None)
             raise
-        if caller.tenant is None:
-            self.rate_limits.check("address", address_of(request))
-        else:
-            add_to_log_context(tenant=caller.tenant)
-            self.rate_limits.check("tenant", caller.tenant)
+        self.count(request, caller)
         return caller
+
+    def count(self, request: Request, caller: Caller | None) -> None:
+        """Counts a request of this caller, or of a stranger; raises HttpProblem 429 where there were too many."""
+        if caller is None or caller.tenant is None:
+            self.rate_limits.check("address", address_of(request))
+            return
+        add_to_log_context(tenant=caller.tenant)
+        self.rate_limits.check("tenant", caller.tenant)
 
     def keep_created(self, raw: Raw) -> None:
         """Takes in a VoiceSession that this request has just created; the request's log lines name it from now on."""

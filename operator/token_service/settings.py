@@ -97,6 +97,16 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
     db_min_connections: int = Field(default=0, ge=0, description="Connections to the database that are kept open.")
     db_max_connections: int = Field(default=4, ge=1, description="Most connections to the database at once.")
 
+    calls_page: bool = Field(
+        default=False, description="Whether whoever has a key can look at calls, at `/calls` and `/api/calls`."
+    )
+    calls_page_all_tenants: str = Field(
+        default="", description="Tenants, separated by commas, whose keys or tokens see every tenant's calls there."
+    )
+    calls_database_url: SecretStr | None = Field(
+        default=None, description="The database as role `voice_viewer`; needed with `CALLS_PAGE`."
+    )
+
     web_root: Path | None = Field(default=None, description="Folder of the built page; without it there is none.")
 
     @model_validator(mode="after")
@@ -105,6 +115,12 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
             raise ValueError("AUTH_MODE=api-key needs API_KEYS_FILE; for a demo without keys set AUTH_MODE=none")
         if self.auth_mode == "oidc" and not (self.oidc_issuer and self.oidc_audience):
             raise ValueError("AUTH_MODE=oidc needs OIDC_ISSUER and OIDC_AUDIENCE")
+        if self.calls_page and self.auth_mode == "none":
+            raise ValueError(
+                "CALLS_PAGE=true needs AUTH_MODE=api-key or oidc: without keys anybody would see every call"
+            )
+        if self.calls_page and self.calls_database_url is None:
+            raise ValueError("CALLS_PAGE=true needs CALLS_DATABASE_URL, the database as role voice_viewer")
         if self.token_lifetime_seconds > self.max_ticket_age_seconds:
             raise ValueError("TOKEN_LIFETIME_SECONDS must not exceed MAX_TICKET_AGE_SECONDS")
         return self
@@ -132,6 +148,11 @@ class TokenServiceSettings(AdmissionSettings, BaseSettings):
     def proxies(self) -> list[str]:
         """Returns the networks whose word on a customer's address is believed."""
         return _split(self.trusted_proxies)
+
+    @property
+    def all_tenants(self) -> list[str]:
+        """Returns whose keys see every tenant's calls."""
+        return _split(self.calls_page_all_tenants)
 
     @property
     def cors_origins(self) -> list[str]:

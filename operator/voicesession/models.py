@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from voicesession.names import CALL_LABEL
+
 
 class Model(BaseModel):
     """A frozen value with camelCase on the wire; unknown fields are ignored, so that newer objects can be read."""
@@ -160,6 +162,11 @@ class VoiceSession(Model):
     metadata: Metadata
     spec: VoiceSessionSpec
     status: VoiceSessionStatus = Field(default_factory=VoiceSessionStatus)
+
+    @property
+    def trace_seed(self) -> str:
+        """Returns what the call's trace follows from: the call id of its ticket, where a room's start has made it."""
+        return self.metadata.labels.get(CALL_LABEL) or self.metadata.uid
 
     @property
     def log_fields(self) -> dict[str, str | None]:

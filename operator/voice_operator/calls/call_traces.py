@@ -6,12 +6,11 @@ from voice_telemetry.traces import CallTrace, tell_span
 from voicesession import clock
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
-from voicesession.names import CALL_LABEL
 
 
 def trace_of(session: VoiceSession) -> CallTrace:
-    """Returns a call's trace: that of its ticket, where a room's start has made it."""
-    return CallTrace(session.metadata.labels.get(CALL_LABEL) or session.metadata.uid)
+    """Returns a call's trace."""
+    return CallTrace(session.trace_seed)
 
 
 def tell_joined(session: VoiceSession, status: VoiceSessionStatus) -> None:

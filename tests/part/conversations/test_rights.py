@@ -109,9 +109,9 @@ def test_only_the_granted_functions_can_be_called(
 def test_where_the_page_of_calls_is_off_its_role_may_do_nothing(conversations: ConversationsDatabase) -> None:
     conversations.migrate(viewer_database_password=None)
     with connect_as(conversations, "voice_viewer") as connection:
-        for function in CALLS:
+        for function, arguments in CALLS.items():
             with pytest.raises(DENIED):
-                connection.execute(f"SELECT * FROM voice.{function}{CALLS[function]}".encode())
+                connection.execute(f"SELECT * FROM voice.{function}{arguments}".encode())
     conversations.migrate()
     with connect_as(conversations, "voice_viewer") as connection:
         connection.execute("SELECT * FROM voice.find_conversation(NULL, 'room', NULL)")
