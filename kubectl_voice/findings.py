@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from kubectl_voice.evidence import Evidence
 from kubectl_voice.turns import Turn, median_answer, read_turns, slowest_part
+from voicesession.advice import ADVICE
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import EndReason, Phase
 
@@ -34,41 +35,6 @@ class Finding:
     sentence: str
     advice: str = ""
 
-
-# By the reason of a call that waits, has lost its agent, or failed. The sentence is the status's own.
-_ADVICE = {
-    Reason.WAITING_FOR_POD: "`kubectl voice pool` shows whether pods are starting. With a higher `warm.min` or "
-    "`warm.buffer` of the pool the next call will not wait.",
-    Reason.NO_CAPACITY: "Raise the pool's `warm.max`, `warm.min` or `warm.buffer`, or give the cluster more nodes.",
-    Reason.UNSCHEDULABLE: "No node has room, or none fits the pool's `pod.nodeSelector` and `tolerations`: add "
-    "nodes, or lower `resources`.",
-    Reason.IMAGE_PULL_FAILED: "Check the pool's `image`, and that its registry's key is in `pod.imagePullSecrets`.",
-    Reason.CODE_IMPORT_FAILED: "The team's code does not start. `kubectl logs` of a pod of the pool has the traceback; "
-    "`python -m voice_agent check` in the image finds it before a deployment.",
-    Reason.PROTOCOL_UNKNOWN: "Build the pool's image on the agent image of the operator's release.",
-    Reason.CRASH_LOOPING: "The team's code ends as it starts: see `kubectl logs` of a pod of the pool.",
-    Reason.QUOTA_EXCEEDED: "The namespace's ResourceQuota is used up: raise it, or lower the pool's `warm.max`.",
-    Reason.POD_CONFIG_INVALID: "A Secret, ConfigMap or key that the pool names is missing: make it.",
-    Reason.POD_SANDBOX_FAILED: "The node cannot give pods a network: look at the node and its CNI.",
-    Reason.POD_CREATION_FAILED: "The API server refuses the pool's pods: correct the pool, or the policy.",
-    Reason.LIVEKIT_UNAVAILABLE: "The operator cannot reach LiveKit: check its URL, its key, and the network between.",
-    Reason.ASSIGNMENT_FAILED: "Pods took the call and did not join: the operator's log names each; often they cannot "
-    "reach LiveKit, or a NetworkPolicy or mesh is between operator and port 8081.",
-    Reason.OUT_OF_MEMORY: "Raise the pool's `resources.memoryLimit`, or find what in the team's code holds memory.",
-    Reason.AGENT_CRASHED: "The agent's process ended by itself: its pod's log has the last words.",
-    Reason.AGENT_HUNG: "Something in the team's code blocks the event loop: look for calls that wait without `await`.",
-    Reason.POD_DELETED: "Somebody deleted the pod. `kubectl voice drain` and `kubectl drain` move calls instead.",
-    Reason.EVICTED: "The node was drained, or was short of memory: see the node's Events.",
-    Reason.NODE_LOST: "The node is gone or cut off: see `kubectl get nodes`.",
-    Reason.AGENT_ERROR: "The agent's code or its provider failed for good, so another agent would, too: see the "
-    "message, and the provider's key and quota.",
-    Reason.ROOM_TAKEN: "Two VoiceSessions were made for one room: end the other one first, or use another room.",
-    Reason.SUPERSEDED: "Another agent took the room over: see the VoiceSession that has the room now.",
-    Reason.PROFILE_MISSING: "Make the AgentProfile, or name another one in the call.",
-    Reason.POOL_MISSING: "Make the AgentPool that the profile names, or correct the profile.",
-    Reason.PROVIDER_MISSING: "Name one of the pool's providers, or add it to the pool.",
-    Reason.LIMIT_REACHED: "Raise the profile's `maxSessions` or the tenant's limit, or wait until a call ends.",
-}
 
 # Ends that are no failure, and yet often not what was wanted.
 _ODD_ENDS = {
@@ -160,7 +126,7 @@ def _waited(evidence: Evidence) -> int:
 
 def _of_reason(reason: str, sentence: str, weight: Weight) -> Finding:
     known = reason in set(Reason)
-    return Finding(reason, weight, sentence, _ADVICE.get(Reason(reason), "") if known else "")
+    return Finding(reason, weight, sentence, ADVICE.get(Reason(reason), "") if known else "")
 
 
 def _find_odd_end(evidence: Evidence) -> Iterator[Finding]:
@@ -186,12 +152,13 @@ def _find_losses(evidence: Evidence) -> Iterator[Finding]:
         return
     told = [event for event in evidence.events if event.reason == "AgentLost"]
     reason = next((each for each in Reason if told and told[-1].message.startswith(f"{each}:")), None)
-    words = f" {told[-1].message}" if told else ""
+    advice = ADVICE.get(reason, "") if reason else ""
+    words = f" {told[-1].message.replace(f' {advice}', '')}" if told else ""
     yield Finding(
         f"Recovered{reason or ''}",
         Weight.OPERATION,
         f"{lost} agent{'s were' if lost > 1 else ' was'} lost in the middle of the call, and another went on.{words}",
-        _ADVICE.get(reason, "") if reason else "",
+        advice,
     )
 
 
@@ -214,6 +181,11 @@ _TOLD = {
     "Unreadable": (Weight.CUSTOMER, "Correct the object, or upgrade the operator: it was written by a newer release."),
     "StatusRefused": (Weight.OPERATION, "The CRD is older than the operator: apply the chart's CRDs."),
     "Stuck": (Weight.OPERATION, "The operator cannot get on with this call: its log says why."),
+    # Theirs say what to do.
+    "ModelFailed": (Weight.CUSTOMER, ""),
+    "ModelReplaced": (Weight.OPERATION, ""),
+    "ClaimRefused": (Weight.OPERATION, ""),
+    "MoveDelayed": (Weight.NOTE, ""),
 }
 
 
@@ -230,7 +202,7 @@ def _find_slowness(evidence: Evidence) -> Iterator[Finding]:
         start = evidence.session.status.start_type
         cold = start is not None and start.value == "Cold"
         why = "no pod was waiting, so one had to be started" if cold else "a pod was waiting, and was slow to join"
-        advice = _ADVICE[Reason.WAITING_FOR_POD] if cold else "See LiveKit's load, and the network to it."
+        advice = ADVICE[Reason.WAITING_FOR_POD] if cold else "See LiveKit's load, and the network to it."
         sentence = f"The agent came {millis / 1000:.1f} s after its VoiceSession: {why}."
         yield Finding("slow-start", Weight.CUSTOMER, sentence, advice)
     turns = read_turns(evidence.items or ())

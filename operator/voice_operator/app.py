@@ -26,6 +26,7 @@ from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
 from voice_operator.calls.measuring import Measuring
 from voice_operator.calls.memory import Calls
@@ -36,7 +37,7 @@ from voice_operator.calls.session_writer import SessionWriter
 from voice_operator.calls.steps import Terms
 from voice_operator.calls.sweep import Sweep
 from voice_operator.delivery import Delivery
-from voice_operator.events import EventRecorder, Subject
+from voice_operator.events import EventReason, EventRecorder, Subject
 from voice_operator.gate import build_request_class
 from voice_operator.keys import LANES, Key, Kind
 from voice_operator.lease import Identity, Lease
@@ -61,6 +62,7 @@ from voice_operator.state_metrics import show_state
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
+from voicesession.measures import Measured
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 
 log = logging.getLogger(__name__)
@@ -297,7 +299,7 @@ class Operator:
         api_version, kind = KINDS[plural]
         subject = Subject(api_version, kind, self._settings.namespace, found.name, found.uid)
         words = f"This release cannot read it and passes it over; it may be of a newer one. {found.wrong}"
-        self._events.record_once(subject, "Unreadable", words)
+        self._events.record_once(subject, EventReason.UNREADABLE, words)
 
     async def _reconcile(self, key: Key) -> None:
         begun = time.perf_counter()
@@ -370,7 +372,13 @@ class Operator:
         calls = Calls()
         broker = ApiBroker(self.cache, calls, rooms, shared.pods)
         self._stack.push_async_callback(broker.close)
-        links = Links(shared.pods, self._queue, broker, Measuring(calls).take)
+        incidents, measuring = Incidents(self.cache, self._events), Measuring(calls)
+
+        def take(uid: str, measured: Measured) -> None:
+            measuring.take(uid, measured)
+            incidents.tell_model_failures(uid, measured.failures)
+
+        links = Links(shared.pods, self._queue, broker, take)
         self._links = links
         self._stack.push_async_callback(links.close)
         look = AgentLook(rooms, on_answer=lambda uid: self._queue.add(Key(Kind.CALL, uid)))
@@ -400,12 +408,14 @@ class Operator:
                 pods=shared.pods,
                 ready_pods=shared.ready_pods,
                 kubernetes=shared.kubernetes,
+                incidents=incidents,
             ),
             rooms=CallRooms(rooms, self._keys.tickets, calls),
             sessions=SessionWriter(shared.kubernetes, self._events),
             closing=closing,
-            collecting=Collecting(shared.pods, self._pieces, self._delivery),
+            collecting=Collecting(shared.pods, self._pieces, self._delivery, incidents),
             links=links,
+            incidents=incidents,
             kubernetes=shared.kubernetes,
             queue=self._queue,
         )

@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from kube.client import ConflictError, KubernetesApi, KubernetesError, KubernetesUnavailableError
@@ -22,6 +22,28 @@ _COMPONENT = "voice-operator"
 _BACKLOG = 1000
 # An Event that finds no API server for so long is dropped; those after it are younger.
 _PATIENCE_SECONDS = 60.0
+
+
+class EventReason(StrEnum):
+    """What an Event of ours may be about, beside the reasons of conditions. docs/reading-a-call.md has each."""
+
+    AGENT_JOINED = "AgentJoined"
+    AGENT_LOST = "AgentLost"
+    AGENT_RECOVERED = "AgentRecovered"
+    CLAIM_REFUSED = "ClaimRefused"
+    MODEL_FAILED = "ModelFailed"
+    MODEL_REPLACED = "ModelReplaced"
+    MODEL_RETRIED = "ModelRetried"
+    MOVE_DELAYED = "MoveDelayed"
+    MOVED = "Moved"
+    MOVING = "Moving"
+    OTHER_AGENT = "OtherAgent"
+    POD_LOST = "PodLost"
+    ROWS_LOST = "RowsLost"
+    ROWS_WAIT = "RowsWait"
+    STATUS_REFUSED = "StatusRefused"
+    STUCK = "Stuck"
+    UNREADABLE = "Unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +86,15 @@ class EventRecorder:
         """Has an Event written about a VoiceSession. `kind` is Normal or Warning."""
         self._put(build_event(Subject.of(session), kind, reason, message, clock.now()))
 
-    def record_once(self, subject: Subject, reason: str, message: str) -> None:
-        """Has a Warning written, unless one of this reason was written about it before, by whichever operator."""
-        self._put(
-            build_event(subject, "Warning", reason, message, clock.now(), suffix=short_hash(reason + subject.uid))
-        )
+    def record_once(
+        self, subject: Subject, reason: str, message: str, *, kind: str = "Warning", about: str = ""
+    ) -> None:
+        """Has an Event written, unless one of this reason was written about it before, by whichever operator.
+
+        `about`: what tells apart several of one reason.
+        """
+        suffix = short_hash(reason + about + subject.uid)
+        self._put(build_event(subject, kind, reason, message, clock.now(), suffix=suffix))
 
     def _put(self, event: dict[str, Any]) -> None:
         try:
@@ -103,9 +129,9 @@ class EventRecorder:
 def build_event(
     subject: Subject, kind: str, reason: str, message: str, now: datetime, suffix: str = ""
 ) -> dict[str, Any]:
-    """Returns an Event. `suffix`: of its name; another each time where it is empty."""
+    """Returns an Event. `suffix`: of its name; where it is empty, the time, which puts those of one second in order."""
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = f"{subject.name[:230]}.{suffix or secrets.token_hex(8)}"
+    name = f"{subject.name[:230]}.{suffix or f'{time.time_ns():x}'}"
     return {
         "apiVersion": "v1",
         "kind": "Event",

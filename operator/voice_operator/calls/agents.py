@@ -10,6 +10,7 @@ from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.assignment import build_assignment, sum_up
 from voice_operator.calls.call_traces import trace_of
 from voice_operator.calls.hand_over import Move
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
 from voice_operator.calls.steps import (
@@ -59,6 +60,7 @@ class Agents:
         pods: PodClient,
         ready_pods: ReadyPods,
         kubernetes: WriteThrough,
+        incidents: Incidents,
     ) -> None:
         self._access = access
         self._calls = calls
@@ -67,6 +69,7 @@ class Agents:
         self._pods = pods
         self._ready = ready_pods
         self._kubernetes = kubernetes
+        self._incidents = incidents
 
     def connect(self, memory: CallMemory, step: Connect) -> CallMemory:
         """Follows the call in its pod, which is given it if it has it not yet."""
@@ -199,7 +202,8 @@ class Agents:
             if link and pod.node and is_nodes_fault(link):
                 self._ready.suspect(pod.node)
             PODS_LOST.inc()
-            detail = link.detail if link else None
+            detail = link.detail if link else ""
+            self._incidents.tell_not_accepted(memory, pod, detail)
             log.warning("the pod never accepted the call", extra={"pod": pod.name, "detail": detail})
         move = memory.move
         if any(pod.stands_by_for for pod in pods):

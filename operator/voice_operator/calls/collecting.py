@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 
 from conversations.undelivered import UndeliveredPieces
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.steps import Collect
 from voice_operator.delivery import Delivery
@@ -16,9 +17,12 @@ log = logging.getLogger(__name__)
 class Collecting:
     """The way from a pod to where it is kept. `delivery` None: there is no database to deliver to."""
 
-    def __init__(self, pods: PodClient, pieces: UndeliveredPieces, delivery: Delivery | None) -> None:
+    def __init__(
+        self, pods: PodClient, pieces: UndeliveredPieces, delivery: Delivery | None, incidents: Incidents
+    ) -> None:
         self._pods = pods
         self._pieces = pieces
+        self._incidents = incidents
         self._delivery = delivery
 
     async def collect(self, memory: CallMemory, step: Collect) -> CallMemory:
@@ -41,6 +45,7 @@ class Collecting:
             await self._pieces.keep(spool)
             rows = sum(piece.rows for piece in spool.pieces)
             log.warning("a part of the conversation is to be delivered late", extra={"pod": pod.name, "rows": rows})
+            self._incidents.tell_rows_wait(memory, rows, spool.lost)
             if spool.lost:
                 ROWS_LOST.inc(spool.lost)
                 log.error("rows of the conversation are too large and are lost", extra={"rows": spool.lost})

@@ -12,6 +12,7 @@ from voice_operator.calls.closing import Closing, End
 from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.decide import decide_call
 from voice_operator.calls.hand_over import Move
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory
 from voice_operator.calls.observe import World, observe
@@ -97,6 +98,7 @@ class Reconciler:
         closing: Closing,
         collecting: Collecting,
         links: Links,
+        incidents: Incidents,
         kubernetes: WriteThrough,
         queue: WorkQueue[Key],
     ) -> None:
@@ -110,6 +112,7 @@ class Reconciler:
         self._closing = closing
         self._collecting = collecting
         self._links = links
+        self._incidents = incidents
         self._kubernetes = kubernetes
         self._queue = queue
         self._having_it: dict[str, set[Kind]] = {}  # by uid: who came while somebody was at the call
@@ -180,6 +183,7 @@ class Reconciler:
         self._taken.pop(uid, None)
         self._agents.forget(uid)
         self._sessions.forget(uid)
+        self._incidents.forget(uid)
         self._calls.forget(uid)
 
     def _leave_alone(self, uid: str, step: str) -> None:
@@ -246,7 +250,7 @@ class Reconciler:
                 written = await self._write(memory, session, status)
                 return replace(written, numbered=claims, claims=claims) if written else memory
             case Claim():
-                return await self._claims.claim(memory, step)
+                return await self._claim(memory, step)
             case ReadBack(pod_name):
                 return await self._claims.read_back(memory, pod_name)
             case ReadPods():
@@ -319,6 +323,12 @@ class Reconciler:
             case Outcome.CHANGED:
                 return None
 
+    async def _claim(self, memory: CallMemory, step: Claim) -> CallMemory:
+        claimed = await self._claims.claim(memory, step)
+        if claimed.claim_refusal and not memory.claim_refusal:
+            self._incidents.tell_claim_refused(memory, claimed.claim_refusal.message)
+        return claimed
+
     async def _note_moved(self, memory: CallMemory, step: Moved) -> CallMemory:
         written = await self._write(memory, step.session, step.status)
         if written is None:
@@ -331,6 +341,7 @@ class Reconciler:
         pool, turn = step.pool, None if step.afresh else memory.turn
         waiter = Waiter(memory.uid, memory.profile, memory.arrival, memory.tenant, turn)
         if memory.move.trigger:
+            self._incidents.tell_moving(memory)
             self._queue.add(Key(Kind.POOL, pool))  # which counts who stands in line
         return replace(memory, turn=self._ready.join_line(pool, waiter).turn)
 

@@ -9,7 +9,7 @@ from kube.refusals import is_about_the_object
 from voice_operator.calls import call_traces
 from voice_operator.calls.deaths import Death
 from voice_operator.calls.hand_over import Move, Trigger
-from voice_operator.events import EventRecorder, Subject
+from voice_operator.events import EventReason, EventRecorder, Subject
 from voice_operator.label_names import PROFILES
 from voice_operator.metrics import (
     AGENTS_LOST,
@@ -24,12 +24,30 @@ from voice_operator.metrics import (
 )
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
+from voicesession.advice import with_advice
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.doors import find_door
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
 from voicesession.names import VOICE_SESSIONS
 
 log = logging.getLogger(__name__)
+
+_WAITING = frozenset({Phase.PENDING, Phase.RECOVERING})
+# Why a call waits that would else have its agent within seconds.
+_TROUBLES = frozenset(
+    {
+        Reason.UNSCHEDULABLE,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.CODE_IMPORT_FAILED,
+        Reason.PROTOCOL_UNKNOWN,
+        Reason.QUOTA_EXCEEDED,
+        Reason.POD_CONFIG_INVALID,
+        Reason.POD_SANDBOX_FAILED,
+        Reason.POD_CREATION_FAILED,
+        Reason.CRASH_LOOPING,
+        Reason.LIVEKIT_UNAVAILABLE,
+    }
+)
 
 
 class Outcome(Enum):
@@ -67,7 +85,7 @@ class SessionWriter:
                 raise
             log.error("a status was refused", extra={"error": error})  # noqa: TRY400 - their words say it all
             advice = "The call goes on without it. Install this release's CRDs, or see which policy forbids it."
-            self._events.record(session, "Warning", "StatusRefused", f"{error.message[:800]} {advice}")
+            self._events.record(session, "Warning", EventReason.STATUS_REFUSED, f"{error.message[:800]} {advice}")
             return Outcome.REFUSED
         except KubernetesUnavailableError:
             self._unanswered.setdefault(session.metadata.uid, session)
@@ -89,7 +107,7 @@ class SessionWriter:
     def tell_stuck(self, session: VoiceSession, step: str) -> None:
         """Tells that a call is decided about in circles."""
         message = f"This call does not come to rest: its last step was {step}. It is looked at again after a minute."
-        self._events.record(session, "Warning", "Stuck", message)
+        self._events.record(session, "Warning", EventReason.STUCK, message)
 
     def tell_other_agent(self, session: VoiceSession, identity: str) -> None:
         """Tells that somebody else's agent is in the call's room."""
@@ -99,7 +117,7 @@ class SessionWriter:
             "or stop it."
         )
         OTHER_AGENTS.inc()
-        self._events.record_once(Subject.of(session), "OtherAgent", message)
+        self._events.record_once(Subject.of(session), EventReason.OTHER_AGENT, message)
         log.warning("somebody else's agent is in the room too", extra={"identity": identity})
 
     def tell_moved(self, session: VoiceSession, status: VoiceSessionStatus, move: Move, joined_at: datetime) -> None:
@@ -114,7 +132,7 @@ class SessionWriter:
         message = (
             f"The call went from pod {before} ({trigger}) to pod {status.pod_name}, with no agent for {millis} ms."
         )
-        self._events.record(session, "Normal", "Moved", message)
+        self._events.record(session, "Normal", EventReason.MOVED, message)
         call_traces.tell_moved(session, status, trigger, move.wanted_at, joined_at)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "trigger": trigger, "milliseconds": millis}
         log.info("the call has moved", extra=fields)
@@ -125,6 +143,8 @@ class SessionWriter:
         log.warning("why the agent was lost", extra={"reason": death.reason.value, "detail": death.message})
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
+        if status.reason in _TROUBLES and status.phase in _WAITING and status.reason != before.status.reason:
+            self._tell_waiting(before, status)
         if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):
             self._tell_lost(before, status)
         if _has_joined(status) and not _has_joined(before.status):
@@ -137,19 +157,25 @@ class SessionWriter:
         if is_agent_at_work(before.status.conditions) and not is_agent_at_work(status.conditions):
             self._tell_done(before, status)
 
+    def _tell_waiting(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
+        reason, message = status.reason or "", status.message or ""
+        told = with_advice(reason, f"The call waits for its agent: {message}")
+        self._events.record_once(Subject.of(session), reason, told, about="waiting")
+        log.warning("the call waits", extra={"reason": reason, "detail": message})
+
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis
         JOINED_SECONDS.labels(*PROFILES.bound(session.spec.profile), start).observe((millis or 0) / 1000)
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
-        self._events.record(session, "Normal", "AgentJoined", message)
+        self._events.record(session, "Normal", EventReason.AGENT_JOINED, message)
         call_traces.tell_joined(session, status)
         log.info("agent joined", extra={"pod": status.pod_name, "start": start, "milliseconds": millis})
 
     def _tell_lost(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         pod, reason, message = session.status.pod_name, status.reason or "", status.message or ""
         AGENTS_LOST.labels(reason).inc()
-        told = f"{reason}: {message} Another one is to carry the call on."
-        self._events.record(session, "Warning", "AgentLost", told)
+        told = f"{with_advice(reason, f'{reason}: {message}')} Another one is to carry the call on."
+        self._events.record(session, "Warning", EventReason.AGENT_LOST, told)
         call_traces.tell_lost(session, status)
         fields = {"pod": pod, "attempt": status.lost_attempt, "reason": reason, "detail": message}
         log.warning("the agent is lost", extra=fields)
@@ -160,7 +186,7 @@ class SessionWriter:
         message = f"The agent in pod {status.pod_name} carries the call on, {millis} ms after it had none."
         if status.lost_attempt == session.status.lost_attempt:  # else it is the same one, heard again
             RECOVERY_SECONDS.observe(seconds)
-        self._events.record(session, "Normal", "AgentRecovered", message)
+        self._events.record(session, "Normal", EventReason.AGENT_RECOVERED, message)
         call_traces.tell_recovered(session, status)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "milliseconds": millis}
         log.info("the call has an agent again", extra=fields)
@@ -170,7 +196,8 @@ class SessionWriter:
         end_reason = status.end_reason.value if status.end_reason else None
         profile, door = PROFILES.bound(session.spec.profile), find_door(session)
         SESSIONS_FINISHED.labels(*profile, door, phase, reason, end_reason or "").inc()
-        self._events.record(session, "Normal" if phase is Phase.ENDED else "Warning", reason, message)
+        kind, told = ("Normal", message) if phase is Phase.ENDED else ("Warning", with_advice(reason, message))
+        self._events.record(session, kind, reason, told)
         call_traces.tell_finished(session, status)
         # The message of a call that just ended may be that of the agent's code, which may quote the customer.
         detail = message if phase is Phase.FAILED else None

@@ -99,6 +99,10 @@ BAD_CALLS = [
     (ended(EndReason.PARTICIPANT_LEFT, undelivered_rows=3), "undelivered"),
     (evidence(joined_conditions(), **ACTIVE, events=(event("OtherAgent", "bot is in the room"),)), "OtherAgent"),
     (
+        evidence(joined_conditions(), **ACTIVE, events=(event("ModelFailed", "cloud failed. See its key."),)),
+        "ModelFailed",
+    ),
+    (
         evidence(
             joined_conditions(),
             **ACTIVE,

@@ -16,9 +16,11 @@ from voice_operator.cache import Cache
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.agents import Access, Agents, is_nodes_fault
 from voice_operator.calls.api_broker import ApiBroker
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.steps import Dismiss
+from voice_operator.events import EventRecorder
 from voice_operator.keys import Key
 from voice_operator.livekit_address import LiveKitAddress
 from voice_operator.pods.client import PodClient
@@ -56,6 +58,7 @@ def make_agents(kubernetes: KubernetesApi, pods: PodClient, calls: Calls) -> Age
         pods=pods,
         ready_pods=ReadyPods(cache),
         kubernetes=WriteThrough(kubernetes, cache),
+        incidents=Incidents(cache, EventRecorder(kubernetes)),
     )
 
 

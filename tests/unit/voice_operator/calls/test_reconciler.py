@@ -26,6 +26,7 @@ from voice_operator.calls.api_broker import ApiBroker
 from voice_operator.calls.claim import Claims
 from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
+from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
 from voice_operator.calls.memory import CallMemory, Calls
 from voice_operator.calls.observe import World
@@ -60,7 +61,8 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
     """Reconciles calls beside a LiveKit and pods that are not there: nobody listens at port 1."""
     pods, rooms = PodClient(Ed25519PrivateKey.generate(), port=1), RoomClient("http://127.0.0.1:1", "key", "s" * 32)
     ready_pods, templates, writes = ReadyPods(cache), Templates(PodBasis("key")), WriteThrough(kubernetes, cache)
-    look = AgentLook(rooms, lambda _uid: None)
+    look, events = AgentLook(rooms, lambda _uid: None), EventRecorder(kubernetes)
+    incidents = Incidents(cache, events)
 
     async def handle(key: Key) -> None:
         acts = {
@@ -77,13 +79,21 @@ async def reconciling(kubernetes: KubernetesApi, cache: Cache, calls: Calls) -> 
         world=World(cache, calls, ready_pods, {}, Terms(), look.absent, SeenRooms(), b"k" * 32),
         claims=Claims(cache, calls, ready_pods, templates, writes),
         agents=Agents(
-            access=access, calls=calls, links=links, look=look, pods=pods, ready_pods=ready_pods, kubernetes=writes
+            access=access,
+            calls=calls,
+            links=links,
+            look=look,
+            pods=pods,
+            ready_pods=ready_pods,
+            kubernetes=writes,
+            incidents=incidents,
         ),
         rooms=CallRooms(rooms, TICKETS, calls),
-        sessions=SessionWriter(writes, EventRecorder(kubernetes)),
+        sessions=SessionWriter(writes, events),
         closing=Closing(None, queue),
-        collecting=Collecting(pods, UndeliveredPieces(kubernetes), None),
+        collecting=Collecting(pods, UndeliveredPieces(kubernetes), None, incidents),
         links=links,
+        incidents=incidents,
         kubernetes=writes,
         queue=queue,
     )

@@ -126,7 +126,22 @@ def joined_after(session: VoiceSession) -> VoiceSessionStatus:
             joined_after(SESSION),
             {"AgentJoined": CAME},
         ),
-        (JOINED, LOST, {"AgentLost": "NodeLost: Node node-1 is lost. Another one is to carry the call on."}),
+        (
+            SESSION,
+            report_waiting(SESSION, Reason.IMAGE_PULL_FAILED, "no such image.", NOW),
+            {
+                "ImagePullFailed": "The call waits for its agent: no such image. Check the pool's `image`, and that "
+                "its registry's key is in `pod.imagePullSecrets`."
+            },
+        ),
+        (
+            JOINED,
+            LOST,
+            {
+                "AgentLost": "NodeLost: Node node-1 is lost. The node is gone or cut off: see `kubectl get nodes`. "
+                "Another one is to carry the call on."
+            },
+        ),
         (
             JOINED.model_copy(update={"status": LOST}),
             joined_after(JOINED.model_copy(update={"status": LOST})),
