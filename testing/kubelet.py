@@ -24,7 +24,8 @@ class KubeletScript:
 
     ready_after: seconds from the process to the kubelet saying Ready. unschedulable, image_error: in these words.
     stuck: they get no container, and Events of this reason and these words say why, nothing else.
-    exits: what the process ends with at once. node: where pods are bound to.
+    exits: what the process ends with at once. evicted: their node ends them, in these words.
+    node: where pods are bound to.
     """
 
     ready_after: float = 0.0
@@ -32,6 +33,7 @@ class KubeletScript:
     image_error: str | None = None
     stuck: tuple[str, str] | None = None
     exits: Exit | None = None
+    evicted: str | None = None
     node: str = "node-1"
 
 
@@ -60,6 +62,7 @@ class AnyKubelet(Generic[P]):
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self.script = KubeletScript()
+        self.scripts: dict[str, KubeletScript] = {}  # by pool, where it is another
         self.pace = PACE_SECONDS
         self.processes: dict[str, P] = {}  # by pod name
         self.lost: set[str] = set()  # names of pods whose node is gone: nothing is told of them any more
@@ -103,7 +106,7 @@ class AnyKubelet(Generic[P]):
             self._tasks.start(self._begin(name, raw))
 
     async def _begin(self, name: str, raw: Raw) -> None:
-        script = self.script
+        script = self.scripts.get(read_pod(raw).pool, self.script)
         if script.unschedulable:
             condition = _condition("PodScheduled", False, "Unschedulable", script.unschedulable)
             await self._tell(name, {"phase": "Pending", "conditions": [condition]})
@@ -118,6 +121,9 @@ class AnyKubelet(Generic[P]):
             return
         if script.exits:
             await self._tell_exit(name, script.exits)
+            return
+        if script.evicted:
+            await self._tell(name, {"phase": "Failed", "reason": "Evicted", "message": script.evicted})
             return
         number = next(_ADDRESSES)
         process = await self._make_process(f"{loopback_of_process()}.{number >> 8 & 255}.{number & 255}", raw)

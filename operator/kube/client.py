@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _PAGE = 250
 _WATCH_SECONDS = 300
 # A silent watch is dead, or there is nothing to tell: bookmarks come only while anything of the kind changes.
 _SILENCE_SECONDS = 60.0
+# How messages begin, in which request is told.
+_REQUEST = re.compile(r"^[A-Z]+ /\S+: ")
 # How long an API server that has no time is left alone where it does not say.
 _THROTTLED_SECONDS = 1.0
 
@@ -42,6 +45,11 @@ class KubernetesError(Exception):
         super().__init__(f"{status}: {message}")
         self.status = status
         self.message = message
+
+    @property
+    def words(self) -> str:
+        """Returns the message without the request that it is about: for people."""
+        return _REQUEST.sub("", self.message)
 
 
 class ForbiddenError(KubernetesError):
@@ -70,6 +78,14 @@ class KubeconfigError(Exception):
 
 class KubernetesUnavailableError(Exception):
     """No answer, one of 5xx, or a 404 that is not of the object: whether the request took effect is unknown."""
+
+
+class ServerError(KubernetesUnavailableError):
+    """It answered that it has failed (5xx), as where an admission webhook cannot be reached; `words`: its own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.words = _REQUEST.sub("", message)
 
 
 class ThrottledError(KubernetesUnavailableError):
@@ -472,7 +488,7 @@ def _to_error(status: int, message: str) -> Exception:
     if status == 429:
         return ThrottledError(f"{status}: {message}")
     if status >= 500:
-        return KubernetesUnavailableError(f"{status}: {message}")
+        return ServerError(status, message)
     return _REFUSALS.get(status, KubernetesError)(status, message)
 
 

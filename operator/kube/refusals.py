@@ -2,11 +2,19 @@
 
 import re
 
-from kube.client import KubernetesError
+from kube.client import ForbiddenError, KubernetesError, ServerError
 
 _BROKEN_RULE = {400, 422}
 # As quotas, admission policies and admission webhooks say it, by whatever status. Missing rights have other words.
 _DENIED = re.compile(r"\bquota\b|\bdenied (the )?request\b")
+
+# As a ResourceQuota says it, and no webhook that speaks of quotas, too.
+_QUOTA = re.compile(r"\b(exceeded|failed) quota: ")
+
+
+def is_quota(error: KubernetesError | ServerError) -> bool:
+    """Tells whether a ResourceQuota is against the object."""
+    return isinstance(error, ForbiddenError) and _QUOTA.search(error.message) is not None
 
 
 def is_about_the_object(error: KubernetesError) -> bool:

@@ -99,7 +99,7 @@ class Claims:
 
 def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
     log.error("the claim was refused", extra={"error": error})
-    return replace(memory, claim_refusal=ClaimRefusal(error.message, clock.steady()))
+    return replace(memory, claim_refusal=ClaimRefusal(error.words, clock.steady()))
 
 
 def build_claim(

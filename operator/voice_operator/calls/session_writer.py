@@ -45,6 +45,7 @@ _TROUBLES = frozenset(
         Reason.POD_SANDBOX_FAILED,
         Reason.POD_CREATION_FAILED,
         Reason.CRASH_LOOPING,
+        Reason.EVICTED,
         Reason.LIVEKIT_UNAVAILABLE,
     }
 )
@@ -143,10 +144,10 @@ class SessionWriter:
         log.warning("why the agent was lost", extra={"reason": death.reason.value, "detail": death.message})
 
     def _tell(self, before: VoiceSession, status: VoiceSessionStatus) -> None:
-        if status.reason in _TROUBLES and status.phase in _WAITING and status.reason != before.status.reason:
-            self._tell_waiting(before, status)
         if (status.lost_attempt or 0) > (before.status.lost_attempt or 0):
             self._tell_lost(before, status)
+        elif status.reason in _TROUBLES and status.phase in _WAITING and status.reason != before.status.reason:
+            self._tell_waiting(before, status)
         if _has_joined(status) and not _has_joined(before.status):
             if before.status.agent_joined_at is None:
                 self._tell_joined(before, status)

@@ -35,6 +35,8 @@ _START_REFUSALS = {Reason.CODE_IMPORT_FAILED, Reason.PROTOCOL_UNKNOWN}
 _FIRST_PROTOCOL = 1
 # Waiting reasons of a container whose image cannot be had.
 _IMAGE_TROUBLE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
+# What a kubelet calls a pod that it has ended to have room itself.
+_EVICTED = "Evicted"
 _CONFIG_TROUBLE = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
@@ -165,7 +167,7 @@ def read_pod(raw: Mapping[str, Any]) -> AgentPod:
         on_drain=_read_on_drain(labels.get(ON_DRAIN_LABEL)),
         deleting=metadata.get("deletionTimestamp") is not None,
         leaves_within=metadata.get("deletionGracePeriodSeconds"),
-        evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True",
+        evicted=(conditions.get("DisruptionTarget") or {}).get("status") == "True" or status.get("reason") == _EVICTED,
         exit=_read_exit(status, state),
         trouble=_read_trouble(conditions, state),
         seal_key=_read_seal_key(spec),
@@ -216,6 +218,10 @@ def _read_number(text: str | None, default: int = 0) -> int:
 
 def _read_exit(status: Mapping[str, Any], state: Mapping[str, Any]) -> PodExit | None:
     terminated = state.get("terminated")
+    if terminated and status.get("reason") == _EVICTED:
+        # Its node was short of something, and says of what; the container only that it was killed.
+        detail = f"{_EVICTED} {status.get('message') or ''}".strip()
+        return PodExit(terminated.get("exitCode"), False, _read_termination(terminated.get("message")), detail)
     if terminated is None:
         if status.get("phase") not in {"Succeeded", "Failed"}:
             return None

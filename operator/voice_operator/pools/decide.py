@@ -287,7 +287,7 @@ def _find_failure(view: PoolView) -> Trouble | None:
             return refusal
     if view.memory.creation_error:
         return view.memory.creation_error
-    trouble = find_trouble(view.pods) or view.stuck_trouble
+    trouble = find_trouble(view.pods) or view.stuck_trouble or _find_eviction(view)
     if trouble:
         return trouble
     if view.memory.failures >= CRASH_LOOP:
@@ -296,6 +296,12 @@ def _find_failure(view: PoolView) -> Trouble | None:
             Reason.CRASH_LOOPING, f"{view.memory.failures} pods in a row ended before they were ready: {detail}."
         )
     return None
+
+
+def _find_eviction(view: PoolView) -> Trouble | None:
+    """Returns what the node of the last pod that failed was short of, if it was."""
+    last = next(iter(view.failed), None)
+    return Trouble(Reason.EVICTED, last.exit.detail) if last and last.exit and last.evicted else None
 
 
 def build_pool_status(view: PoolView) -> AgentPoolStatus:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from kube.client import ConflictError, ForbiddenError, KubernetesError
+from kube.client import ConflictError, KubernetesError, ServerError
+from kube.refusals import is_quota
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
 from voice_operator.metrics import POOL_CREATED, POOL_FAILED
@@ -204,10 +205,11 @@ class PoolReconciler:
             held.memory = replace(held.memory, creation_error=None, refusals=0, refused_at=None)
             return
         error = errors[0]
-        if not isinstance(error, KubernetesError):
+        if not isinstance(error, KubernetesError | ServerError):
             raise error
-        quota = isinstance(error, ForbiddenError) and "quota" in error.message
-        trouble = Trouble(Reason.QUOTA_EXCEEDED if quota else Reason.POD_CREATION_FAILED, error.message)
+        # A server's failure is most often an admission webhook's: it says which, and until it is back there is no pod.
+        reason = Reason.QUOTA_EXCEEDED if is_quota(error) else Reason.POD_CREATION_FAILED
+        trouble = Trouble(reason, error.words)
         now = clock.steady()
         held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
         log.warning("a pod could not be created", extra={"error": error})

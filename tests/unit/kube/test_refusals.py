@@ -2,8 +2,8 @@
 
 import pytest
 
-from kube.client import KubernetesError
-from kube.refusals import is_about_the_object
+from kube.client import ForbiddenError, KubernetesError, ServerError
+from kube.refusals import is_about_the_object, is_quota
 
 FORBIDDEN = 'voicesessions.voiceagents.dev "vs-1" is forbidden: '
 
@@ -26,3 +26,27 @@ FORBIDDEN = 'voicesessions.voiceagents.dev "vs-1" is forbidden: '
 )
 def test_only_what_would_be_refused_again_is_about_the_object(status: int, message: str, expected: bool) -> None:
     assert is_about_the_object(KubernetesError(status, message)) is expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("exceeded quota: calls, requested: pods=1, used: pods=5, limited: pods=5", True),
+        ("failed quota: calls: must specify limits.cpu", True),
+        ('admission webhook "quota.example.com" denied the request: the team\'s quota is spent', False),
+    ],
+)
+def test_a_quota_is_kubernetes_own(message: str, expected: bool) -> None:
+    assert (
+        is_quota(ForbiddenError(403, f"POST /api/v1/namespaces/voice/pods: pods is forbidden: {message}")) is expected
+    )
+
+
+def test_people_are_told_the_words_without_the_request() -> None:
+    words = 'Internal error occurred: failed calling webhook "scan.example.com": EOF'
+    for error in (
+        ServerError(500, f"POST /api/v1/pods: {words}"),
+        KubernetesError(400, f"PATCH /api/v1/pods/a: {words}"),
+    ):
+        assert error.words == words
+    assert KubernetesError(400, words).words == words

@@ -13,6 +13,7 @@ from voicesession.models import OnDrain
 from voicesession.names import ON_DRAIN_LABEL
 
 AT = "2026-01-01T12:00:00Z"
+EVICTED = {"reason": "Evicted", "message": "The node was low on memory."}
 WHEN = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
 
@@ -114,7 +115,11 @@ def test_annotations_that_anybody_may_have_written_are_no_reason_to_pass_a_pod_o
             PodExit(1, False, None, "Error, exit code 1"),
         ),
         (
-            {"phase": "Failed", "reason": "Evicted", "message": "The node was low on memory."},
+            {**in_state({"terminated": {"exitCode": 137, "reason": "Error"}}, "Failed"), **EVICTED},
+            PodExit(137, False, None, "Evicted The node was low on memory."),
+        ),
+        (
+            {"phase": "Failed", **EVICTED},
             PodExit(None, False, None, "Evicted The node was low on memory."),
         ),
         (in_state({"running": {"startedAt": AT}}), None),

@@ -1,5 +1,6 @@
 """How many pods a pool creates and which it deletes, and what it says of itself."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -299,6 +300,7 @@ def test_pods_of_an_operator_that_spoke_otherwise_are_none_and_go_at_once() -> N
     ("fields", "expected"),
     [
         ({"memory": PoolMemory(3, NOW)}, "CrashLooping"),
+        ({"pods": [replace(failed("f"), evicted=True)], "memory": PoolMemory(3, NOW)}, "Evicted"),
         ({"memory": PoolMemory(1, NOW, creation_error=Trouble(Reason.QUOTA_EXCEEDED, "quota"))}, "QuotaExceeded"),
         (
             {"pods": [make_starting_pod(trouble=Trouble(Reason.IMAGE_PULL_FAILED, "no image"))]},
