@@ -134,7 +134,7 @@ async def admission(cluster: OperatorCluster) -> AsyncIterator[None]:
         **here,
         **only("unasked"),
     }
-    made = {
+    made: dict[str, dict[str, Any]] = {
         "validatingadmissionpolicies": {"spec": policy},
         "validatingadmissionpolicybindings": {"spec": binding},
         "validatingwebhookconfigurations": {"webhooks": [webhook]},
