@@ -181,11 +181,10 @@ _TOLD = {
     "Unreadable": (Weight.CUSTOMER, "Correct the object, or upgrade the operator: it was written by a newer release."),
     "StatusRefused": (Weight.OPERATION, "The CRD is older than the operator: apply the chart's CRDs."),
     "Stuck": (Weight.OPERATION, "The operator cannot get on with this call: its log says why."),
-    # Theirs say what to do.
-    "ModelFailed": (Weight.CUSTOMER, ""),
-    "ModelReplaced": (Weight.OPERATION, ""),
-    "ClaimRefused": (Weight.OPERATION, ""),
-    "MoveDelayed": (Weight.NOTE, ""),
+    "ModelFailed": (Weight.CUSTOMER, "The agent's log has what the provider answered."),
+    "ModelReplaced": (Weight.OPERATION, "The agent's log has what the provider answered."),
+    "ClaimRefused": (Weight.OPERATION, "See admission policies and webhooks for pods, and the operator's Role."),
+    "MoveDelayed": (Weight.NOTE, "A pod that stands by has to start and to reach the database: see the pool's pods."),
 }
 
 
