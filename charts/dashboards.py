@@ -233,6 +233,11 @@ DASHBOARDS = (
             ),
             Panel("LiveKit's webhooks", "ops", rate("voice_token_service_webhooks_total", "outcome", "{{outcome}}")),
             Panel(
+                "From a room's start to its VoiceSession, by webhook",
+                "s",
+                quantiles("voice_token_service_start_seconds", "namespace", "webhook"),
+            ),
+            Panel(
                 "Rooms that the poll found", "ops", rate("voice_operator_rooms_polled_total", "outcome", "{{outcome}}")
             ),
             Panel(
@@ -241,6 +246,24 @@ DASHBOARDS = (
                 (
                     *level("voice_agent_unwritten_rows", "namespace", "in pods"),
                     *level("voice_operator_undelivered_rows", "namespace", "in ConfigMaps"),
+                ),
+            ),
+            Panel(
+                "Who waits for a connection to Postgres",
+                "short",
+                level("pgbouncer_pools_client_waiting_connections", "user", "{{user}}"),
+            ),
+            Panel(
+                "The longest wait for one",
+                "s",
+                level("pgbouncer_pools_client_maxwait_seconds", "user", "{{user}}", "max"),
+            ),
+            Panel(
+                "Connections to Postgres",
+                "short",
+                (
+                    *level("pgbouncer_pools_server_active_connections", "user", "{{user}}, busy"),
+                    *level("pgbouncer_pools_server_idle_connections", "user", "{{user}}, idle"),
                 ),
             ),
         ),

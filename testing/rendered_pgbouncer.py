@@ -12,6 +12,7 @@ from testing.postgres import PgBouncerProcess, PostgresServer
 
 # Which of the ConfigMap's texts is each process's configuration.
 CONFIGURATIONS = {"agents": "pgbouncer.ini", "services": "services.ini"}
+STATS_PASSWORD = "stats-password"
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def rendered_pgbouncer(
 
     The chart has rendered `objects` for `server` as an external Postgres; `ca` is the authority where it has one.
     """
-    bouncer = PgBouncerProcess(server, {}, PASSWORDS)
+    bouncer = PgBouncerProcess(server, {}, {**PASSWORDS, "voice_stats": STATS_PASSWORD})
     try:
         texts = find(objects, "ConfigMap", "pgbouncer")["data"]
         (bouncer.folder / "services.hba").write_text(texts["services.hba"] + "\n")

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from conversations.settings import MigrationSettings, UndeliveredSettings
+from conversations.settings import MigrationSettings, PgBouncerSettings, UndeliveredSettings
 from docs.reference.schemas import Schema, build_row
 from local_models.settings import LocalModelsSettings
 from token_service.settings import TokenServiceSettings
@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[str, type[BaseModel]]] = {
         "`python -m conversations undelivered`, in the operator's pod, whose variables it takes.",
         UndeliveredSettings,
     ),
+    "PgBouncer's metrics": ("`python -m conversations.pgbouncer`, in PgBouncer's pod.", PgBouncerSettings),
     "Agent pod": ("`python -m voice_agent`. The operator sets these; none is set by hand.", AgentSettings),
     "Local models": ("`python -m local_models`.", LocalModelsSettings),
 }

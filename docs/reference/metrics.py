@@ -5,6 +5,7 @@ from types import ModuleType
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from conversations.pgbouncer import metrics as pgbouncer
 from local_models import metrics as local_models
 from token_service import metrics as token_service
 from voice_operator import agent_metrics
@@ -15,6 +16,7 @@ PARTS: dict[str, tuple[ModuleType, object, str]] = {
     "Operator": (voice_operator, voice_operator, "HTTP_PORT"),
     "Agents, by the operator": (agent_metrics, agent_metrics, "HTTP_PORT"),
     "Token service": (token_service, token_service, "HEALTH_PORT"),
+    "PgBouncer, by the container beside it": (pgbouncer, pgbouncer, "METRICS_PORT"),
     "Local models": (local_models, local_models.Metrics(), "LOCAL_MODELS_LISTEN_PORT"),
 }
 

@@ -53,3 +53,15 @@ class UndeliveredSettings(BaseSettings):
 
     namespace: str = Field(default="default", description="The operator's namespace.")
     log_level: LogLevel = Field(default="WARNING", description="Lowest level of what is logged.")
+
+
+class PgBouncerSettings(BaseSettings):
+    """Where the processes of PgBouncer beside it listen, and by what it asks them."""
+
+    model_config = SettingsConfigDict(hide_input_in_errors=True)
+
+    stats_database_password: SecretStr = Field(description="Password of PgBouncer's user `voice_stats`.")
+    agents_port: int = Field(default=6432, description="Port of PgBouncer's process for agents.")
+    services_port: int = Field(default=6433, description="Port of PgBouncer's process for the services.")
+    metrics_port: int = Field(default=9127, description="Port of `/metrics`.")
+    log_level: LogLevel = Field(default="INFO", description="Lowest level of what is logged.")

@@ -31,6 +31,11 @@ ADMISSIONS = Counter(
     "the reason of the refusal.",
     ["outcome"],
 )
+START_SECONDS = Histogram(
+    "voice_token_service_start_seconds",
+    "From a room's start, by LiveKit's clock, to its VoiceSession being made, where a webhook told of it.",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
 WEBHOOKS = Counter(
     "voice_token_service_webhooks_total",
     "LiveKit's webhooks: fresh, confirmed (old, and the room is there), stale, forged, failed or ignored.",

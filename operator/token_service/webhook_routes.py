@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from kube.client import ConflictError, KubernetesError, KubernetesUnavailableError, NotFoundError
 from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError
-from token_service.metrics import ADMISSIONS, WEBHOOKS
+from token_service.metrics import ADMISSIONS, START_SECONDS, WEBHOOKS
 from token_service.problems import HttpProblem, refusals, unavailable
 from token_service.service import Service
 from token_service.webhooks import RoomEvent, WebhookError, read_webhook
@@ -171,6 +171,8 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
     if isinstance(decision, Admit):
         body = decision.voice_session_body
         decision = await _create(service, body)
+        if decision is None:
+            START_SECONDS.observe(max(0.0, (clock.now() - room.created_at).total_seconds()))
         tell_span(CallTrace(body["metadata"]["labels"][CALL_LABEL]), "admit the room", began, clock.now())
     match decision:
         case Refuse() if customer_is_there:

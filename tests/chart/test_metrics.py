@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from testing.chart import NAMESPACE, Raw, find, pod_templates, render
+from conversations import pgbouncer
+from testing.chart import NAMESPACE, Raw, find, pod_templates, render, secret_keys
 
 MONITORING = {"PodMonitor", "PrometheusRule"}
 EVERYTHING: Raw = {
     "livekit": {"ports": {"metrics": 6789}},
+    "pgbouncer": {"metrics": {"enabled": True}},
     "metrics": {
         "scrapeAnnotations": True,
         "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
@@ -35,16 +37,29 @@ def test_nothing_is_made_unless_it_is_asked_for() -> None:
 def test_each_monitor_names_a_port_that_its_pods_have(monitored: list[Raw]) -> None:
     monitors = [each for each in monitored if each["kind"] == "PodMonitor"]
     parts = {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in monitors}
-    assert parts == {"operator", "token-service", "local-models", "livekit"}
+    assert parts == {"operator", "token-service", "pgbouncer", "local-models", "livekit"}
     for monitor in monitors:
         part = monitor["metadata"]["labels"]["app.kubernetes.io/component"]
         template = find(monitored, "Deployment", part)["spec"]["template"]
         assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
         (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+        named = (port for each in template["spec"]["containers"] for port in each["ports"])
+        ports = {port["name"]: port["containerPort"] for port in named}
         assert template["metadata"]["annotations"]["prometheus.io/port"] == str(ports[endpoint["port"]])
         assert endpoint["interval"] == "15s"
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_pgbouncer_s_are_asked_by_a_program_of_ours_with_a_password_of_its_own(monitored: list[Raw]) -> None:
+    containers = find(monitored, "Deployment", "pgbouncer")["spec"]["template"]["spec"]["containers"]
+    (asking,) = (each for each in containers if each["name"] == "metrics")
+    operator = find(monitored, "Deployment", "operator")["spec"]["template"]["spec"]["containers"][0]
+    assert asking["image"] == operator["image"]
+    assert asking["command"] == ["python", "-m", pgbouncer.__name__]
+    assert secret_keys(asking) == {("r-voice-agent-database-roles", "stats-password")}
+    without = find(render(), "Deployment", "pgbouncer")["spec"]["template"]["spec"]["containers"]
+    assert [each["name"] for each in without] == ["agents", "services"]
+    assert "voice_stats" not in json.dumps(find(render(), "ConfigMap", "pgbouncer"))
 
 
 def test_livekit_serves_its_own_at_the_port_that_is_named(monitored: list[Raw]) -> None:

@@ -187,6 +187,8 @@ BY_VALUE: list[tuple[dict[str, Any], str, str, int, bool]] = [
     (policies(apiServerPorts=[]), "operator", "API server", 6443, False),
     (policies(metricsFrom=[]), "Prometheus", "operator", 8080, False),
     (policies(metricsFrom=[]), "agent local", "local-models", 8000, True),
+    ({"pgbouncer": {"metrics": {"enabled": True}}}, "Prometheus", "pgbouncer", 9127, True),
+    ({}, "Prometheus", "pgbouncer", 9127, False),
     # DNS elsewhere.
     (policies(dns=["openshift"]), "agent local", "OpenShift's DNS", 5353, True),
     (policies(dns=["openshift"]), "agent local", "cluster's DNS", 53, False),

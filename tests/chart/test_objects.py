@@ -27,7 +27,10 @@ VARIANTS: dict[str, Raw] = {
     "external": EXTERNAL,
     "openai": {"openai": {"apiKeySecret": "openai"}, "imagePullSecrets": [{"name": "registry"}]},
     "api-keys": {"tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "keys"}}},
-    "storage": {"postgres": {"storage": {"size": "10Gi", "className": "fast"}}},
+    "storage": {
+        "postgres": {"storage": {"size": "10Gi", "className": "fast"}},
+        "pgbouncer": {"metrics": {"enabled": True}},
+    },
     "own secrets": {"secrets": {"create": False}, "admission": {"tenantMaxSessions": 0}},
     "least": {
         "networkPolicies": {"enabled": False},

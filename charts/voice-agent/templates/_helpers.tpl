@@ -268,6 +268,9 @@ server_tls_sslmode = {{ include "voice-agent.postgresSslmode" $root }}
 {{- if include "voice-agent.postgresCaSecret" $root }}
 server_tls_ca_file = /etc/pgbouncer/ca.crt
 {{- end }}
+{{- if $root.Values.pgbouncer.metrics.enabled }}
+stats_users = voice_stats
+{{- end }}
 ; Each statement by itself, as all of ours are: nobody holds a connection by a transaction.
 pool_mode = statement
 ; From when it is asked, the wait for a connection with it. The roles have a statement_timeout, which a client may
@@ -317,6 +320,9 @@ voice_closer = max_user_connections={{ $connections.closer.most }}
 {{- define "voice-agent.pgbouncerServicesHba" -}}
 host all voice_reader,voice_closer 0.0.0.0/0 scram-sha-256
 host all voice_reader,voice_closer ::/0 scram-sha-256
+{{- if .Values.pgbouncer.metrics.enabled }}
+host pgbouncer voice_stats 127.0.0.1/32 scram-sha-256
+{{- end }}
 {{- end -}}
 
 {{/*

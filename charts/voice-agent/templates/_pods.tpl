@@ -147,6 +147,9 @@ securityContext:
 {{- define "voice-agent.metricsPorts" -}}
 operator: {name: http, port: 8080}
 token-service: {name: metrics, port: 3001}
+{{- if .Values.pgbouncer.metrics.enabled }}
+pgbouncer: {name: metrics, port: 9127}
+{{- end }}
 {{- if .Values.localModels.enabled }}
 local-models: {name: http, port: 8000}
 {{- end }}

@@ -36,7 +36,7 @@ rendering would make others. Kept in the values, because all templates of a rend
 {{- if include "voice-agent.asksCluster" . -}}
   {{- $new := dict
     "keys" (dict "signing-key" (genPrivateKey "ed25519") "conversation-key" (randAlphaNum 64) "installation-key" (randAlphaNum 64))
-    "database-roles" (dict "agent-password" (randAlphaNum 32) "reader-password" (randAlphaNum 32) "closer-password" (randAlphaNum 32))
+    "database-roles" (dict "agent-password" (randAlphaNum 32) "reader-password" (randAlphaNum 32) "closer-password" (randAlphaNum 32) "stats-password" (randAlphaNum 32))
     "database-owner" (dict "password" (randAlphaNum 32))
     "livekit" (dict "api-key" (printf "API%s" (randAlphaNum 13)) "api-secret" (randAlphaNum 48))
   -}}
@@ -59,6 +59,7 @@ rendering would make others. Kept in the values, because all templates of a rend
       {{- $port := eq $role "agent" | ternary 6432 6433 -}}
       {{- $_ := set $urls $role (printf "postgresql://voice_%s:%s@%s:%d/%s" $role $password $pgbouncer $port $.Values.database.name | b64enc) -}}
     {{- end -}}
+    {{- $users = printf "%s\"voice_stats\" \"%s\"\n" $users (get $roles "stats-password" | b64dec) -}}
     {{- $_ := mergeOverwrite $roles (dict "reader-url" $urls.reader "closer-url" $urls.closer "userlist.txt" (b64enc $users)) -}}
     {{- $_ := set $made "agent-database" (dict "url" $urls.agent) -}}
   {{- end -}}

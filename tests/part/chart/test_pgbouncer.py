@@ -4,15 +4,18 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from conversations.closer import ConversationCloser
+from conversations.pgbouncer.metrics import PgBouncerCollector, ask_pgbouncer
 from testing.chart import Raw, find, render
 from testing.conversations import AgentsConversation, ConversationsDatabase, connect_as, message
 from testing.postgres import OWNER, PgBouncerProcess, paused
-from testing.rendered_pgbouncer import rendered_pgbouncer
+from testing.rendered_pgbouncer import STATS_PASSWORD, rendered_pgbouncer
 from testing.waiting import eventually_sync
 
 MOST_AGENTS = 3
@@ -45,7 +48,11 @@ def site(conversations: ConversationsDatabase) -> Iterator[Site]:
     external = {"host": "127.0.0.1", "port": conversations.server.port, "user": OWNER, "passwordSecret": "db"}
     database = {"name": conversations.name, "minConnections": 0, "maxConnections": 6, "maxClients": MOST_CLIENTS}
     objects = render(
-        {"database": database, "postgres": {"enabled": False, "external": {**external, "sslmode": "disable"}}}
+        {
+            "database": database,
+            "postgres": {"enabled": False, "external": {**external, "sslmode": "disable"}},
+            "pgbouncer": {"metrics": {"enabled": True}},
+        }
     )
     server = conversations.server
     with (
@@ -151,6 +158,58 @@ def test_closing_has_its_connection_while_all_that_read_are_busy(site: Site) -> 
             "SELECT voice.close_conversation(%s, 1, 'error', NULL) AS closed", (ended.session_id,)
         ).fetchall() == [{"closed": True}]
         reading.result()
+
+
+def test_its_metrics_tell_who_waits_even_where_no_client_is_taken_any_more_and_which_process_is_gone(
+    site: Site,
+) -> None:
+    registry = CollectorRegistry()
+    ports = {"agents": site.agents.port, "services": site.services.port}
+    asked = {name: partial(ask_pgbouncer, port, STATS_PASSWORD) for name, port in ports.items()}
+    registry.register(PgBouncerCollector(asked))
+    agents = {"process": "agents", "database": site.database.name}
+
+    def read(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"pgbouncer_{name}", {**agents, **labels}) or 0.0
+
+    def ask(connection: psycopg.Connection[Raw]) -> None:
+        with pytest.raises(psycopg.OperationalError, match=r"query.(wait.)?timeout"):
+            connection.execute("SELECT pg_sleep(60)")
+
+    clients = [connect_as(site.database, "voice_agent", site.agents.port) for _ in range(MOST_CLIENTS)]
+    with ThreadPoolExecutor(MOST_AGENTS + 1) as threads:
+        asking = [threads.submit(ask, connection) for connection in clients[: MOST_AGENTS + 1]]
+        waits = partial(read, "pools_client_waiting_connections", user="voice_agent")
+        eventually_sync(lambda: waits() == 1, 10, "one of the agents waits")
+        assert read("pools_client_maxwait_seconds", user="voice_agent") > 0
+        assert read("pools_server_active_connections", user="voice_agent") == MOST_AGENTS
+        assert read("pools_client_active_connections", user="voice_agent") == MOST_CLIENTS - 1
+        for each in asking:
+            each.result()
+    assert waits() == 0
+    assert read("stats_client_wait_seconds_total") > 0
+    with connect_as(site.database, "voice_reader", site.services.port) as reader:
+        reader.execute("SELECT 1")
+    assert read("stats_queries_pooled_total", process="services") == 1
+    site.agents.stop()
+    assert registry.get_sample_value("pgbouncer_up", {"process": "agents"}) == 0
+    assert registry.get_sample_value("pgbouncer_up", {"process": "services"}) == 1
+    assert registry.get_sample_value("pgbouncer_stats_queries_pooled_total", agents) is None
+
+
+def test_who_reads_its_metrics_may_change_nothing(site: Site) -> None:
+    for port in (site.agents.port, site.services.port):
+        url = f"postgresql://voice_stats:{STATS_PASSWORD}@127.0.0.1:{port}"
+        with psycopg.connect(f"{url}/pgbouncer", autocommit=True, connect_timeout=10) as console:
+            assert console.execute("SHOW VERSION").fetchone()
+            for command in ("PAUSE", "RELOAD", "SHUTDOWN", "KILL", "SET max_client_conn = 1"):
+                with pytest.raises(psycopg.Error, match="admin access needed"):
+                    console.execute(command.encode())
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(f"{url}/{site.database.name}", connect_timeout=10).close()
+    agents_own = site.database.url("voice_agent", site.agents.port).replace(site.database.name, "pgbouncer")
+    with pytest.raises(psycopg.OperationalError, match="not allowed"):
+        psycopg.connect(agents_own, connect_timeout=10).close()
 
 
 def test_the_liveness_probe_tells_a_busy_process_from_one_that_hangs(site: Site) -> None:

@@ -33,10 +33,10 @@ def test_what_is_made(installation: Installation) -> None:
     assert read["agent-database"] == {
         "url": f"postgresql://voice_agent:{roles['agent-password']}@r-voice-agent-pgbouncer:6432/voice"
     }
-    passwords = [roles[f"{role}-password"] for role in ("agent", "reader", "closer")]
-    assert len({*passwords, read["database-owner"]["password"]}) == 4
+    passwords = [roles[f"{role}-password"] for role in ("agent", "reader", "closer", "stats")]
+    assert len({*passwords, read["database-owner"]["password"]}) == 5
     assert [line.split('"')[1::2] for line in roles["userlist.txt"].splitlines()] == [
-        [f"voice_{role}", roles[f"{role}-password"]] for role in ("agent", "reader", "closer")
+        [f"voice_{role}", roles[f"{role}-password"]] for role in ("agent", "reader", "closer", "stats")
     ]
 
 
@@ -85,6 +85,7 @@ def test_a_password_that_was_deleted_is_made_anew_everywhere(installation: Insta
         ("database-roles", "agent-password", {"pgbouncer", "operator"}),
         ("database-roles", "reader-password", {"pgbouncer", "token-service"}),
         ("database-roles", "closer-password", {"pgbouncer", "operator"}),
+        ("database-roles", "stats-password", {"pgbouncer"}),
         # Postgres reads it once, when it makes its database.
         ("database-owner", "password", set()),
         ("livekit", "api-secret", {"livekit", "operator", "token-service"}),

@@ -56,10 +56,12 @@ FAULTS: dict[str, dict[str, str]] = {
     },
     "VoiceOperatorBehind": {'voice_operator_queue_depth{kind="call"}': gauge(1, 900)},
     "VoiceWebhooksLost": {'voice_operator_rooms_polled_total{outcome="lost-webhook"}': counter(0, 1)},
+    "VoiceWebhooksLate": slow("voice_token_service_start_seconds", ""),
     "VoiceTokensFail": {
         REQUESTS + '{route="/api/token",status="201"}': counter(10, 10),
         REQUESTS + '{route="/api/token",status="500"}': counter(0, 2),
     },
+    "VoiceDatabaseBusy": {'pgbouncer_pools_client_maxwait_seconds{user="voice_agent"}': gauge(0, 4)},
     "VoiceRowsWait": {"voice_agent_unwritten_rows{}": gauge(3, 90), "voice_operator_undelivered_rows{}": gauge(0, 0)},
     "VoiceRowsLost": {"voice_operator_rows_lost_total{}": counter(0, 1)},
     "VoiceObjectsUnreadable": {'voice_operator_unreadable_objects{kind="agentpools"}': gauge(0, 1)},

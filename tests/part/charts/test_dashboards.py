@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from charts.dashboards import DASHBOARDS, Panel, expressions
+from conversations.pgbouncer import metrics as pgbouncer
 from docs.reference import metrics
 from local_cluster.ports import LOOPBACK, free_port
 from testing.chart import NAMESPACE, render
@@ -75,6 +76,8 @@ async def find_empty(prometheus: Prometheus) -> list[str]:
 
 
 async def test_every_panel_has_data(tmp_path: Path) -> None:
+    for each in pgbouncer.ALL:
+        REGISTRY.register(each)
     app = build_health_app(is_live=lambda: None, is_ready=lambda: None, before_scrape=count_everything)
     port = free_port()
     (prices,) = (each["spec"] for each in render({"metrics": {"prices": PRICES}}) if each["kind"] == "PrometheusRule")

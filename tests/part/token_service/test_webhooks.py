@@ -80,6 +80,11 @@ def count_admissions(outcome: str) -> float:
     return REGISTRY.get_sample_value("voice_token_service_admissions_total", {"outcome": outcome}) or 0.0
 
 
+def count_starts(within: str = "+Inf") -> float:
+    """Returns how many VoiceSessions webhooks have made, no more than so many seconds after their rooms' start."""
+    return REGISTRY.get_sample_value("voice_token_service_start_seconds_bucket", {"le": within}) or 0.0
+
+
 # One room, one VoiceSession
 
 
@@ -118,7 +123,8 @@ async def test_a_customer_who_connects_gets_the_voice_session_that_the_token_ask
 async def test_a_room_started_twice_told_by_three_replicas_is_one_voice_session(
     quiet_door: FrontDoor, cluster: FakeCluster, livekit: LiveKitServer
 ) -> None:
-    event = room_event("room", "RM_one", sign_ticket("room"))
+    event = room_event("room", "RM_one", sign_ticket("room"), created_at=clock.now() - timedelta(seconds=6))
+    before, soon = count_starts(), count_starts("5.0")
     async with (
         running_front_door(cluster, livekit_url=livekit.url) as second,
         running_front_door(cluster, livekit_url=livekit.url) as third,
@@ -126,6 +132,7 @@ async def test_a_room_started_twice_told_by_three_replicas_is_one_voice_session(
         answers = await asyncio.gather(*(door.webhook(event) for door in (quiet_door, second, third) * 5))
     assert {answer.status for answer in answers} == {200}
     assert list(cluster.sessions) == [voice_session_name("RM_one")]
+    assert (count_starts(), count_starts("5.0")) == (before + 1, soon), "its delay is told once"
 
 
 async def test_a_room_that_is_not_ours_is_left_alone(quiet_door: FrontDoor, cluster: FakeCluster) -> None:

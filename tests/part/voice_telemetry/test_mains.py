@@ -39,7 +39,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        return self.command.split()[0]
+        return self.command.split()[0].split(".")[0]
 
 
 LIVEKIT = {"LIVEKIT_URL": "ws://127.0.0.1:9", "LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": SECRET}
@@ -78,6 +78,11 @@ PARTS = [
             "DATABASE_WAIT_SECONDS": "0",
         },
         required="CLOSER_DATABASE_PASSWORD",
+    ),
+    Part(
+        "conversations.pgbouncer",
+        {"STATS_DATABASE_PASSWORD": SECRET, "METRICS_PORT": "0"},
+        required="STATS_DATABASE_PASSWORD",
     ),
     Part(
         "voice_agent",

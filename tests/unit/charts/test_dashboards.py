@@ -46,7 +46,7 @@ QUERIES = [*(query for each in DASHBOARDS for query in expressions(each)), *(ale
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_is_of_series_and_labels_that_there_are(query: str) -> None:
     known = read_labels()
-    names = re.findall(r"\b(?:voice|local_models)_\w+", query)
+    names = re.findall(r"\b(?:voice|local_models|pgbouncer)_\w+", query)
     assert names
     for name in names:
         assert name in known, name

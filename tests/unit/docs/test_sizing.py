@@ -1,5 +1,6 @@
 """The page of sizes: its table is its own arithmetic, and what it says of the chart is what the chart has."""
 
+import functools
 import re
 from math import ceil, sqrt
 from typing import Any
@@ -57,8 +58,8 @@ def test_the_default_of_pods_that_start_at_once_suits_as_many_calls_as_it_says()
 @pytest.mark.parametrize("row", rows_after("The other parts"), ids=lambda row: row[1])
 def test_a_part_asks_for_what_the_page_says(row: list[str]) -> None:
     _, value, cpu, memory, limit = row
-    part, _ = value.strip("`").split(".")
-    resources = VALUES[part]["resources"]
+    part, *path = value.strip("`").split(".")
+    resources = functools.reduce(lambda values, key: values[key], path, VALUES[part])
     if part == "defaultPool":
         found = (resources["cpuRequest"], resources["memoryRequest"], resources["memoryLimit"])
     else:
