@@ -98,7 +98,9 @@ class Claims:
 
 
 def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
-    log.error("the claim was refused", extra={"error": error})
+    # It is tried each second: the first refusal says it all.
+    level = logging.DEBUG if memory.claim_refusal else logging.ERROR
+    log.log(level, "the claim was refused", extra={"error": error})
     return replace(memory, claim_refusal=ClaimRefusal(error.words, clock.steady()))
 
 

@@ -238,7 +238,9 @@ async def _is_told(cluster: OperatorCluster, reason: str) -> bool:
     return [condition["reason"] for condition in pool["status"]["conditions"]] == [reason]
 
 
-async def test_a_quota_is_named_where_it_keeps_pods_from_being_created(impatient: OperatorCluster) -> None:
+async def test_a_quota_is_named_where_it_keeps_pods_from_being_created(
+    impatient: OperatorCluster, caplog: pytest.LogCaptureFixture
+) -> None:
     quotas = f"/api/v1/namespaces/{impatient.namespace}/resourcequotas"
     quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}
     await impatient.api.request("POST", quotas, quota)
@@ -251,6 +253,8 @@ async def test_a_quota_is_named_where_it_keeps_pods_from_being_created(impatient
     failed = await impatient.wait_for_phase("call", "Failed")
     assert failed.status.reason == "QuotaExceeded"
     assert "no-pods" in (failed.status.message or "")
+    # However often it was tried.
+    assert [record.message for record in caplog.records].count("a pod could not be created") == 1
 
 
 async def test_a_call_whose_claim_the_api_server_always_refuses_fails_in_its_words(
