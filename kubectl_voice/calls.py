@@ -1,12 +1,14 @@
 """The commands about calls: top, why, transcript, timeline, move, end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from conversations.pool import ConversationsUnavailableError
 from conversations.reader import TranscriptItem
@@ -14,6 +16,7 @@ from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableErr
 from kubectl_voice.command import Call, Cluster, CommandError, Context, Namespace, Output, run
 from kubectl_voice.evidence import Evidence, find_session, gather, list_sessions, name_move
 from kubectl_voice.findings import judge
+from kubectl_voice.live import LiveCalls, NotToldError, open_live_calls
 from kubectl_voice.output import Format, build_findings, build_table, console, print_json, print_rows
 from kubectl_voice.quantities import read_bytes
 from kubectl_voice.story import tell
@@ -29,6 +32,7 @@ from kubectl_voice.transcripts import NoTranscriptsError, open_transcripts
 from kubectl_voice.turns import read_turns
 from voicesession import clock
 from voicesession.admission import is_finished
+from voicesession.live_calls import LiveCall
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import POOL_LABEL
 
@@ -43,24 +47,52 @@ def top(
     output: Output = Format.TABLE,
     once: Annotated[bool, typer.Option("--once", help="Print it once, and end.")] = False,
 ) -> None:
-    """Show the calls in progress: who waits and why, who talks and since when. Live in a terminal."""
-    run(namespace, context, lambda cluster: _top(cluster.api, output, once=once))
+    """Show the calls in progress: who waits and why, who talks, since when and how fast. Live in a terminal."""
+    run(namespace, context, lambda cluster: _top(cluster, output, once=once))
 
 
-async def _top(api: KubernetesApi, output: Format, *, once: bool) -> None:
-    rows, empty = await _read_calls(api), f"No call is in progress in namespace {api.namespace!r}."
-    if once or output is Format.JSON or not console().is_terminal:
-        print_rows(rows, output, empty)
-        return
-    with Live(console=console(), screen=True, auto_refresh=False) as live:
-        while True:
-            live.update(build_table(rows) if rows else empty, refresh=True)
-            await asyncio.sleep(_LOOK_SECONDS)
-            rows = await _read_calls(api)
+async def _top(cluster: Cluster, output: Format, *, once: bool) -> None:
+    out = console()
+    async with open_live_calls(cluster.api, cluster.context) as live:
+        seen = await _see_calls(cluster.api, live)
+        if once or output is Format.JSON or not out.is_terminal:
+            print_rows(seen.rows, output, seen.empty)
+            if seen.untold and output is not Format.JSON:
+                out.print(seen.untold, markup=False)
+            return
+        with Live(console=out, screen=True, auto_refresh=False) as screen:
+            while True:
+                screen.update(Group(*_build_screen(seen, output)), refresh=True)
+                await asyncio.sleep(_LOOK_SECONDS)
+                seen = await _see_calls(cluster.api, live)
 
 
-async def _read_calls(api: KubernetesApi) -> list[Row]:
-    return call_rows(await list_sessions(api), clock.now(), await _read_memory(api))
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """One look at the calls. `untold`: why their latencies are not known, or nothing."""
+
+    rows: list[Row]
+    empty: str
+    untold: str
+
+
+def _build_screen(seen: _Calls, output: Format) -> Iterator[RenderableType]:
+    yield build_table(seen.rows, wide=output is Format.WIDE) if seen.rows else seen.empty
+    if seen.untold:
+        yield Text(f"\n{seen.untold}")
+
+
+async def _see_calls(api: KubernetesApi, live: LiveCalls) -> _Calls:
+    sessions = [session for session in await list_sessions(api) if not is_finished(session)]
+    told: Mapping[str, LiveCall] = {}
+    untold = ""
+    if sessions:
+        try:
+            told = await live.read()
+        except (NotToldError, KubernetesError) as error:
+            untold = f"Without who speaks and how fast: {error}"
+    rows = call_rows(sessions, clock.now(), await _read_memory(api), told)
+    return _Calls(rows, f"No call is in progress in namespace {api.namespace!r}.", untold)
 
 
 async def _read_memory(api: KubernetesApi) -> Mapping[str, int]:

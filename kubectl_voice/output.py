@@ -14,12 +14,15 @@ from kubectl_voice.tables import Row
 _COLOURS = {Weight.CUSTOMER: "red", Weight.OPERATION: "yellow", Weight.NOTE: "blue", Weight.FINE: "green"}
 # Of these the end may be cut where a terminal is narrow; all others stay whole.
 _LONG = {"MESSAGE", "WHAT", "WORDS"}
+# Who wants them too says `-o wide`.
+_WIDE = {"POD", "NODE"}
 
 
 class Format(StrEnum):
     """How something is printed."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
 
 
@@ -34,7 +37,7 @@ def print_rows(rows: Sequence[Row], form: Format, empty: str) -> None:
     if form is Format.JSON:
         print_json(rows)
     elif rows:
-        console().print(build_table(rows))
+        console().print(build_table(rows, wide=form is Format.WIDE))
     else:
         console().print(empty)
 
@@ -44,14 +47,15 @@ def print_json(value: object) -> None:
     Console(highlight=False, soft_wrap=True, width=10**6).print(json.dumps(value, indent=2, default=str), markup=False)
 
 
-def build_table(rows: Sequence[Row]) -> Table:
-    """Returns a table as kubectl's: no lines. A column that has nothing is left out."""
-    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+def build_table(rows: Sequence[Row], *, wide: bool = False) -> Table:
+    """Returns a table as kubectl's: no lines. A column that has nothing is left out; `wide`: no other."""
+    shown = [name for name in rows[0] if wide or name not in _WIDE]
+    columns = [name for name in shown if any(row[name] is not None for row in rows)]
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
     for name in columns:
         table.add_column(name, no_wrap=name not in _LONG, overflow="fold" if name in _LONG else "ignore")
     for row in rows:
-        table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in columns))
+        table.add_row(*(Text("-" if row[name] is None else str(row[name])) for name in columns))
     return table
 
 

@@ -1,5 +1,6 @@
 """Rows of tables, the same for people and programs: a column's title, and its value as JSON has it. Pure."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from kubectl_voice.story import Moment
 from kubectl_voice.turns import Turn
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, find_condition
+from voicesession.live_calls import LiveCall
 from voicesession.models import AgentPool, Phase, VoiceSession
 
 Cell = str | int | None
@@ -26,21 +28,27 @@ def age_of(since: datetime | None, now: datetime) -> str:
     return f"{seconds}s"
 
 
-def call_rows(sessions: Iterable[VoiceSession], now: datetime, memory: Mapping[str, int]) -> list[Row]:
-    """Returns the calls that are not over, those that wait first. `memory`: of pods by name, in bytes."""
-    live = [session for session in sessions if not is_finished(session)]
-    return [_call_row(session, now, memory) for session in sorted(live, key=_is_served)]
+def call_rows(
+    sessions: Iterable[VoiceSession], now: datetime, memory: Mapping[str, int], told: Mapping[str, LiveCall]
+) -> list[Row]:
+    """Returns the calls that are not over, those that wait first.
+
+    `memory`: of pods by name, in bytes. `told`: what operators know of calls at this moment, by name.
+    """
+    live = sorted((session for session in sessions if not is_finished(session)), key=_is_served)
+    return [_call_row(session, now, memory, told.get(session.metadata.name)) for session in live]
 
 
 def _is_served(session: VoiceSession) -> bool:
     return session.status.phase is Phase.ACTIVE
 
 
-def _call_row(session: VoiceSession, now: datetime, memory: Mapping[str, int]) -> Row:
+def _call_row(session: VoiceSession, now: datetime, memory: Mapping[str, int], told: LiveCall | None) -> Row:
     status = session.status
     bound = find_condition(status.conditions, ConditionType.POD_BOUND)
     waits = bound.reason if bound and bound.status == "False" else status.reason
-    used = memory.get(status.pod_name or "")
+    used = memory.get(status.pod_name or "") or (told.memory_bytes if told else None)
+    answers = told.answers_millis if told else []
     return {
         "NAME": session.metadata.name,
         "PROFILE": session.spec.profile,
@@ -49,10 +57,13 @@ def _call_row(session: VoiceSession, now: datetime, memory: Mapping[str, int]) -
         "WHY": None if status.phase is Phase.ACTIVE else waits,
         "AGE": age_of(session.metadata.creation_timestamp, now),
         "TALKS": age_of(status.agent_joined_at, now) or None,
-        "POD": status.pod_name,
-        "NODE": status.node_name,
+        "AGENT": told.agent_state if told else None,
+        "LAST-MS": answers[-1] if answers else None,
+        "MEDIAN-MS": round(statistics.median(answers)) if answers else None,
         "LOST": status.lost_agents or None,
         "MEMORY": f"{used // 2**20}Mi" if used is not None else None,
+        "POD": status.pod_name,
+        "NODE": status.node_name,
     }
 
 

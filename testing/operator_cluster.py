@@ -227,6 +227,7 @@ async def operator_namespace(
         **{
             "namespace": namespace,
             "http_port": 0,
+            "calls_port": 0,
             "pod_name": "operator-a",  # one that begins anew is another container of this pod: it leads at once
             "livekit_url": f"http://127.0.0.1:{livekit.port}",
             "agent_livekit_url": livekit.url,

@@ -10,6 +10,7 @@ from typing import NoReturn
 import uvloop
 
 from voice_operator.app import Operator
+from voice_operator.calls.live import build_live_app
 from voice_operator.ending import block_signals, exit_now, stop_on_signal
 from voice_operator.handlers import start_watches
 from voice_operator.health import Health
@@ -22,6 +23,8 @@ from voicesession.key_files import KeyFileError
 
 # Objects that are made before the youngest of them are looked through for garbage; Python's default is 700.
 _GARBAGE_THRESHOLDS = (50_000, 50, 100)
+# To here alone the kubelet forwards a port, and no other pod gets.
+_LOOPBACK = "127.0.0.1"
 # A quiet watch is asked for anew so often that it is never taken for a dead one.
 _QUIET_SHARE = 0.25
 
@@ -45,7 +48,8 @@ async def run_operator(
     )
     health = Health(operator, watches, silence)
     app = build_health_app(is_live=health.is_live, is_ready=health.is_ready, before_scrape=operator.show_state)
-    async with serving(app, settings.http_port):
+    live = build_live_app(operator.list_live_calls)
+    async with serving(app, settings.http_port), serving(live, settings.calls_port, _LOOPBACK):
         await operator.start()
         parts = [
             asyncio.create_task(each, name=name) for name, each in (("watch", watches.run()), ("lead", operator.lead()))

@@ -28,6 +28,7 @@ from voice_operator.calls.closing import Closing
 from voice_operator.calls.collecting import Collecting
 from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
+from voice_operator.calls.live import list_live_calls
 from voice_operator.calls.measuring import Measuring
 from voice_operator.calls.memory import Calls
 from voice_operator.calls.observe import World
@@ -62,6 +63,7 @@ from voice_operator.state_metrics import show_state
 from voice_operator.work_queue import WorkQueue
 from voice_operator.write_through import WriteThrough
 from voicesession.admission import is_finished
+from voicesession.live_calls import LiveCall
 from voicesession.measures import Measured
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES
 
@@ -237,6 +239,10 @@ class Operator:
         heartbeats = self._links.heartbeats() if self.lease.leading else ()
         show_state(self.cache, heartbeats, depths, leading=self.lease.leading)
 
+    def list_live_calls(self) -> list[LiveCall]:
+        """Returns what is known of the calls in progress; a standby knows nothing."""
+        return list_live_calls(self._calls, self._links) if self.lease.leading else []
+
     async def _begin(self) -> None:
         """Begins to decide."""
         self._links.note_lost_node(self.lease.lost_node)
@@ -369,7 +375,7 @@ class Operator:
         return pools
 
     def _assemble_calls(self, shared: _Shared, pools: PoolReconciler, rooms: RoomClient, access: Access) -> Calls:
-        calls = Calls()
+        self._calls = calls = Calls()
         broker = ApiBroker(self.cache, calls, rooms, shared.pods)
         self._stack.push_async_callback(broker.close)
         incidents, measuring = Incidents(self.cache, self._events), Measuring(calls)

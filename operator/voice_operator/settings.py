@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from voice_telemetry.start import LogLevel
 from voicesession.admission_settings import AdmissionSettings
 from voicesession.key_files import load_key
+from voicesession.live_calls import CALLS_PORT
 from voicesession.pod_tokens import load_private_key, public_key_pem
 from voicesession.tickets import TicketKey
 
@@ -26,6 +27,11 @@ class OperatorSettings(AdmissionSettings, BaseSettings):
         "where empty.",
     )
     http_port: int = Field(default=8080, description="Port of `/healthz`, `/readyz` and `/metrics`.")
+    calls_port: int = Field(
+        default=CALLS_PORT,
+        description="Port of `/calls` for `kubectl voice top`, on the loopback address alone: nobody reaches it but by "
+        "`kubectl port-forward`.",
+    )
 
     release_name: str = Field(default="", description="The helm release; another one's operators stand aside.")
     pod_name: str = Field(default="", description="The pod's name, by which it holds the Lease.")

@@ -79,7 +79,10 @@ async def test_a_call_is_followed_from_its_start_to_its_end(release: Release, fr
         said = await asyncio.to_thread(plugin.read, "transcript", connection.room)
         assert {"customer", "agent"} <= {line["WHO"] for line in said}
         assert QUESTION in [line["WORDS"] for line in said]
-        assert [row["NAME"] for row in await asyncio.to_thread(plugin.read, "top")] == [name]
+        [row] = await asyncio.to_thread(plugin.read, "top")
+        assert row["NAME"] == name
+        assert 0 < row["MEDIAN-MS"] < 60_000, row
+        assert row["AGENT"] in {"listening", "thinking", "speaking"}, row
         assert [turn for turn in await asyncio.to_thread(plugin.read, "timeline", name) if turn["LLM"] is not None]
         why = await asyncio.to_thread(plugin.run, "why", name)
         assert "Nothing is wrong: the agent is in the room." in why

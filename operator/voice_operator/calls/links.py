@@ -130,10 +130,20 @@ class Links:
     def heartbeats(self) -> Iterator[tuple[str, Heartbeat]]:
         """Yields the last heartbeat of each pod whose call goes on, with the name of its pool."""
         for link in [*self._links.values(), *self._beside.values()]:
-            if link.heartbeat is not None and link.view.ended is None and link.view.state is LinkState.FOLLOWING:
+            if link.heartbeat is not None and _follows(link):
                 yield link.pod.pool, link.heartbeat
+
+    def heartbeat_of(self, uid: str) -> Heartbeat | None:
+        """Returns the last heartbeat of the pod that has this call; None where none follows it, or the call is over."""
+        link = self._links.get(uid)
+        return link.heartbeat if link and _follows(link) else None
 
     async def close(self) -> None:
         """Stops following all calls, and waits until that is so; their pods go on."""
         links = [*self._links.values(), *self._beside.values()]
         await asyncio.gather(*(link.close() for link in links))
+
+
+def _follows(link: PodLink) -> bool:
+    """Tells whether a call goes on, and its pod tells of it."""
+    return link.view.ended is None and link.view.state is LinkState.FOLLOWING

@@ -18,6 +18,8 @@ class Measuring:
         if memory is None:
             return  # it is over, and forgotten
         count_measured(memory.profile, measured)
+        if measured.turn and measured.turn.answer_millis is not None:
+            self._calls.note_answer(uid, measured.turn.answer_millis)
         if measured.first_word:
             seconds = self._seconds_to_first_word(memory, measured.first_word.millis)
             if seconds is not None:

@@ -1,7 +1,8 @@
 """What the operator knows of each call beyond the API server's objects. All of it can be lost: it is found again."""
 
 import itertools
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.waiting_line import BEFORE_ALL, Turn
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
+from voicesession.live_calls import MOST_ANSWERS
 from voicesession.models import StartType, VoiceSession, VoiceSessionStatus
 from voicesession.serving import Problem
 
@@ -188,6 +190,7 @@ class Calls:
     def __init__(self) -> None:
         self.inherited: set[str] = set()  # uids of calls that were there before this process began to decide
         self._memories: dict[str, CallMemory] = {}
+        self._answers: dict[str, deque[int]] = {}
         self._arrivals = itertools.count()
 
     def __iter__(self) -> Iterator[CallMemory]:
@@ -210,4 +213,14 @@ class Calls:
     def forget(self, uid: str) -> None:
         """Drops what is known of a call."""
         self._memories.pop(uid, None)
+        self._answers.pop(uid, None)
         self.inherited.discard(uid)
+
+    def note_answer(self, uid: str, millis: int) -> None:
+        """Remembers how long an agent's answer took, of a call that is known; many answers ago is forgotten."""
+        if uid in self._memories:
+            self._answers.setdefault(uid, deque(maxlen=MOST_ANSWERS)).append(millis)
+
+    def answers_of(self, uid: str) -> Sequence[int]:
+        """Returns how long a call's last answers took, in milliseconds, the newest last."""
+        return self._answers.get(uid, ())

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Awaitable
 from typing import Any
 
+import aiohttp
 import pytest
 from kopf._core.reactor.inventory import ResourceMemories
 from livekit import api
@@ -13,6 +14,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from local_cluster.binaries import KUBERNETES
+from local_cluster.ports import free_port
 from testing.conversations import AgentsConversation, ConversationsDatabase
 from testing.guest import Guest, guest_in
 from testing.livekit import LiveKitServer
@@ -22,8 +24,9 @@ from testing.tickets import TICKETS
 from testing.waiting import eventually, stays
 from testing.written_log import written_log
 from voicesession import clock
-from voicesession.assignment import FailingModel, ModelFailed, OtherAgent
-from voicesession.measures import Measured, ModelFailures
+from voicesession.assignment import FailingModel, Heartbeat, ModelFailed, OtherAgent
+from voicesession.live_calls import LIVE_CALLS, LiveCall
+from voicesession.measures import Measured, ModelFailures, Turn
 from voicesession.models import EndReason, VoiceSession
 from voicesession.names import AGENT_POOLS, AGENT_PROFILES, VOICE_SESSIONS
 from voicesession.tickets import LEFT_TO_PEOPLE
@@ -438,6 +441,44 @@ async def test_a_model_that_has_failed_in_one_call_is_asked_last_in_the_next(clu
     assignment = cluster.stub_of(await cluster.wait_for_phase("next", "Active")).assignment
     assert assignment is not None
     assert assignment.failing == [FailingModel(provider="cloud", part="llm")]
+
+
+async def test_who_is_on_the_operators_own_machine_is_told_how_calls_go_and_nobody_else(
+    cluster: OperatorCluster,
+) -> None:
+    port = free_port()
+    await cluster.create_pool()
+    await cluster.create_profile()
+    cluster.start_operator(calls_port=port)
+    active = await _begin(cluster)
+    stub = cluster.stub_of(active)
+    for millis in (900, 700):
+        await stub.say(Measured(at=clock.now(), turn=Turn(answer_millis=millis), replies=1))
+    await stub.say(Measured(at=clock.now(), turn=Turn(end_of_turn_millis=300)))
+    told = LiveCall(name="call", agent_state="speaking", memory_bytes=10**8, answers_millis=[900, 700])
+
+    async def is_told() -> bool:
+        await stub.say(Heartbeat(at=clock.now(), agent_state="speaking", memory_bytes=10**8))
+        return await _ask_for_calls(port) == [told]
+
+    await eventually(is_told)
+
+    async def is_no_word_of_the_codes_told() -> bool:
+        await stub.say(Heartbeat(at=clock.now(), agent_state="Robert said", memory_bytes=10**8))
+        return await _ask_for_calls(port) == [told.model_copy(update={"agent_state": None})]
+
+    await eventually(is_no_word_of_the_codes_told)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await _ask_for_calls(port, "127.0.0.2")
+
+    await stub.finish(EndReason.PARTICIPANT_LEFT)
+    await cluster.wait_for_phase("call", "Ended")
+    assert await _ask_for_calls(port) == []
+
+
+async def _ask_for_calls(port: int, host: str = "127.0.0.1") -> list[LiveCall]:
+    async with aiohttp.ClientSession() as client, client.get(f"http://{host}:{port}/calls") as answer:
+        return LIVE_CALLS.validate_json(await answer.text())
 
 
 def _fallbacks() -> float:

@@ -12,7 +12,7 @@ from kubectl_voice.completion import main
     [
         (["t"], {"top", "transcript", "timeline"}),
         (["why", "call", "--out"], {"--output"}),
-        (["top", "--output", ""], {"table", "json"}),
+        (["top", "--output", ""], {"table", "wide", "json"}),
     ],
     ids=["command", "option", "value"],
 )
