@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.cluster/bin:$(PATH):$(CACHE)/tools/bin
 
 PYTHON := .venv/bin/python
 CLUSTER_COMMAND := $(PYTHON) -m local_cluster
-LOCKS := operator:operator agent_image:agent local_models:local-models
+LOCKS := operator:operator agent_image:agent local_models:local-models kubectl_voice:cli
 CODE := operator agent_image local_models kubectl_voice local_cluster release testing tests docs charts $(wildcard benchmarks demo)
 WEB_SOURCES := $(shell find web -type f -not -path '*/node_modules/*' -not -path '*/dist/*' 2> /dev/null)
 
@@ -63,9 +63,9 @@ kubectl: venv ## Talk to it: make kubectl ARGS="get pods -A"
 
 ##@ Release it
 .PHONY: release
-release: venv web ## Images, bills of material and charts into a registry: make release REGISTRY=registry.example.com VERSION=1.2.3
+release: venv web ## Images and charts into a registry, bills of material, kubectl voice for krew: make release REGISTRY=registry.example.com VERSION=1.2.3
 	@[ -n "$(REGISTRY)" ] && [ -n "$(VERSION)" ] || { echo "Say where and what: make release REGISTRY=HOST/FOLDER VERSION=1.2.3"; exit 2; }
-	@$(PYTHON) -m release --registry $(REGISTRY) --version $(VERSION) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(PLAIN_HTTP),--plain-http)
+	@$(PYTHON) -m release --registry $(REGISTRY) --version $(VERSION) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(SOURCE),--source $(SOURCE)) $(if $(DOWNLOADS),--downloads $(DOWNLOADS)) $(if $(PLAIN_HTTP),--plain-http)
 
 ##@ Work on it
 .PHONY: setup machine venv lock web lint format reference

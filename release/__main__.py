@@ -14,6 +14,8 @@ from local_cluster.progress import say
 from release.builders import Base, choose_release_builder
 from release.charts import check_unreleased, package_charts, push_chart
 from release.images import Released, build_images, check_platforms, publish_images
+from release.plugin import PLATFORMS as PLUGIN_PLATFORMS
+from release.plugin import Platform, build_manifest, guess_downloads, pack_plugin, write_manifest
 from release.sbom import write_sbom
 from release.source import Source, check_registry, read_source
 
@@ -34,6 +36,10 @@ class Release:
     plain_http: bool = False
     bills: bool = True
     """Whether bills of material are written."""
+    plugins: Sequence[Platform] = PLUGIN_PLATFORMS
+    """For which machines `kubectl voice` is packed."""
+    downloads: str = ""
+    """The URL of the folder from which the packed plug-ins will be had; empty where that is not known."""
 
     def make(self) -> None:
         """Builds all, then pushes the images, and the chart as the last: what is half done has no name.
@@ -45,15 +51,23 @@ class Release:
         builder = choose_release_builder(self.plain_http)
         base = builder.base() if any(image.based for image in self.images) else Base()
         check_platforms(self.images, self.platforms, builder, base)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._pack_plugins()
         build_images(self.images, self.platforms, builder, base, self.registry, self.source)
         released = publish_images(self.images, builder, self.registry, self.source)
-        self.folder.mkdir(parents=True, exist_ok=True)
         for each in released if self.bills else ():
             for platform in self.platforms:
                 write_sbom(each, platform, self.folder, self.plain_http)
         packed = package_charts(released, self.registry, self.source.version, self.folder)
         charts = [push_chart(each, self.registry, self.plain_http) for each in packed]
         self._tell(released, charts)
+
+    def _pack_plugins(self) -> None:
+        archives = pack_plugin(self.source, self.folder, self.plugins)
+        if archives and self.downloads:
+            write_manifest(build_manifest(archives, self.source, self.downloads), self.folder)
+        elif archives:
+            say("Without DOWNLOADS=https://... there is no manifest for krew: it names where the archives are.")
 
     def _tell(self, released: Sequence[Released], charts: Sequence[str]) -> None:
         images = {each.image.name: each.reference for each in released}
@@ -65,7 +79,7 @@ class Release:
             "charts": list(charts),
         }
         (self.folder / "release.json").write_text(json.dumps(told, indent=2) + "\n")
-        say(f"\n{self.source.version} is released; its bills of material and packed charts are in {self.folder}")
+        say(f"\n{self.source.version} is released; {self.folder} has bills of material, packed charts, kubectl voice")
         for reference in [*images.values(), *charts]:
             say(f"  {reference}")
         charts_at = f"oci://{self.registry}/charts"
@@ -88,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         registry = check_registry(given.registry)
         folder = REPOSITORY / "dist" / f"release-{source.version}"
         plain_http = given.plain_http or registry.startswith(("localhost:", "127.0.0.1:"))
-        Release(source, registry, folder, platforms=given.platforms, plain_http=plain_http).make()
+        downloads = given.downloads or guess_downloads(source)
+        Release(source, registry, folder, platforms=given.platforms, plain_http=plain_http, downloads=downloads).make()
     except ClusterError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -103,6 +118,13 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--registry", required=True, help="HOST, or HOST:PORT/FOLDER, that you are logged in to")
     parser.add_argument("--version", required=True, help="for example 1.2.3")
     parser.add_argument("--source", default="", metavar="URL", help="where the sources are, for the images' labels")
+    parser.add_argument(
+        "--downloads",
+        default="",
+        metavar="URL",
+        help="the folder from which the packed kubectl voice will be had; default: the tag's release, where the "
+        "sources are on GitHub",
+    )
     parser.add_argument("--plain-http", action="store_true", help="the registry has no TLS, as one on localhost")
     parser.add_argument(
         "--platforms",

@@ -24,7 +24,7 @@ NAMESPACE = "released"
 
 
 def release_to(registry: str, folder: Path) -> Release:
-    return Release(SOURCE, registry, folder, images=[SMALL], plain_http=True, bills=False)
+    return Release(SOURCE, registry, folder, images=[SMALL], plain_http=True, bills=False, plugins=())
 
 
 @pytest.fixture(scope="module")
