@@ -1,15 +1,15 @@
 """What is wrong with an installation, the worst first, each with what to do. Pure: a short question for each."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
+from kubectl_voice.facts import PodFacts
 from kubectl_voice.findings import Finding, Weight
 from kubectl_voice.installation import Installation, wanted_secrets
-from voicesession import names
 from voicesession.conditions import ConditionType, Reason, find_condition
 from voicesession.models import Phase
 
-_KINDS = frozenset({names.VOICE_SESSIONS, names.AGENT_POOLS, names.AGENT_PROFILES})
 # A leader renews its Lease each 1.5 s.
 _LEASE_STALE = timedelta(seconds=15)
 # Tokens bear a minute.
@@ -44,13 +44,26 @@ def examine(known: Installation) -> list[Finding]:
 
 
 def _find_kinds(known: Installation) -> Iterator[Finding]:
-    if known.kinds is not None and (missing := sorted(_KINDS - known.kinds)):
+    lacking = known.crds_lack or ()
+    if kinds := [each for each in lacking if "." not in each]:
+        yield Finding("crds-missing", Weight.CUSTOMER, f"The API server does not know {', '.join(kinds)}.", _CRD_ADVICE)
+    elif lacking:
+        # Where the operator finds nothing missing, it is this program that is newer than the installation.
+        is_the_operators = known.metrics.get("operator", {}).get("voice_operator_crd_fields_missing") != 0
+        some = f"{', '.join(lacking[:_SHOWN_FIELDS])}{', ...' if len(lacking) > _SHOWN_FIELDS else ''}"
         yield Finding(
-            "crds-missing",
-            Weight.CUSTOMER,
-            f"The API server does not know {', '.join(missing)}.",
-            "Apply the chart's CRDs: `helm show crds CHART | kubectl apply --server-side -f -`.",
+            "crds-older",
+            Weight.OPERATION if is_the_operators else Weight.NOTE,
+            f"The CRDs are older than this `kubectl voice`; the API server drops {len(lacking)} fields: {some}.",
+            _CRD_ADVICE if is_the_operators else "The operator misses none of them: both are of an older release.",
         )
+
+
+_CRD_ADVICE = (
+    "Upgrade the chart voice-agent-crds to the installation's release: docs/upgrade.md. Settings that were dropped "
+    "have to be applied again."
+)
+_SHOWN_FIELDS = 3
 
 
 def _find_workloads(known: Installation) -> Iterator[Finding]:
@@ -88,7 +101,7 @@ def _find_workloads(known: Installation) -> Iterator[Finding]:
 
 
 def _find_leader(known: Installation) -> Iterator[Finding]:
-    if not known.workloads or known.server_time is None:
+    if not known.workloads or known.server_time is None or known.metrics.get("operator", {}).get(_LEADING):
         return
     renewed = known.lease_renewed_at
     if not known.lease_holder or renewed is None:
@@ -99,6 +112,7 @@ def _find_leader(known: Installation) -> Iterator[Finding]:
         yield Finding("no-leader", Weight.CUSTOMER, sentence, _LEADER_ADVICE)
 
 
+_LEADING = "voice_operator_leading"
 _LEADER_ADVICE = "See the operator's pods and their log. Calls in progress go on; no new one begins."
 
 
@@ -128,20 +142,31 @@ _NAMED_ADVICE = "docs/security.md lists the Secrets and their keys; who names th
 
 
 def _find_pods(known: Installation) -> Iterator[Finding]:
+    """Pods of one pool, or part, that have the same trouble are told of once."""
+    told: dict[tuple[str, str], list[Finding]] = {}
     for pod in known.pods:
-        whose = f"Pod {pod.name}"
-        if pod.waiting in _IMAGE_TROUBLE:
-            advice = "Check the image's name, and that its registry's key is among the imagePullSecrets."
-            yield Finding("image", Weight.CUSTOMER, f"{whose}: {pod.waiting_message or pod.waiting}", advice)
-        elif pod.waiting in _CONFIG_TROUBLE:
-            advice = "Something that the pod names is missing: a Secret, a ConfigMap, a key."
-            yield Finding("pod-config", Weight.CUSTOMER, f"{whose}: {pod.waiting_message or pod.waiting}", advice)
-        elif pod.waiting == "CrashLoopBackOff":
-            advice = f"`kubectl logs {pod.name} --previous` has the last words."
-            yield Finding("crash-loop", Weight.CUSTOMER, f"{whose} ends again and again: {pod.ended}.", advice)
-        elif pod.unschedulable:
-            advice = "Add nodes, or correct nodeSelector, tolerations and resources."
-            yield Finding("unschedulable", Weight.CUSTOMER, f"{whose}: {pod.unschedulable}", advice)
+        if found := _find_pod(pod):
+            told.setdefault((pod.pool or pod.component, found.code), []).append(found)
+    for first, *others in told.values():
+        more = f" It is the same with {len(others)} more of them." if others else ""
+        yield replace(first, sentence=first.sentence + more)
+
+
+def _find_pod(pod: PodFacts) -> Finding | None:
+    whose = f"Pod {pod.name}"
+    if pod.waiting in _IMAGE_TROUBLE:
+        advice = "Check the image's name, and that its registry's key is among the imagePullSecrets."
+        return Finding("image", Weight.CUSTOMER, f"{whose}: {pod.waiting_message or pod.waiting}", advice)
+    if pod.waiting in _CONFIG_TROUBLE:
+        advice = "Something that the pod names is missing: a Secret, a ConfigMap, a key."
+        return Finding("pod-config", Weight.CUSTOMER, f"{whose}: {pod.waiting_message or pod.waiting}", advice)
+    if pod.waiting == "CrashLoopBackOff":
+        advice = f"`kubectl logs {pod.name} --previous` has the last words."
+        return Finding("crash-loop", Weight.CUSTOMER, f"{whose} ends again and again: {pod.ended}.", advice)
+    if pod.unschedulable:
+        advice = "Add nodes, or correct nodeSelector, tolerations and resources."
+        return Finding("unschedulable", Weight.CUSTOMER, f"{whose}: {pod.unschedulable}", advice)
+    return None
 
 
 def _find_pools(known: Installation) -> Iterator[Finding]:
@@ -183,6 +208,7 @@ def _find_dns(known: Installation) -> Iterator[Finding]:
 
 
 def _find_livekit(known: Installation) -> Iterator[Finding]:
+    """Browsers, the operator and agents reach it each by a way of its own."""
     if known.livekit_error:
         yield Finding(
             "livekit-unreachable",
@@ -190,6 +216,9 @@ def _find_livekit(known: Installation) -> Iterator[Finding]:
             f"LiveKit does not answer here at the address that browsers are given: {known.livekit_error}",
             "Where customers are in another network than you, try it there; else correct `livekit.publicUrl`.",
         )
+    for outcome, (sentence, advice) in _OPERATORS_LIVEKIT.items():
+        if known.metrics.get("operator", {}).get(f'voice_operator_livekit{{outcome="{outcome}"}}'):
+            yield Finding(f"livekit-{outcome}", Weight.CUSTOMER, sentence, advice)
     failed = [each for each in known.sessions if each.status.reason == Reason.LIVEKIT_UNAVAILABLE]
     if failed:
         yield Finding(
@@ -206,6 +235,23 @@ def _find_livekit(known: Installation) -> Iterator[Finding]:
             f"Agents take their calls and do not join: {lost[-1].status.message}",
             "Pods must reach LiveKit's address and its media ports: NetworkPolicies, DNS, proxies.",
         )
+
+
+_OPERATORS_LIVEKIT = {
+    "unresolved": (
+        "In the operator's pod, nobody knows the name of LiveKit's server.",
+        "Correct `livekit.url`, or see the cluster's DNS and `networkPolicies.dns`: `kubectl exec` there shows.",
+    ),
+    "unanswered": (
+        "LiveKit does not answer the operator, in whose pod its name is known.",
+        "Is LiveKit up? Else see `networkPolicies` and firewalls between, and the port in `livekit.url`.",
+    ),
+    "refused": (
+        "LiveKit refuses what the operator asks.",
+        "Most often the API key or secret in the release's LiveKit Secret is not LiveKit's own, or a clock is wrong: "
+        "`kubectl logs` of the operator has LiveKit's words.",
+    ),
+}
 
 
 def _find_webhooks(known: Installation) -> Iterator[Finding]:
@@ -242,14 +288,18 @@ def _sum(metrics: Mapping[str, float], name: str) -> float:
 
 
 def _find_clocks(known: Installation) -> Iterator[Finding]:
-    if known.server_time is None or known.lease_renewed_at is None:
-        return
-    ahead = known.lease_renewed_at - known.server_time
-    if ahead > _CLOCK_TOLERANCE:
+    clocks = {f"pod {pod}": ahead for pod, ahead in known.clocks.items()}
+    if not clocks and known.server_time and known.lease_renewed_at and known.lease_renewed_at > known.server_time:
+        clocks = {"the leading operator": known.lease_renewed_at - known.server_time}
+    wrong = {whose: ahead for whose, ahead in clocks.items() if abs(ahead) > _CLOCK_TOLERANCE}
+    if wrong:
+        whose = max(wrong, key=lambda each: abs(wrong[each]))
+        seconds = round(wrong[whose].total_seconds())
+        way = "ahead of" if seconds > 0 else "behind"
         yield Finding(
             "clock",
             Weight.CUSTOMER,
-            f"The leading operator's clock is {round(ahead.total_seconds())} s ahead of the API server's.",
+            f"The clock of {whose} is {abs(seconds)} s {way} the API server's.",
             "Set the nodes' clocks by NTP: tokens of a clock that is wrong are refused.",
         )
 

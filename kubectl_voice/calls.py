@@ -16,6 +16,7 @@ from kube.client import KubernetesApi, KubernetesError, KubernetesUnavailableErr
 from kubectl_voice.command import Call, Cluster, CommandError, Context, Namespace, Output, run
 from kubectl_voice.evidence import Evidence, find_session, gather, list_sessions, name_move
 from kubectl_voice.findings import judge
+from kubectl_voice.installation import say_where_releases_are
 from kubectl_voice.live import LiveCalls, NotToldError, open_live_calls
 from kubectl_voice.output import Format, build_findings, build_table, console, print_json, print_rows
 from kubectl_voice.quantities import read_bytes
@@ -64,7 +65,10 @@ async def _top(cluster: Cluster, output: Format, *, once: bool) -> None:
             while True:
                 screen.update(Group(*_build_screen(seen, output)), refresh=True)
                 await asyncio.sleep(_LOOK_SECONDS)
-                seen = await _see_calls(cluster.api, live)
+                try:
+                    seen = await _see_calls(cluster.api, live)
+                except KubernetesUnavailableError as error:
+                    seen = replace(seen, untold=f"This is as it was: the API server does not answer: {error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ async def _see_calls(api: KubernetesApi, live: LiveCalls) -> _Calls:
         except (NotToldError, KubernetesError) as error:
             untold = f"Without who speaks and how fast: {error}"
     rows = call_rows(sessions, clock.now(), await _read_memory(api), told)
-    return _Calls(rows, f"No call is in progress in namespace {api.namespace!r}.", untold)
+    none = f"No call is in progress in namespace {api.namespace!r}."
+    return _Calls(rows, none if rows else await say_where_releases_are(api) or none, untold)
 
 
 async def _read_memory(api: KubernetesApi) -> Mapping[str, int]:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn, TypeVar
 import typer
 
 from conversations.pool import ConversationsUnavailableError
-from kube.client import KubeconfigError, KubernetesApi, KubernetesError, KubernetesUnavailableError
+from kube.client import ForbiddenError, KubeconfigError, KubernetesApi, KubernetesError, KubernetesUnavailableError
 from kubectl_voice.evidence import CallNotFoundError
 from kubectl_voice.output import Format
 from kubectl_voice.transcripts import NoTranscriptsError
@@ -36,7 +36,6 @@ _TOLD = (
     ConversationsUnavailableError,
     KubeconfigError,
     KubernetesError,
-    KubernetesUnavailableError,
     NoTranscriptsError,
 )
 
@@ -53,6 +52,10 @@ def run(namespace: str | None, context: str | None, act: Callable[[Cluster], Awa
     """Returns what `act` does with the cluster; what cannot be is told in a sentence, with exit code 1."""
     try:
         return asyncio.run(_with_cluster(namespace, context, act))
+    except KubernetesUnavailableError as error:
+        fail(f"the API server does not answer as it should: {error}. `kubectl cluster-info` asks it, too")
+    except ForbiddenError as error:
+        fail(f"{error}. Kubernetes' own role `view` is enough to look, `edit` to move and end calls")
     except _TOLD as error:
         fail(str(error))
     except KeyboardInterrupt:

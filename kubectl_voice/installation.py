@@ -2,26 +2,28 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
 from conversations.undelivered import read_metadata
-from kube.client import ForbiddenError, KubernetesApi, KubernetesError, KubernetesUnavailableError, NotFoundError, Raw
+from kube.client import ForbiddenError, KubernetesApi, KubernetesError, NotFoundError, Raw
+from kube.skew import list_missing
 from kubectl_voice.evidence import list_sessions
 from kubectl_voice.facts import EventFacts, PodFacts, read_events, read_pod, read_time
 from kubectl_voice.forwarding import ForwardingError, forwarded
+from kubectl_voice.live import OPERATORS
 from voicesession import clock
 from voicesession.mcp_keys import list_server_keys
 from voicesession.models import AgentPool, AgentProfile, VoiceSession
-from voicesession.names import AGENT_POOLS, AGENT_PROFILES, GROUP, POOL_LABEL, UNDELIVERED_LABEL, VERSION
+from voicesession.names import AGENT_POOLS, AGENT_PROFILES, POOL_LABEL, UNDELIVERED_LABEL
 from voicesession.provider_keys import list_keys
 
 _RELEASE = "app.kubernetes.io/name=voice-agent"
@@ -54,12 +56,23 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Scrape:
+    """What a pod told of itself. `ahead`: of the API server's clock, the pod's."""
+
+    pod: str
+    component: str
+    counters: Mapping[str, float]
+    ahead: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
 class Installation:
     """What is known of an installation. None where the user may not read it; `unread` names those."""
 
     namespace: str
     now: datetime
-    kinds: frozenset[str] | None = None
+    crds_lack: tuple[str, ...] | None = None
+    """Fields, KIND.spec.FIELD, and whole kinds that this release knows and the API server does not."""
     workloads: tuple[Workload, ...] = ()
     pods: tuple[PodFacts, ...] = ()
     events: tuple[EventFacts, ...] = ()
@@ -78,6 +91,8 @@ class Installation:
     dns_ready: bool | None = None
     livekit_error: str | None = None
     """Why LiveKit cannot be reached at its public address, from here; None where it can, or where nobody tried."""
+    clocks: Mapping[str, timedelta] = field(default_factory=dict)
+    """By pod: how far its node's clock is ahead of the API server's."""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By metric and labels, `name{label="value"}`, the sum over the pods of its part."""
     unread: tuple[str, ...] = ()
@@ -102,22 +117,28 @@ async def gather_installation(api: KubernetesApi, context: str | None) -> Instal
     own = await ask("pods", api.list_kind("v1", "pods", _RELEASE), [])
     agents = await ask("pods", api.list_kind("v1", "pods", POOL_LABEL), [])
     pods = {raw["metadata"]["name"]: read_pod(raw) for raw in [*own, *agents]}
-    pools, bad_pools = read_all(AgentPool, await ask("AgentPools", _objects(api, AGENT_POOLS), []))
-    profiles, bad_profiles = read_all(AgentProfile, await ask("AgentProfiles", _objects(api, AGENT_PROFILES), []))
+    lacking = await ask("the API's kinds", _read_missing(api), None)
+    # The list of a kind that is not served is answered as by a server that is not whole.
+    served = not any("." not in each for each in lacking or ())
+    pools, bad_pools = read_all(AgentPool, await ask("AgentPools", _objects(api, AGENT_POOLS), []) if served else [])
+    profiles, bad_profiles = read_all(
+        AgentProfile, await ask("AgentProfiles", _objects(api, AGENT_PROFILES), []) if served else []
+    )
     quotas = await ask("ResourceQuotas", api.list_kind("v1", "resourcequotas"), [])
     jobs = await ask("Jobs", api.list_kind("batch/v1", "jobs", f"{_RELEASE},{_COMPONENT}=migrations"), [])
     lease = await ask("the operator's Lease", api.get_lease(_LEASE), {})
     kept = await ask("ConfigMaps", api.list_config_map_metadata(f"{UNDELIVERED_LABEL}=true"), [])
+    scrapes = await ask("metrics, and pods' clocks", _scrape_all(api, pods.values(), context), [])
     return Installation(
         namespace=api.namespace,
         now=clock.now(),
-        kinds=await ask("the API's kinds", _read_kinds(api), None),
+        crds_lack=lacking,
         workloads=workloads,
         pods=tuple(pods.values()),
         events=read_events(await ask("Events", api.list_kind("v1", "events"), [])),
         pools=tuple(pools),
         profiles=tuple(profiles),
-        sessions=tuple(await ask("VoiceSessions", list_sessions(api), [])),
+        sessions=tuple(await ask("VoiceSessions", list_sessions(api), []) if served else ()),
         unreadable=(*bad_pools, *bad_profiles),
         secrets=await _read_secrets(api, wanted_secrets(workloads, pools), unread),
         full_quotas=tuple(full for raw in quotas for full in read_quota(raw)),
@@ -128,9 +149,29 @@ async def gather_installation(api: KubernetesApi, context: str | None) -> Instal
         undelivered_rows=sum(piece.rows for raw in kept if (piece := read_metadata(raw))),
         dns_ready=await ask("the cluster's DNS", _read_dns(api), None),
         livekit_error=await _try_livekit(find_variable(workloads, "token-service", "LIVEKIT_PUBLIC_URL")),
-        metrics=await ask("metrics", _read_metrics(api, pods.values(), context), {}),
+        clocks={scrape.pod: scrape.ahead for scrape in scrapes if scrape.ahead is not None},
+        metrics=sum_counters(scrapes),
         unread=tuple(dict.fromkeys(unread)),
     )
+
+
+async def say_where_releases_are(api: KubernetesApi) -> str:
+    """Returns a sentence for whoever has found nothing in a namespace that has no release; nothing where it has one."""
+    try:
+        if await api.list_kind("apps/v1", "deployments", OPERATORS):
+            return ""
+    except KubernetesError:
+        return ""
+    return f"There is no release in namespace {api.namespace!r}. {await _name_others(api)}"
+
+
+async def _name_others(api: KubernetesApi) -> str:
+    try:
+        found = await api.request("GET", f"/apis/apps/v1/deployments?{urlencode({'labelSelector': OPERATORS})}")
+    except KubernetesError:
+        return "`-n` names another one; `helm list -A` shows where releases are."
+    others = sorted({item["metadata"]["namespace"] for item in found["items"] or ()})
+    return f"There is one in {', '.join(others)}: name it by `-n`." if others else "Nor is there one in any other."
 
 
 def read_workload(raw: Raw) -> Workload:
@@ -219,12 +260,8 @@ async def _objects(api: KubernetesApi, plural: str) -> list[Raw]:
     return (await api.list_objects(plural))[0]
 
 
-async def _read_kinds(api: KubernetesApi) -> frozenset[str]:
-    try:
-        resources = await api.request("GET", f"/apis/{GROUP}/{VERSION}")
-    except (KubernetesError, KubernetesUnavailableError):
-        return frozenset()
-    return frozenset(each["name"] for each in resources["resources"])
+async def _read_missing(api: KubernetesApi) -> tuple[str, ...]:
+    return tuple(await list_missing(api))
 
 
 async def _read_secrets(
@@ -276,21 +313,18 @@ async def _try_livekit(url: str | None) -> str | None:
         return f"{url}: {type(error).__name__}: {error}".rstrip(": ")
 
 
-async def _read_metrics(
-    api: KubernetesApi, pods: Collection[PodFacts], context: str | None
-) -> dict[str, dict[str, float]]:
-    """Returns the counters of operators and token services, by part, summed over its pods."""
+async def _scrape_all(api: KubernetesApi, pods: Collection[PodFacts], context: str | None) -> list[Scrape]:
     asked = [pod for pod in pods if pod.component in _METRICS_PORTS and pod.ready and not pod.deleting]
-    texts = await asyncio.gather(*(_scrape(api, pod, context) for pod in asked))
-    sums: dict[str, dict[str, float]] = {}
-    for pod, text in zip(asked, texts, strict=True):
-        part = sums.setdefault(pod.component, {})
-        for name, value in read_counters(text).items():
-            part[name] = part.get(name, 0.0) + value
-    return sums
+    answers = await asyncio.gather(*(_scrape(api, pod, context) for pod in asked), return_exceptions=True)
+    scrapes = [answer for answer in answers if isinstance(answer, Scrape)]
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    # A pod may go meanwhile; where none can be asked, it is for want of rights.
+    if errors and not scrapes:
+        raise errors[0]
+    return scrapes
 
 
-async def _scrape(api: KubernetesApi, pod: PodFacts, context: str | None) -> str:
+async def _scrape(api: KubernetesApi, pod: PodFacts, context: str | None) -> Scrape | None:
     async with forwarded(f"pod/{pod.name}", _METRICS_PORTS[pod.component], api.namespace, context) as port:
         timeout = aiohttp.ClientTimeout(total=_REACH_SECONDS)
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -298,8 +332,21 @@ async def _scrape(api: KubernetesApi, pod: PodFacts, context: str | None) -> str
                 aiohttp.ClientSession(timeout=timeout) as session,
                 session.get(f"http://127.0.0.1:{port}/metrics") as answer,
             ):
-                return await answer.text()
-    return ""
+                counters = read_counters(await answer.text())
+                stamp, server_time = answer.headers.get("Date"), await _read_server_time(api)
+                ahead = parsedate_to_datetime(stamp) - server_time if stamp and server_time else None
+                return Scrape(pod.name, pod.component, counters, ahead)
+    return None
+
+
+def sum_counters(scrapes: Iterable[Scrape]) -> dict[str, dict[str, float]]:
+    """Returns the counters of operators and token services, by part, summed over its pods."""
+    sums: dict[str, dict[str, float]] = {}
+    for scrape in scrapes:
+        part = sums.setdefault(scrape.component, {})
+        for name, value in scrape.counters.items():
+            part[name] = part.get(name, 0.0) + value
+    return sums
 
 
 def read_counters(text: str) -> dict[str, float]:

@@ -46,7 +46,9 @@ class LiveCalls:
             raise NotToldError(str(error)) from error
         except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
             await self.close()
-            raise NotToldError(f"the operator does not answer, as one of an older release: {error!r}") from error
+            raise NotToldError(
+                f"the operator does not answer; one of an older release never does ({error!r})"
+            ) from error
         return {call.name: call for calls in told for call in calls}
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ import typer
 from kube.client import KubernetesApi
 from kubectl_voice.command import CommandError, Context, Namespace, Output, run
 from kubectl_voice.evidence import list_sessions, name_move
+from kubectl_voice.installation import say_where_releases_are
 from kubectl_voice.output import Format, print_rows
 from kubectl_voice.tables import pool_rows
 from voicesession.admission import is_finished
@@ -20,8 +21,15 @@ _LOOK_SECONDS = 0.5
 
 def pool(namespace: Namespace = None, context: Context = None, output: Output = Format.TABLE) -> None:
     """Show the pools: how many pods wait, start and talk, and why one is short."""
-    pools = run(namespace, context, lambda cluster: cluster.api.list_objects(AGENT_POOLS))[0]
-    print_rows(pool_rows(AgentPool.model_validate(raw) for raw in pools), output, "There is no AgentPool here.")
+    pools, empty = run(namespace, context, lambda cluster: _read_pools(cluster.api))
+    print_rows(pool_rows(pools), output, empty)
+
+
+async def _read_pools(api: KubernetesApi) -> tuple[list[AgentPool], str]:
+    """Returns the pools, and what to say where there is none."""
+    pools = [AgentPool.model_validate(raw) for raw in (await api.list_objects(AGENT_POOLS))[0]]
+    none = f"There is no AgentPool in namespace {api.namespace!r}."
+    return pools, none if pools else await say_where_releases_are(api) or none
 
 
 def drain(

@@ -33,12 +33,13 @@ _DELIVERY_SECONDS = 0.3
 class LiveKitUnavailableError(Exception):
     """LiveKit did not answer, or refused: whether the request took effect is unknown. The message says which.
 
-    `code`: LiveKit's word for the error; None where it did not answer.
+    `code`: LiveKit's word for the error; None where it did not answer. `unresolved`: nobody knows its name.
     """
 
-    def __init__(self, message: str, code: str | None = None) -> None:
+    def __init__(self, message: str, code: str | None = None, *, unresolved: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.unresolved = unresolved
 
 
 class RoomClient:
@@ -184,4 +185,5 @@ async def _ask(what: str, request: Awaitable[T]) -> T:
     except api.ServerError as error:
         raise LiveKitUnavailableError(f"{what}: {error}", error.code) from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise LiveKitUnavailableError(f"{what}: {type(error).__name__}: {error}") from error
+        unresolved = isinstance(error, aiohttp.ClientConnectorDNSError)
+        raise LiveKitUnavailableError(f"{what}: {type(error).__name__}: {error}", unresolved=unresolved) from error

@@ -134,12 +134,24 @@ ROOMS_POLLED = Counter(
     "not-ours, or foreign (another installation's ticket).",
     ("outcome",),
 )
+LIVEKIT = Gauge(
+    "voice_operator_livekit",
+    "1 for how LiveKit answered the leader's last look at its rooms, 0 for the others: reached, unresolved (nobody "
+    "knows its name), unanswered, or refused (most often the API key).",
+    ("outcome",),
+)
 CALL_ROOMS = Counter(
     "voice_operator_call_rooms_total",
     "Rooms of calls in progress that the poll found changed: moved (LiveKit has given it another sid), missing, or "
     "back.",
     ("change",),
 )
+
+
+def show_livekit(outcome: str) -> None:
+    """Shows how LiveKit has answered."""
+    for each in ("reached", "unresolved", "unanswered", "refused"):
+        LIVEKIT.labels(each).set(each == outcome)
 
 
 def count_api_request(method: str, status: int) -> None:

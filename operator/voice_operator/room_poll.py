@@ -13,7 +13,7 @@ from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
-from voice_operator.metrics import CALL_ROOMS, ROOMS_POLLED
+from voice_operator.metrics import CALL_ROOMS, ROOMS_POLLED, show_livekit
 from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import OperatorSettings
 from voice_operator.work_queue import WorkQueue
@@ -89,9 +89,11 @@ class RoomPoll:
         asked_at = clock.steady()
         try:
             rooms = await self._rooms.list()
-        except LiveKitUnavailableError:
+        except LiveKitUnavailableError as error:
+            show_livekit(_outcome_of(error))
             self._seen.lose_sight()
             raise
+        show_livekit("reached")
         self._look_at_calls(rooms, asked_at)
         failures = 0
         for room, age in self._find_unserved(rooms, asked_at):
@@ -192,3 +194,9 @@ def _outcome(admission: Admission) -> str:
             return "foreign" if foreign else "not-ours"
         case AlreadyServed(_, finished):
             return "left-over" if finished else "served"
+
+
+def _outcome_of(error: LiveKitUnavailableError) -> str:
+    if error.unresolved:
+        return "unresolved"
+    return "refused" if error.code else "unanswered"

@@ -10,6 +10,7 @@ from voice_operator.keys import Kind
 from voice_operator.label_names import POOLS, PROFILES
 from voice_operator.metrics import (
     LEADING,
+    LIVEKIT,
     LONGEST_WAIT_SECONDS,
     POOL_MINIMUM,
     POOL_PODS,
@@ -59,6 +60,7 @@ def show_state(
         _show_pools(cache.pools.all())
         _show_agents(heartbeats)
     else:
+        LIVEKIT.clear()
         UNDELIVERED_ROWS.set(0)
         UNWRITTEN_ROWS.set(0)
 

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from testing.operator_cluster import OperatorCluster
@@ -83,7 +85,7 @@ async def test_a_call_is_looked_at_moved_and_ended(cluster: OperatorCluster) -> 
     ended = await kubectl_voice(cluster, "end", room)
     assert ended.code == 0, ended
     assert (await cluster.wait_for_phase("call", "Ended")).status.end_reason == "ended_by_request"
-    assert "No call is in progress" in (await kubectl_voice(cluster, "top")).text
+    assert (await kubectl_voice(cluster, "top", "-o", "json")).value == []
 
 
 async def test_a_call_that_cannot_be_served_says_why_and_what_to_do(cluster: OperatorCluster) -> None:
@@ -102,6 +104,22 @@ async def test_what_is_not_there_is_said_in_a_sentence(cluster: OperatorCluster)
         assert answer.code == 1
         assert answer.error.startswith("error: no VoiceSession in namespace")
         assert "Traceback" not in answer.error
+
+
+async def test_a_namespace_without_a_release_is_said_to_be_one(cluster: OperatorCluster) -> None:
+    for command in ("top", "pool"):
+        answer = await kubectl_voice(cluster, command)
+        assert answer.code == 0
+        assert answer.text.startswith(f"There is no release in namespace '{cluster.namespace}'."), answer
+
+
+async def test_an_api_server_that_is_away_is_named_in_a_sentence(cluster: OperatorCluster, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.write_text(re.sub("server: .*", "server: https://127.0.0.1:1", cluster.kubeconfig.read_text()))
+    answer = await kubectl_voice(replace(cluster, kubeconfig=away), "top")
+    assert answer.code == 1
+    assert answer.error.startswith("error: the API server does not answer as it should: ")
+    assert "Traceback" not in answer.error
 
 
 async def test_the_doctor_finds_that_nobody_serves_a_namespace(cluster: OperatorCluster) -> None:

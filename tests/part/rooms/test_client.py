@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from livekit import rtc
 
-from rooms.client import RoomClient
+from local_cluster.ports import free_port
+from rooms.client import LiveKitUnavailableError, RoomClient
 from testing.guest import guest_in
 from testing.livekit import KEY, SECRET, LiveKitServer, new_room
 from voicesession import clock
@@ -39,6 +40,21 @@ async def test_a_room_is_made_once_with_its_first_ticket_and_found_by_name(rooms
     assert await rooms.find(name) == made
     assert made in await rooms.list()
     assert await rooms.list([name, new_room()]) == [made]
+
+
+async def test_a_wrong_key_a_wrong_port_and_a_name_that_nobody_knows_are_told_apart(livekit: LiveKitServer) -> None:
+    async def ask(url: str, secret: str = SECRET) -> tuple[str | None, bool]:
+        client = RoomClient(url, KEY, secret)
+        try:
+            with pytest.raises(LiveKitUnavailableError) as raised:
+                await client.list()
+            return raised.value.code, raised.value.unresolved
+        finally:
+            await client.close()
+
+    assert await ask(livekit.url, "another" * 8) == ("unknown", False)
+    assert await ask(f"http://127.0.0.1:{free_port()}") == (None, False)
+    assert await ask("http://nobody.invalid:7880") == (None, True)
 
 
 async def test_only_the_meant_start_of_a_room_is_deleted(rooms: RoomClient) -> None:

@@ -15,6 +15,8 @@ from voicesession.models import AgentPoolStatus, AgentProfileStatus, Phase
 
 LOST_WEBHOOK = 'voice_operator_rooms_polled_total{outcome="lost-webhook"}'
 FOREIGN = 'voice_operator_rooms_polled_total{outcome="foreign"}'
+LEADING = "voice_operator_leading"
+REACHED = 'voice_operator_livekit{outcome="reached"}'
 FRESH = 'voice_token_service_webhooks_total{outcome="fresh"}'
 FORGED = 'voice_token_service_webhooks_total{outcome="forged"}'
 
@@ -36,7 +38,7 @@ PROFILE = make_profile().model_copy(
 HEALTHY = Installation(
     namespace="voice",
     now=NOW,
-    kinds=frozenset({"voicesessions", "agentpools", "agentprofiles", "agentpools/status"}),
+    crds_lack=(),
     workloads=(
         _workload("operator", 2, 2, keys=frozenset({"signing-key"})),
         _workload("token-service"),
@@ -52,7 +54,8 @@ HEALTHY = Installation(
     lease_renewed_at=ago(1),
     server_time=NOW,
     dns_ready=True,
-    metrics={"operator": {LOST_WEBHOOK: 1.0}, "token-service": {FRESH: 12.0}},
+    clocks={"operator-1": timedelta(seconds=1), "token-service-1": timedelta(seconds=-1)},
+    metrics={"operator": {LOST_WEBHOOK: 1.0, LEADING: 1.0, REACHED: 1.0}, "token-service": {FRESH: 12.0}},
 )
 
 
@@ -83,14 +86,19 @@ def _with_metrics(operator: dict[str, float], service: dict[str, float]) -> Inst
     return replace(HEALTHY, metrics={"operator": operator, "token-service": service})
 
 
+def _with_livekit(outcome: str) -> Installation:
+    return _with_metrics({LEADING: 1.0, f'voice_operator_livekit{{outcome="{outcome}"}}': 1.0}, {FRESH: 1.0})
+
+
 FAULTS: list[tuple[str, Callable[[], Installation]]] = [
-    ("crds-missing", lambda: replace(HEALTHY, kinds=frozenset())),
+    ("crds-missing", lambda: replace(HEALTHY, crds_lack=("AgentPool", "VoiceSession.spec.move"))),
+    ("crds-older", lambda: replace(HEALTHY, crds_lack=("VoiceSession.spec.move",))),
     ("operator-missing", lambda: _without("operator")),
     ("token-service-scaled-to-0", lambda: _with(_workload("token-service", 0, 0))),
     ("pgbouncer-down", lambda: _with(_workload("pgbouncer", 1, 0))),
     ("operator-short", lambda: _with(_workload("operator", 2, 1))),
-    ("no-leader", lambda: replace(HEALTHY, lease_renewed_at=ago(40))),
-    ("no-leader", lambda: replace(HEALTHY, lease_holder=None, lease_renewed_at=None)),
+    ("no-leader", lambda: replace(HEALTHY, lease_renewed_at=ago(40), metrics={})),
+    ("no-leader", lambda: replace(HEALTHY, lease_holder=None, lease_renewed_at=None, metrics={})),
     ("migration-failed", lambda: replace(HEALTHY, failed_job="BackoffLimitExceeded: too often")),
     ("secret-missing", lambda: replace(HEALTHY, secrets={**HEALTHY.secrets, "openai": None})),
     ("secret-key-missing", lambda: replace(HEALTHY, secrets={**HEALTHY.secrets, "openai": frozenset({"key"})})),
@@ -114,7 +122,11 @@ FAULTS: list[tuple[str, Callable[[], Installation]]] = [
     ),
     ("webhooks-never-came", lambda: _with_metrics({LOST_WEBHOOK: 3.0}, {FRESH: 0.0})),
     ("webhooks-of-another-key", lambda: _with_metrics({}, {FRESH: 1.0, FORGED: 2.0})),
-    ("clock", lambda: replace(HEALTHY, lease_renewed_at=NOW + timedelta(seconds=90))),
+    ("livekit-unresolved", lambda: _with_livekit("unresolved")),
+    ("livekit-unanswered", lambda: _with_livekit("unanswered")),
+    ("livekit-refused", lambda: _with_livekit("refused")),
+    ("clock", lambda: replace(HEALTHY, lease_renewed_at=NOW + timedelta(seconds=90), clocks={})),
+    ("clock", lambda: replace(HEALTHY, lease_renewed_at=ago(50), clocks={"operator-1": timedelta(seconds=-50)})),
     (
         "other-agent",
         lambda: replace(HEALTHY, events=(EventFacts(ago(9), True, "OtherAgent", "bot", "VoiceSession call"),)),
@@ -135,6 +147,14 @@ def test_a_planted_fault_alone_is_found_with_what_to_do(code: str, make: Callabl
     assert found.advice
 
 
+def test_pods_of_one_pool_with_the_same_trouble_are_told_of_once() -> None:
+    pods = [PodFacts(f"pod-{number}", ago(60), pool="default", waiting="ImagePullBackOff") for number in range(3)]
+    other = PodFacts("other", ago(60), pool="other", waiting="ImagePullBackOff")
+    first, second = examine(replace(HEALTHY, pods=(*pods, other)))
+    assert first.sentence == "Pod pod-0: ImagePullBackOff It is the same with 2 more of them."
+    assert second.sentence == "Pod other: ImagePullBackOff"
+
+
 def test_what_may_not_be_read_is_no_fault() -> None:
     blind = Installation(namespace="voice", now=NOW, workloads=HEALTHY.workloads, unread=("Secrets: forbidden",))
     assert examine(blind) == []
@@ -143,6 +163,12 @@ def test_what_may_not_be_read_is_no_fault() -> None:
 def test_an_old_word_of_another_agent_is_none_of_today() -> None:
     told = EventFacts(ago(3600), True, "OtherAgent", "bot", "VoiceSession call")
     assert examine(replace(HEALTHY, events=(told,))) == []
+
+
+def test_a_newer_program_beside_an_installation_that_lacks_nothing_is_no_fault() -> None:
+    metrics = {"operator": {**HEALTHY.metrics["operator"], "voice_operator_crd_fields_missing": 0.0}}
+    [found] = examine(replace(HEALTHY, crds_lack=("VoiceSession.spec.move",), metrics=metrics))
+    assert (found.code, found.weight.name) == ("crds-older", "NOTE")
 
 
 def test_another_installations_rooms_are_told_and_no_fault() -> None:

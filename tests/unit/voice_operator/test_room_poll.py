@@ -1,12 +1,14 @@
 """The poll of the rooms goes on, whatever one room or one answer is like."""
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from kube.client import ConflictError, ForbiddenError, InvalidError, KubernetesApi, KubernetesError
@@ -216,6 +218,25 @@ async def test_a_room_that_was_just_made_is_left_to_who_has_made_it(
     assert rooms.deleted == []
     await poll.poll_once()
     assert rooms.deleted == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "reached"),
+        (LiveKitUnavailableError("no such host", unresolved=True), "unresolved"),
+        (LiveKitUnavailableError("refused"), "unanswered"),
+        (LiveKitUnavailableError("invalid token", "unauthenticated"), "refused"),
+    ],
+)
+async def test_how_livekit_has_answered_is_shown(error: LiveKitUnavailableError | None, outcome: str) -> None:
+    rooms = Rooms()
+    rooms.errors = [error] if error else []
+    with contextlib.suppress(LiveKitUnavailableError):
+        await make_poll(rooms).poll_once()
+    outcomes = ("reached", "unresolved", "unanswered", "refused")
+    shown = {each for each in outcomes if REGISTRY.get_sample_value("voice_operator_livekit", {"outcome": each})}
+    assert shown == {outcome}
 
 
 async def test_an_unforeseen_error_does_not_end_the_poll() -> None:
