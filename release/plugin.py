@@ -29,7 +29,12 @@ _LOCK = REPOSITORY / "kubectl_voice" / "requirements.lock"
 # What `kubectl_voice` stands on; import-linter holds that it is no more.
 _PACKAGES = ("kubectl_voice", "operator/conversations", "operator/kube", "operator/voicesession")
 _LAUNCHER = Path(__file__).parent / "kubectl-voice"
-_MAIN = "from kubectl_voice.{module} import main\n\nmain()\n"
+# Isolated, Python finds libraries beside a folder's __main__ alone; so that starts either program.
+_MAIN = """import importlib
+import sys
+
+importlib.import_module(f"kubectl_voice.{sys.argv.pop(1)}").main()
+"""
 _INSTALL_SECONDS = 600.0
 
 
@@ -119,7 +124,7 @@ def build_manifest(archives: Iterable[Archive], source: Source, downloads: str) 
 
 
 def write_manifest(manifest: Mapping[str, Any], folder: Path) -> Path:
-    """Writes krew's manifest, voice.yaml in `folder`, and returns its path."""
+    """Writes krew's manifest into `folder`, and returns its path."""
     path = folder / f"{NAME}.yaml"
     path.write_text(yaml.safe_dump(manifest, sort_keys=False, width=100))
     return path
@@ -137,8 +142,7 @@ def _fill(folder: Path, platform: Platform, pythons: Sequence[str]) -> None:
     for package in _PACKAGES:
         copied = library / Path(package).name
         shutil.copytree(REPOSITORY / package, copied, ignore=shutil.ignore_patterns("__pycache__"))
-    (library / "__main__.py").write_text(_MAIN.format(module="__main__"))
-    (library / "complete.py").write_text(_MAIN.format(module="completion"))
+    (library / "__main__.py").write_text(_MAIN)
     shutil.copy(REPOSITORY / "LICENSE", folder)
     for name in (_LAUNCHER.name, "kubectl_complete-voice"):
         shutil.copy(_LAUNCHER, folder / name)

@@ -57,6 +57,7 @@ BESIDE_SETTINGS = {
         "puts images and charts.",
         "VERSION": "Which version `make release` makes.",
         "PLATFORMS": "For which machines `make release` builds, `linux/amd64,linux/arm64` unless set.",
+        "DOWNLOADS": "Where the archives of `kubectl voice` will be, a folder's URL, for krew's manifest.",
         "SOURCE": "Where the sources are, for the labels of the images that `make release` builds.",
         "PLAIN_HTTP": "Anything: `make release` speaks to a registry without TLS.",
         "NAME": "Which benchmark `make bench` runs.",
