@@ -58,8 +58,8 @@ async def _top(cluster: Cluster, output: Format, *, once: bool) -> None:
         seen = await _see_calls(cluster.api, live)
         if once or output is Format.JSON or not out.is_terminal:
             print_rows(seen.rows, output, seen.empty)
-            if seen.untold and output is not Format.JSON:
-                out.print(seen.untold, markup=False)
+            if seen.untold:
+                typer.echo(seen.untold, err=True)
             return
         with Live(console=out, screen=True, auto_refresh=False) as screen:
             while True:
