@@ -60,6 +60,7 @@ class FakeCluster:
         status: Raw | None = None,
         labels: dict[str, str] | None = None,
         created_at: datetime | None = None,
+        annotations: dict[str, str] | None = None,
     ) -> Raw:
         """Stores an object as somebody else would, and tells the watchers."""
         before = self._objects[plural].get(name)
@@ -68,6 +69,7 @@ class FakeCluster:
             "uid": before["metadata"]["uid"] if before else f"00000000-0000-4000-8000-{self._version:012x}",
             "creationTimestamp": (created_at or clock.now()).isoformat(),
             "labels": labels or {},
+            "annotations": annotations or {},
         }
         stored: Raw = {"metadata": metadata, "spec": spec, "status": status or {}}
         self._store(plural, stored, "MODIFIED" if before else "ADDED")
@@ -143,7 +145,8 @@ class FakeCluster:
         name = session["metadata"]["name"]
         if name in self.sessions:
             raise ConflictError(409, f"{name} already exists")
-        made = self.put(VOICE_SESSIONS, name, session["spec"], labels=session["metadata"].get("labels"))
+        given = {key: session["metadata"].get(key) for key in ("labels", "annotations")}
+        made = self.put(VOICE_SESSIONS, name, session["spec"], **given)
         if self.loses_answers:
             raise KubernetesUnavailableError("timed out")
         return made
@@ -153,7 +156,7 @@ class FakeCluster:
         self._answer("patch")
         found = copy.deepcopy(self._find(name))
         found["spec"]["end"] = True
-        found["metadata"]["annotations"] = {END_REASON_ANNOTATION: reason.value}
+        found["metadata"]["annotations"][END_REASON_ANNOTATION] = reason.value
         self._store(VOICE_SESSIONS, found, "MODIFIED")
         return copy.deepcopy(found)
 

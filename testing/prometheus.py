@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,17 @@ class Prometheus:
             found: list[dict[str, Any]] = (await answer.json())["data"]["result"]
             return found
 
+    async def exemplars(self, metric: str) -> set[str]:
+        """Returns the ids of the traces to which this metric leads, as scraped in the last hour."""
+        now = time.time()
+        asked = {"query": metric, "start": str(now - 3600), "end": str(now + 60)}
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as session,
+            session.get(f"{self.url}/api/v1/query_exemplars", params=asked) as answer,
+        ):
+            found: list[dict[str, Any]] = (await answer.json())["data"]
+        return {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
+
     async def is_ready(self) -> bool:
         """Tells whether it answers."""
         with contextlib.suppress(aiohttp.ClientError):
@@ -62,6 +74,7 @@ async def scraping(
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={LOOPBACK}:{port}",
+        "--enable-feature=exemplar-storage",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

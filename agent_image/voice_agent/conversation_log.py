@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from voice_agent.conversation_items import POSITIONS_PER_ATTEMPT, Row
 from voice_agent.places import Places
 from voice_agent.text import clean
+from voice_agent.traces import traced
 from voice_agent.waiting_rows import WaitingRows
 from voicesession import clock
 from voicesession.spool import Spool, SpooledEnd, SpooledStart, build_spool, spool_key
@@ -242,6 +243,10 @@ class ConversationLog:
 
     async def _read_history(self) -> History:
         # A connection of its own: the writer may open its own at the same time.
+        with traced("read rows"):
+            return await self._ask_for_history()
+
+    async def _ask_for_history(self) -> History:
         async with await self._open_connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute("SELECT * FROM voice.load_history(%s, %s, %s)", self._who())
@@ -295,7 +300,8 @@ class ConversationLog:
             )
             self._started = start
         while batch := self._waiting.first(_BATCH):
-            await self._append(connection, batch)
+            with traced("write rows", rows=len(batch)):
+                await self._append(connection, batch)
             self._waiting.drop(len(batch))
         for item_id, row in list(self._drafts.items()):
             await self._write_side(connection, "SELECT voice.write_draft(%s, %s, %s, %s)", Jsonb(row))
@@ -313,11 +319,12 @@ class ConversationLog:
             return
         if self._end is not None:
             end = self._end
-            await self._call(
-                connection,
-                "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
-                (*self._who(), end.reason, end.ended_at, Jsonb(end.usage)),
-            )
+            with traced("write the end"):
+                await self._call(
+                    connection,
+                    "SELECT voice.end_conversation(%s, %s, %s, %s, %s, %s)",
+                    (*self._who(), end.reason, end.ended_at, Jsonb(end.usage)),
+                )
         # Without an end, what has come during the last write is somebody else's to know.
         is_empty = self._end is not None or not (self._waiting or self._drafts)
         self._done = self._finishing and is_empty

@@ -5,11 +5,19 @@ livekit-agents marks what in its spans has words or names people, and strips it 
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from opentelemetry import trace
+from opentelemetry.trace import Status, StatusCode
 
 from voice_telemetry.traces import build_provider
 
 log = logging.getLogger(__name__)
+
+# Of whoever gives tracers by then; where nobody does its spans are nothing.
+_tracer = trace.get_tracer("voice-agent")
 
 _FLUSH_SECONDS = 2.0
 
@@ -25,7 +33,6 @@ class Traces:
         if not self.endpoint:
             return
         from livekit.agents.telemetry import set_tracer_provider  # noqa: PLC0415 - it is heavy, and may not be wanted
-        from opentelemetry import trace  # noqa: PLC0415
 
         self._provider = build_provider("voice-agent", self.endpoint)
         set_tracer_provider(self._provider, allow_pii=False)
@@ -44,3 +51,20 @@ class Traces:
         """Sends what waits, within two seconds."""
         if self.endpoint and not await asyncio.to_thread(self._provider.force_flush, round(1000 * _FLUSH_SECONDS)):
             log.warning("spans could not be sent in time")
+
+
+@contextmanager
+def traced(name: str, **numbers: int) -> Iterator[None]:
+    """Tells what is done meanwhile as a span, below what it is a part of. What is raised fails it, by its type."""
+    with _tracer.start_as_current_span(
+        name,
+        attributes={f"voice.{key}": value for key, value in numbers.items()},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except Exception as error:
+            # Its message may quote what was to be written.
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise

@@ -144,7 +144,7 @@ def build_summary(call: Call, now: datetime) -> CallSummary:
 def build_story(call: Call, rows: Sequence[TranscriptItem], others: Iterable[Call]) -> CallStory:
     """Returns all that is known of a call. `rows`: its conversation's, in order."""
     session, usage = call.session, call.row.usage if call.row else None
-    trace = CallTrace(session.trace_seed) if session else None
+    trace = CallTrace(session.trace_seed, session.traceparent) if session else None
     return CallStory(
         session_id=call.session_id,
         room=call.room,

@@ -1,6 +1,7 @@
 """The front door: LiveKit's standard token endpoint, the older connection details, and what can be asked for."""
 
 import logging
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Request
@@ -15,7 +16,7 @@ from token_service.schemas import ConnectionDetails, Profiles, TokenRequest, Tok
 from token_service.service import Service, no_place
 from token_service.wanted_call import WantedCall, decide_call, list_choices
 from voice_telemetry.logs import add_to_log_context
-from voice_telemetry.traces import CallTrace, tell_span
+from voice_telemetry.traces import CallTrace, accept_traceparent, tell_span
 from voicesession import clock
 from voicesession.admission import RoomStart, build_voice_session, is_finished, refuse_concurrency
 from voicesession.models import VoiceSession
@@ -32,6 +33,13 @@ IdempotencyKey = Annotated[
     Header(
         description="Repeating a request with the same key gives the same room and identity. Where no API key is asked "
         "for, it must be hard to guess: a random UUID (version 4), or 128 random bits as 22 characters of base64url."
+    ),
+]
+Traceparent = Annotated[
+    str | None,
+    Header(
+        description="W3C Trace Context, where this installation traces calls: the call joins the trace of whoever "
+        "shows a key or token, and is linked to anybody else's. One that is malformed is as none."
     ),
 ]
 _EXAMPLES: dict[str, Example] = {
@@ -68,6 +76,7 @@ def build_token_router(service: Service) -> APIRouter:
     async def issue_token(
         caller: KnownCaller,
         idempotency_key: IdempotencyKey = None,
+        traceparent: Traceparent = None,
         body: RequestBody = None,
     ) -> TokenResponse:
         """Signs a token for a room of its own; nothing else happens until somebody connects with it.
@@ -77,10 +86,11 @@ def build_token_router(service: Service) -> APIRouter:
         began = clock.now()
         service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=False)
-        ticket = wanted.build_ticket(names, caller, private=False, voice_session=None)
+        above = _find_above(caller, traceparent)
+        ticket = wanted.build_ticket(names, caller, private=False, voice_session=None, traceparent=above)
         _check_places(service, ticket, wanted.customer.room)
         token = _sign(service, wanted, ticket)
-        tell_span(CallTrace(ticket.call_id), "POST /api/token", began, clock.now())
+        _tell_request("POST /api/token", began, ticket, traceparent)
         return TokenResponse(server_url=service.settings.livekit_public_url, participant_token=token)
 
     @router.post(
@@ -92,19 +102,21 @@ def build_token_router(service: Service) -> APIRouter:
     async def open_call(
         caller: KnownCaller,
         idempotency_key: IdempotencyKey = None,
+        traceparent: Traceparent = None,
         body: RequestBody = None,
     ) -> ConnectionDetails:
         """Creates the room and calls its agent at once; for backends, at the click. Variables stay private."""
         began = clock.now()
         service.require_cache()
         wanted, names = _decide(service, caller, idempotency_key, body, private=True)
-        ticket = wanted.build_ticket(names, caller, private=True, voice_session=f"vs-{short_hash(names.call_id)}")
+        above, reserved = _find_above(caller, traceparent), f"vs-{short_hash(names.call_id)}"
+        ticket = wanted.build_ticket(names, caller, private=True, voice_session=reserved, traceparent=above)
         token = _sign(service, wanted, ticket)
         known = idempotency_key is not None and await _is_open(service, ticket)
         if not known:
             _check_places(service, ticket, wanted.customer.room)
             await _open(service, wanted, ticket)
-        tell_span(CallTrace(ticket.call_id), "POST /api/connection-details", began, clock.now())
+        _tell_request("POST /api/connection-details", began, ticket, traceparent)
         return ConnectionDetails(
             serverUrl=service.settings.livekit_public_url,
             roomName=wanted.customer.room,
@@ -141,6 +153,16 @@ def _decide(
     )
     add_to_log_context(room=wanted.customer.room, profile=wanted.profile.metadata.name)
     return wanted, names
+
+
+def _find_above(caller: Caller, traceparent: str | None) -> str | None:
+    # Whom nobody knows does not choose in which trace the spans of this installation are.
+    return accept_traceparent(traceparent) if caller.tenant is not None else None
+
+
+def _tell_request(name: str, began: datetime, ticket: CallTicket, traceparent: str | None) -> None:
+    trace = CallTrace(ticket.call_id, ticket.traceparent)
+    tell_span(trace, name, began, clock.now(), link=None if ticket.traceparent else traceparent)
 
 
 def _check_places(service: Service, ticket: CallTicket, room: str) -> None:

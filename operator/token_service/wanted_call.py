@@ -36,8 +36,19 @@ class WantedCall:
     local_mode: bool
     variables: dict[str, str] = field(repr=False)
 
-    def build_ticket(self, names: CallNames, caller: Caller, private: bool, voice_session: str | None) -> CallTicket:
-        """Returns the room's ticket. With `private`, the variables stay out of it: the customer can read it."""
+    def build_ticket(
+        self,
+        names: CallNames,
+        caller: Caller,
+        *,
+        private: bool,
+        voice_session: str | None,
+        traceparent: str | None = None,
+    ) -> CallTicket:
+        """Returns the room's ticket. With `private`, the variables stay out of it: the customer can read it.
+
+        `traceparent`: the caller's span that the call is below.
+        """
         return new_ticket(
             self.profile.metadata.name,
             call_id=names.call_id,
@@ -47,6 +58,7 @@ class WantedCall:
             local_mode=self.local_mode,
             variables={} if private else self.variables,
             voice_session=voice_session,
+            traceparent=traceparent,
         )
 
 

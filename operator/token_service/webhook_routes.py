@@ -33,7 +33,7 @@ from voicesession.admission import (
 )
 from voicesession.departures import seconds_to_return, seems_to_have_left
 from voicesession.models import EffectiveLimits, EndReason, VoiceSession
-from voicesession.names import CALL_LABEL
+from voicesession.names import CALL_LABEL, TRACEPARENT_ANNOTATION
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,9 @@ async def _admit(service: Service, room: RoomStart, customer_is_there: bool) -> 
         decision = await _create(service, body)
         if decision is None:
             START_SECONDS.observe(max(0.0, (clock.now() - room.created_at).total_seconds()))
-        tell_span(CallTrace(body["metadata"]["labels"][CALL_LABEL]), "admit the room", began, clock.now())
+        metadata = body["metadata"]
+        trace = CallTrace(metadata["labels"][CALL_LABEL], metadata.get("annotations", {}).get(TRACEPARENT_ANNOTATION))
+        tell_span(trace, "admit the room", began, clock.now())
     match decision:
         case Refuse() if customer_is_there:
             ADMISSIONS.labels(decision.reason).inc()

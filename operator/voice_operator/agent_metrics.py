@@ -80,11 +80,15 @@ MEMORY_BYTES = Gauge("voice_agent_memory_bytes", "Resident memory of the agents 
 MEMORY_MAX_BYTES = Gauge("voice_agent_memory_max_bytes", "Resident memory of the largest agent in a call.", ("pool",))
 
 
-def count_measured(profile: str, measured: Measured) -> None:
+# What leads from a measurement to its call's trace; None where nothing does.
+Exemplar = dict[str, str] | None
+
+
+def count_measured(profile: str, measured: Measured, exemplar: Exemplar = None) -> None:
     """Adds what an agent of this profile has measured; its first word aside."""
     names = PROFILES.bound(profile)
     if measured.turn:
-        _count_turn(names, measured.turn)
+        _count_turn(names, measured.turn, exemplar)
     if measured.connect_millis is not None:
         CONNECT_SECONDS.observe(measured.connect_millis / 1000)
     if measured.replies:
@@ -97,12 +101,12 @@ def count_measured(profile: str, measured: Measured) -> None:
         FAILURES.labels(*PROVIDERS.bound(failed.provider), failed.part, failed.outcome).inc(failed.count)
 
 
-def count_first_word(profile: str, start_type: str, seconds: float) -> None:
+def count_first_word(profile: str, start_type: str, seconds: float, exemplar: Exemplar = None) -> None:
     """Adds a call whose agent was first heard after so many seconds."""
-    FIRST_WORD_SECONDS.labels(*PROFILES.bound(profile), start_type).observe(seconds)
+    FIRST_WORD_SECONDS.labels(*PROFILES.bound(profile), start_type).observe(seconds, exemplar)
 
 
-def _count_turn(profile: tuple[str, ...], turn: Turn) -> None:
+def _count_turn(profile: tuple[str, ...], turn: Turn, exemplar: Exemplar) -> None:
     for collector, labels, millis in (
         (ANSWER_SECONDS, profile, turn.answer_millis),
         (END_OF_TURN_SECONDS, profile, turn.end_of_turn_millis),
@@ -111,7 +115,7 @@ def _count_turn(profile: tuple[str, ...], turn: Turn) -> None:
         (TTS_FIRST_AUDIO_SECONDS, _bound(turn.tts), turn.tts_first_byte_millis),
     ):
         if millis is not None:
-            collector.labels(*labels).observe(millis / 1000)
+            collector.labels(*labels).observe(millis / 1000, exemplar)
 
 
 def _count_use(used: ModelUse) -> None:

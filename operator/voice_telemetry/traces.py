@@ -2,7 +2,9 @@
 
 A call has one trace. Its id, and those of the spans that others are below, follow from what every part knows the call
 by: the call id of its ticket, or the VoiceSession's uid where somebody made it by hand. So nothing has to travel, no
-part waits for another, and who goes on after a crash goes on in the same trace. No span has a word of a conversation.
+part waits for another, and who goes on after a crash goes on in the same trace. A caller who has a trace of their own
+has the call in it: the span that it is below goes along, in the ticket and in an annotation. No span has a word of a
+conversation.
 """
 
 import hashlib
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+    from opentelemetry.trace import SpanContext
 
 # What a span says besides its name and times: names and numbers.
 Attributes = Mapping[str, str | int | float | bool]
@@ -24,14 +27,26 @@ _FLUSH_MILLIS = 2000
 
 @dataclass(frozen=True, slots=True)
 class CallTrace:
-    """The trace of one call. `seed`: the call id of its ticket, or the VoiceSession's uid."""
+    """The trace of one call. `seed`: the call id of its ticket, or the VoiceSession's uid.
+
+    `caller`: a `traceparent` of W3C Trace Context, whose span the call is below. One that is none, or is not sampled,
+    is as if there were none.
+    """
 
     seed: str
+    caller: str | None = None
 
     @property
     def trace_id(self) -> int:
         """Returns the trace's id: 128 bits."""
-        return int.from_bytes(_digest(f"trace:{self.seed}")[:16])
+        caller = _read_traceparent(self.caller)
+        return caller.trace_id if caller else int.from_bytes(_digest(f"trace:{self.seed}")[:16])
+
+    @property
+    def above(self) -> int:
+        """Returns the id of the span that the call's own is below; 0 for none."""
+        caller = _read_traceparent(self.caller)
+        return caller.span_id if caller else 0
 
     @property
     def root(self) -> int:
@@ -108,6 +123,30 @@ def are_on() -> bool:
     return _sender.processor is not None
 
 
+def accept_traceparent(header: str | None) -> str | None:
+    """Returns a request's `traceparent` as a call may keep it; None where it names no sampled span, or traces are off.
+
+    Whatever else the header says is left out.
+    """
+    caller = _read_traceparent(header) if are_on() else None
+    return f"00-{caller.trace_id:032x}-{caller.span_id:016x}-01" if caller else None
+
+
+def build_exemplar(call: CallTrace | None) -> dict[str, str] | None:
+    """Returns what leads from a histogram to this call's trace; None where there is none, or traces are off."""
+    return {"trace_id": f"{call.trace_id:032x}"} if call and are_on() else None
+
+
+def _read_traceparent(text: str | None) -> "SpanContext | None":
+    if not text:
+        return None
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    found = get_current_span(TraceContextTextMapPropagator().extract({"traceparent": text})).get_span_context()
+    return found if found.is_valid and found.trace_flags.sampled else None
+
+
 def tell_span(
     call: CallTrace,
     name: str,
@@ -118,14 +157,15 @@ def tell_span(
     parent: int | None = None,
     attributes: Attributes | None = None,
     failed: str = "",
+    link: str | None = None,
 ) -> None:
     """Has a span sent that is over. By itself below the call's own; `failed`: a word for why, no sentence.
 
-    `span_id`: where others are below it. `parent`: 0 for none.
+    `span_id`: where others are below it. `parent`: 0 for none. `link`: a `traceparent` to which it has to do.
     """
     if _sender.processor is None:
         return
-    _sender.processor.on_end(_build_span(call, name, began, ended, span_id, parent, attributes or {}, failed))
+    _sender.processor.on_end(_build_span(call, name, began, ended, span_id, parent, attributes or {}, failed, link))
 
 
 def _build_span(
@@ -137,13 +177,16 @@ def _build_span(
     parent: int | None,
     attributes: Attributes,
     failed: str,
+    link: str | None,
 ) -> "ReadableSpan":
     from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
-    from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags  # noqa: PLC0415
+    from opentelemetry.trace import Link, SpanContext, Status, StatusCode, TraceFlags  # noqa: PLC0415
+
+    trace_id, linked = call.trace_id, _read_traceparent(link)
 
     def context(identifier: int) -> SpanContext:
-        return SpanContext(call.trace_id, identifier, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+        return SpanContext(trace_id, identifier, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
     own = span_id or int.from_bytes(_digest(f"{name}:{began.timestamp()}:{call.seed}")[:8])
     above = call.root if parent is None else parent
@@ -153,6 +196,7 @@ def _build_span(
         parent=context(above) if above else None,
         resource=_sender.resource,
         attributes=dict(attributes),
+        links=[Link(linked)] if linked else [],
         status=Status(StatusCode.ERROR, failed) if failed else Status(StatusCode.UNSET),
         start_time=_nanoseconds(began),
         end_time=_nanoseconds(max(began, ended)),

@@ -14,6 +14,7 @@ from voicesession.names import (
     PROFILE_LABEL,
     ROOM_HASH_LABEL,
     TENANT_LABEL,
+    TRACEPARENT_ANNOTATION,
     is_valid_room,
     short_hash,
     voice_session_name,
@@ -250,6 +251,7 @@ def build_voice_session(
     }
     if ticket.tenant:
         labels[TENANT_LABEL] = label_value(ticket.tenant)
+    annotations = {"annotations": {TRACEPARENT_ANNOTATION: ticket.traceparent}} if ticket.traceparent else {}
     spec = {
         "profile": ticket.profile,
         "room": room_name,
@@ -263,7 +265,7 @@ def build_voice_session(
     return {
         "apiVersion": API_VERSION,
         "kind": "VoiceSession",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, **annotations},
         "spec": {key: value for key, value in spec.items() if value is not None},
     }
 

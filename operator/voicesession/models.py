@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from voicesession.names import CALL_LABEL
+from voicesession.names import CALL_LABEL, TRACEPARENT_ANNOTATION
 
 
 class Model(BaseModel):
@@ -167,6 +167,11 @@ class VoiceSession(Model):
     def trace_seed(self) -> str:
         """Returns what the call's trace follows from: the call id of its ticket, where a room's start has made it."""
         return self.metadata.labels.get(CALL_LABEL) or self.metadata.uid
+
+    @property
+    def traceparent(self) -> str | None:
+        """Returns the span that the call is below, of its caller's, as whoever made the VoiceSession has it."""
+        return self.metadata.annotations.get(TRACEPARENT_ANNOTATION)
 
     @property
     def log_fields(self) -> dict[str, str | None]:

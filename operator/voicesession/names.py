@@ -50,6 +50,9 @@ TENANT_LABEL = f"{GROUP}/tenant"
 CALL_LABEL = f"{GROUP}/call-id"
 ROOM_HASH_LABEL = f"{GROUP}/room-hash"
 
+# Annotation of VoiceSessions: the span that the call is below, of its caller's, as W3C Trace Context has it.
+TRACEPARENT_ANNOTATION = f"{GROUP}/traceparent"
+
 # Annotation of VoiceSessions, written with `spec.end`: the EndReason for which it was set.
 END_REASON_ANNOTATION = f"{GROUP}/end-reason"
 

@@ -44,6 +44,7 @@ class CallTicket(Model):
     llm_provider: str | None = None
     local_mode: bool = False
     variables: dict[str, str] = Field(default_factory=dict)
+    traceparent: str | None = None  # the caller's span that the call is below, as W3C Trace Context has it
     # Set where the VoiceSession exists before its room: the room belongs to it and starts no other.
     voice_session: str | None = None
 

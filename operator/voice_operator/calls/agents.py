@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 
 from rooms.tokens import RoomTokens
 from voice_operator.calls.agent_look import AgentLook
 from voice_operator.calls.assignment import build_assignment, sum_up
-from voice_operator.calls.call_traces import trace_of
+from voice_operator.calls.call_traces import tell_assigned, trace_of
 from voice_operator.calls.hand_over import Move
 from voice_operator.calls.incidents import Incidents
 from voice_operator.calls.links import Links
@@ -74,7 +75,8 @@ class Agents:
     def connect(self, memory: CallMemory, step: Connect) -> CallMemory:
         """Follows the call in its pod, which is given it if it has it not yet."""
         resume = memory.claimed_here != step.pod.uid  # by another process, which may have handed it over
-        self._links.open(memory.uid, step.pod, self._build_assignment(memory, step), resume=resume)
+        assignment, taken = self._build_assignment(memory, step), partial(tell_assigned, step.session, step.pod)
+        self._links.open(memory.uid, step.pod, assignment, resume=resume, on_taken=taken)
         self._look.forget(memory.uid)
         return replace(memory, attempt=replace(memory.attempt, asked_livekit_at=None), pods_read=False)
 
@@ -95,7 +97,8 @@ class Agents:
         """
         resume = memory.claimed_here != step.pod.uid
         assignment = self._build_assignment(memory, step, standby=True)
-        self._links.open_beside(memory.uid, step.pod, assignment, resume=resume)
+        taken = partial(tell_assigned, step.session, step.pod)
+        self._links.open_beside(memory.uid, step.pod, assignment, resume=resume, on_taken=taken)
         return replace(memory, move=replace(memory.move, asked_at=None, tried_at=None))
 
     async def ask_hand_over(self, memory: CallMemory, step: AskHandOver) -> CallMemory:

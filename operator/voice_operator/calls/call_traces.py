@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from voice_telemetry.traces import CallTrace, tell_span
+from voice_operator.pods.agent_pod import AgentPod
+from voice_telemetry.traces import Attributes, CallTrace, tell_span
 from voicesession import clock
 from voicesession.conditions import ConditionType, find_condition
 from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
@@ -10,7 +11,19 @@ from voicesession.models import Phase, VoiceSession, VoiceSessionStatus
 
 def trace_of(session: VoiceSession) -> CallTrace:
     """Returns a call's trace."""
-    return CallTrace(session.trace_seed)
+    return CallTrace(session.trace_seed, session.traceparent)
+
+
+def tell_claimed(session: VoiceSession, pod: AgentPod, attempt: int, began: datetime) -> None:
+    """Tells the claim of a pod: one request to the API server."""
+    attributes: Attributes = {"k8s.pod.name": pod.name, "k8s.node.name": pod.node or "", "voice.attempt": attempt}
+    tell_span(trace_of(session), "claim", began, clock.now(), attributes=attributes)
+
+
+def tell_assigned(session: VoiceSession, pod: AgentPod, began: datetime) -> None:
+    """Tells that a pod has taken the call: one request to it."""
+    attributes: Attributes = {"k8s.pod.name": pod.name, "voice.attempt": pod.attempt}
+    tell_span(trace_of(session), "assignment", began, clock.now(), attributes=attributes)
 
 
 def tell_joined(session: VoiceSession, status: VoiceSessionStatus) -> None:
@@ -67,7 +80,7 @@ def tell_finished(session: VoiceSession, status: VoiceSessionStatus) -> None:
         created,
         ended,
         span_id=trace.root,
-        parent=0,
+        parent=trace.above,
         attributes={
             "voice.session": session.metadata.uid,
             "voice.profile": session.spec.profile,

@@ -8,6 +8,7 @@ from typing import Any
 
 from kube.client import ConflictError, InvalidError, KubernetesError, NotFoundError, ThrottledError
 from voice_operator.cache import Cache
+from voice_operator.calls.call_traces import tell_claimed
 from voice_operator.calls.memory import CallMemory, Calls, ClaimRefusal
 from voice_operator.calls.steps import Claim
 from voice_operator.metrics import CLAIM_CONFLICTS, CLAIM_SECONDS
@@ -62,9 +63,10 @@ class Claims:
             self._ready.release(pod)
 
     async def _send(self, memory: CallMemory, step: Claim, pod: AgentPod) -> CallMemory:
+        began = clock.now()
         try:
             await self._kubernetes.patch_pod(
-                pod, build_claim(pod, step.session, step.attempt, clock.now(), step.stands_by_for)
+                pod, build_claim(pod, step.session, step.attempt, began, step.stands_by_for)
             )
         except NotFoundError:
             CLAIM_CONFLICTS.inc()
@@ -81,6 +83,7 @@ class Claims:
         except ThrottledError:
             self._calls.keep(memory)  # it was not done, so there is nothing to read back
             raise
+        tell_claimed(step.session, pod, step.attempt, began)
         if step.stands_by_for:
             log.info("pod claimed to stand by", extra={"pod": pod.name, "attempt": step.attempt})
             return replace(memory, claimed_here=pod.uid, claims=step.attempt, claim_refusal=None)

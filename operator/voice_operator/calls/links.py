@@ -10,7 +10,7 @@ from voice_operator.keys import Key, Kind
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.client import PodClient
 from voice_operator.pods.failing_models import FailingModels
-from voice_operator.pods.link import PodLink
+from voice_operator.pods.link import OnTaken, PodLink, nobody
 from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.work_queue import WorkQueue
 from voicesession import clock
@@ -57,19 +57,22 @@ class Links:
         link = self._links.get(uid)
         return link.view if link else None
 
-    def open(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> None:
+    def open(
+        self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool, on_taken: OnTaken = nobody
+    ) -> None:
         """Follows a call in this pod from now on, and in no other; the rest is as `PodLink` takes it."""
         self.cancel(uid)
         if (beside := self.beside(uid)) and beside.pod_uid == pod.uid:
             self.close_beside(uid)
-        self._links[uid] = self._follow(uid, pod, assignment, resume=resume)
+        self._links[uid] = self._follow(uid, pod, assignment, resume=resume, on_taken=on_taken)
 
-    def _follow(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> PodLink:
+    def _follow(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool, on_taken: OnTaken) -> PodLink:
         return PodLink(
             self._pods,
             pod,
             assignment,
             resume=resume,
+            on_taken=on_taken,
             on_change=lambda: self._note(uid),
             on_model_failed=lambda event: self.failing.note(pod.pool, event, clock.steady(), clock.now()),
             on_measured=functools.partial(self._on_measured, uid),
@@ -81,10 +84,12 @@ class Links:
         link = self._beside.get(uid)
         return link.view if link else None
 
-    def open_beside(self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool) -> None:
+    def open_beside(
+        self, uid: str, pod: AgentPod, assignment: bytes | None, *, resume: bool, on_taken: OnTaken = nobody
+    ) -> None:
         """Follows the call in this pod too, beside the one that has it."""
         self.close_beside(uid)
-        self._beside[uid] = self._follow(uid, pod, assignment, resume=resume)
+        self._beside[uid] = self._follow(uid, pod, assignment, resume=resume, on_taken=on_taken)
 
     def swap(self, uid: str) -> None:
         """Has the pod beside be the one that has the call, and that one the pod beside."""

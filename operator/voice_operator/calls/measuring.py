@@ -2,6 +2,7 @@
 
 from voice_operator.agent_metrics import count_first_word, count_measured
 from voice_operator.calls.memory import CallMemory, Calls
+from voice_telemetry.traces import build_exemplar
 from voicesession import clock
 from voicesession.measures import Measured
 
@@ -17,13 +18,14 @@ class Measuring:
         memory = self._calls.get(uid)
         if memory is None:
             return  # it is over, and forgotten
-        count_measured(memory.profile, measured)
+        exemplar = build_exemplar(memory.trace)
+        count_measured(memory.profile, measured, exemplar)
         if measured.turn and measured.turn.answer_millis is not None:
             self._calls.note_answer(uid, measured.turn.answer_millis)
         if measured.first_word:
             seconds = self._seconds_to_first_word(memory, measured.first_word.millis)
             if seconds is not None:
-                count_first_word(memory.profile, memory.start_type.value, seconds)
+                count_first_word(memory.profile, memory.start_type.value, seconds, exemplar)
 
     def _seconds_to_first_word(self, memory: CallMemory, millis: int | None) -> float | None:
         """Returns after how long the agent was heard; None where this process has not seen the call begin.

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from voice_operator.calls.call_traces import trace_of
 from voice_operator.calls.hand_over import Move
 from voice_operator.pods.agent_pod import AgentPod
 from voice_operator.pods.link_view import LinkView
 from voice_operator.pools.waiting_line import BEFORE_ALL, Turn
+from voice_telemetry.traces import CallTrace
 from voicesession.admission import is_finished
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
 from voicesession.live_calls import MOST_ANSWERS
@@ -48,6 +50,7 @@ class CallMemory:
     name: str = ""  # of its VoiceSession; empty until that was seen
     profile: str = ""
     tenant: str = ""
+    trace: CallTrace | None = None  # None until its VoiceSession was seen
     begun: bool = False  # it counts, and limits bind it no more
     finished_at: datetime | None = None
     gone_at: datetime | None = None  # its VoiceSession is deleted
@@ -112,6 +115,7 @@ def recall(memory: CallMemory, session: VoiceSession, room: str, *, has_pods: bo
         name=session.metadata.name,
         profile=session.spec.profile,
         tenant=session.spec.tenant or "",
+        trace=trace_of(session),
         begun=has_pods or (bound is not None and bound.status == "True") or session.status.lost_attempt is not None,
         claims=session.status.attempts or 0,
         numbered=None if inherited or has_pods or session.status.attempts else 0,

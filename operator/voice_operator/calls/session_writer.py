@@ -23,6 +23,7 @@ from voice_operator.metrics import (
     WORK_LOST,
 )
 from voice_operator.write_through import WriteThrough
+from voice_telemetry.traces import build_exemplar
 from voicesession.admission import is_finished
 from voicesession.advice import with_advice
 from voicesession.conditions import ConditionType, Reason, find_condition, is_agent_at_work
@@ -166,7 +167,8 @@ class SessionWriter:
 
     def _tell_joined(self, session: VoiceSession, status: VoiceSessionStatus) -> None:
         start, millis = status.start_type.value if status.start_type else "?", status.connect_millis
-        JOINED_SECONDS.labels(*PROFILES.bound(session.spec.profile), start).observe((millis or 0) / 1000)
+        joined = JOINED_SECONDS.labels(*PROFILES.bound(session.spec.profile), start)
+        joined.observe((millis or 0) / 1000, build_exemplar(call_traces.trace_of(session)))
         message = f"{start} start: the agent in pod {status.pod_name} was in the room after {millis} ms."
         self._events.record(session, "Normal", EventReason.AGENT_JOINED, message)
         call_traces.tell_joined(session, status)
@@ -186,7 +188,7 @@ class SessionWriter:
         millis = round(1000 * seconds)
         message = f"The agent in pod {status.pod_name} carries the call on, {millis} ms after it had none."
         if status.lost_attempt == session.status.lost_attempt:  # else it is the same one, heard again
-            RECOVERY_SECONDS.observe(seconds)
+            RECOVERY_SECONDS.observe(seconds, build_exemplar(call_traces.trace_of(session)))
         self._events.record(session, "Normal", EventReason.AGENT_RECOVERED, message)
         call_traces.tell_recovered(session, status)
         fields = {"pod": status.pod_name, "attempt": status.attempts, "milliseconds": millis}

@@ -30,6 +30,13 @@ RECONNECT_SECONDS_MAX = 5.0
 RETRY_SECONDS = 0.05
 UNAVAILABLE_SECONDS = 5.0
 
+# Told that the pod has taken its assignment, which was sent at that time.
+OnTaken = Callable[[datetime], None]
+
+
+def nobody(_sent_at: datetime) -> None:
+    """Wants to know nothing."""
+
 
 class PodLink:
     """The connection to one call's pod, and the task that holds it.
@@ -49,6 +56,7 @@ class PodLink:
         on_model_failed: Callable[[ModelFailed], None],
         on_measured: Callable[[Measured], None],
         on_api_request: Callable[[ApiRequest], None],
+        on_taken: OnTaken = nobody,
     ) -> None:
         """`resume`: the pod may have the call already, so ask it first. `assignment` None: it must have it."""
         self.pod = pod
@@ -61,6 +69,7 @@ class PodLink:
         self._on_model_failed = on_model_failed
         self._on_measured = on_measured
         self._on_api_request = on_api_request
+        self._on_taken = on_taken
         self._last_api_request = 0
         self._last_event_at: datetime | None = None
         self._failures = 0
@@ -95,7 +104,10 @@ class PodLink:
             else:
                 # Whatever becomes of this request, the pod may have the call from here on.
                 self._ask_first = True
+                sent_at = clock.now()
                 async with self._client.open_assignment(self.pod, self._assignment) as response:
+                    if response.status == 200:
+                        self._on_taken(sent_at)
                     await self._read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             await self._fail(error)

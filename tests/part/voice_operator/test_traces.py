@@ -1,4 +1,7 @@
-"""One trace of a recovered call, from the operator, two agents and livekit-agents, in which nobody said a word."""
+"""One trace of a recovered call, from the operator, two agents and livekit-agents, in which nobody said a word.
+
+And histograms lead to it.
+"""
 
 import signal
 from collections.abc import AsyncIterator
@@ -6,25 +9,31 @@ from pathlib import Path
 
 import pytest
 
+from local_cluster.ports import LOOPBACK, free_port
 from testing.agent_cluster import AgentCluster, agent_cluster
-from testing.collector import Collector, SentSpan, running_collector
+from testing.collector import Collector, SentSpan, collecting
 from testing.conversations import ConversationsDatabase
 from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitServer
+from testing.prometheus import scraping
 from testing.waiting import eventually
 from voice_operator.calls.call_traces import trace_of
-from voice_telemetry.traces import end_traces, start_traces
+from voice_telemetry.server import build_health_app, serving
 from voicesession.models import AgentProfileSpec
 
+HISTOGRAMS = (
+    "voice_operator_joined_seconds",
+    "voice_operator_recovery_seconds",
+    "voice_agent_first_word_seconds",
+    "voice_agent_llm_first_token_seconds",
+)
 SECRET_WORDS = "the password of Ada is swordfish"
 
 
 @pytest.fixture
 async def collector() -> AsyncIterator[Collector]:
-    async with running_collector() as running:
-        start_traces("voice-operator", running.url)
+    async with collecting("voice-operator") as running:
         yield running
-        end_traces()
 
 
 @pytest.fixture
@@ -47,7 +56,9 @@ async def traced(
         yield made
 
 
-async def test_a_recovered_call_is_one_trace_without_a_word_of_it(traced: AgentCluster, collector: Collector) -> None:
+async def test_a_recovered_call_is_one_trace_without_a_word_of_it(
+    traced: AgentCluster, collector: Collector, tmp_path: Path
+) -> None:
     async with traced.call() as (session, customer):
         await customer.until_said(AgentProfileSpec().greeting)
         await customer.type(SECRET_WORDS)
@@ -61,14 +72,16 @@ async def test_a_recovered_call_is_one_trace_without_a_word_of_it(traced: AgentC
     made = await traced.session(session.metadata.name)
     assert made is not None
     trace = trace_of(made)
-    ours = {"call", "wait for a pod", "join", "agent 1", "agent 2", "recovery"}
+    ours = {"call", "wait for a pod", "claim", "assignment", "join", "agent 1", "agent 2", "recovery"}
+    agents = {"connect", "read rows", "write rows", "write the end"}
     theirs = {"agent_session", "llm_node", "tts_node"}
 
     def told() -> list[SentSpan]:
-        spans = [span for span in collector.spans if span.trace == f"{trace.trace_id:032x}"]
-        return spans if (ours | theirs) <= {span.name for span in spans} else []
+        spans = collector.of(trace)
+        return spans if (ours | agents | theirs) <= {span.name for span in spans} else []
 
     spans = await eventually(told, 30, lambda: str(sorted({span.name for span in collector.spans})))
+    assert [span.name for span in spans].count("claim") == 2
     by_id = {span.id: span for span in spans}
     roots = [span.name for span in spans if not span.parent]
     assert roots == ["call"]
@@ -78,6 +91,15 @@ async def test_a_recovered_call_is_one_trace_without_a_word_of_it(traced: AgentC
     assert not [span.name for span in spans if span.parent in lost and span.began > second.began]
     assert next(span for span in spans if span.name == "agent 1").failed
     assert {span.service for span in spans} == {"voice-operator", "voice-agent"}
-    for span in spans:
-        assert "swordfish" not in span.text, span.name
-        assert AgentProfileSpec().greeting not in span.text, span.name
+    for words in ("swordfish", AgentProfileSpec().greeting):
+        assert words.encode() not in collector.data
+
+    app = build_health_app(is_live=lambda: None, is_ready=lambda: None)
+    port = free_port()
+    async with serving(app, port, LOOPBACK), scraping([f"{LOOPBACK}:{port}"], {}, tmp_path) as prometheus:
+        for metric in HISTOGRAMS:
+
+            async def leads_to_it(metric: str = metric) -> bool:
+                return f"{trace.trace_id:032x}" in await prometheus.exemplars(f"{metric}_bucket")
+
+            await eventually(leads_to_it, 30, f"{metric} does not lead to the trace")

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from testing.operator_objects import NOW
-from voice_operator.agent_metrics import count_measured
+from voice_operator.agent_metrics import ANSWER_SECONDS, FIRST_WORD_SECONDS, count_first_word, count_measured
 from voicesession.assignment import parse_pod_event
 from voicesession.measures import Measured, ModelFailures, ModelName, ModelUse, Turn
 
@@ -51,6 +51,16 @@ def test_each_family_has_its_sample() -> None:
     assert read("voice_agent_speech_seconds_total", provider="added", model="ear", part="stt") == 5
     assert read("voice_agent_speech_seconds_total", provider="added", model="voice", part="tts") == 6
     assert read("voice_agent_characters_total", provider="added", model="voice") == 80
+
+
+def test_latencies_lead_to_their_calls_trace() -> None:
+    found = {"trace_id": "0af7651916cd43dd8448eb211c80319c"}
+    count_measured("led", Measured(at=NOW, turn=Turn(answer_millis=950)), found)
+    count_first_word("led", "Warm", 0.7, found)
+    for collector in (ANSWER_SECONDS, FIRST_WORD_SECONDS):
+        samples = [sample for metric in collector.collect() for sample in metric.samples]
+        led = [sample.exemplar for sample in samples if sample.exemplar and sample.labels["profile"] == "led"]
+        assert [exemplar.labels for exemplar in led] == [found]
 
 
 def test_no_words_become_a_label() -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 
 from voice_telemetry.server import build_health_app
 
 CALLS = Gauge("voice_telemetry_test_calls", "Nothing but this test's.")
+WAITS = Histogram("voice_telemetry_test_seconds", "Nothing but this test's.")
 
 
 @dataclass
@@ -37,6 +38,15 @@ async def read(app: web.Application, path: str) -> tuple[int, str]:
 async def test_what_is_missing_is_said(path: str, part: Part, told: tuple[int, str]) -> None:
     app = build_health_app(is_live=lambda: part.dead, is_ready=lambda: part.unready)
     assert await read(app, path) == told
+
+
+async def test_exemplars_are_for_who_asks_for_open_metrics() -> None:
+    WAITS.observe(0.4, {"trace_id": "abc"})
+    app = build_health_app(is_live=lambda: None, is_ready=lambda: None)
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+    for headers, is_told in ((accept, True), ({}, False)):
+        async with TestClient(TestServer(app)) as client, client.get("/metrics", headers=headers) as answer:
+            assert ('# {trace_id="abc"} 0.4' in await answer.text()) is is_told
 
 
 async def test_gauges_are_brought_up_to_date_for_each_scrape() -> None:

@@ -14,7 +14,7 @@ from voice_operator.calls import call_traces
 from voice_telemetry import traces
 from voice_telemetry.traces import CallTrace, tell_span
 from voicesession.models import Phase
-from voicesession.names import CALL_LABEL
+from voicesession.names import CALL_LABEL, TRACEPARENT_ANNOTATION
 
 CALL = CallTrace("call-2PqX7w")
 
@@ -93,3 +93,34 @@ def test_a_finished_call_tells_itself_and_its_last_agent(sent: InMemorySpanExpor
     assert (agent.name, agent.context.span_id) == ("agent 2", CallTrace(UID).attempt(2))
     assert (call.name, dict(call.attributes or {})["voice.tenant"]) == ("call", "acme")
     assert "words" not in call.to_json() + agent.to_json()
+
+
+def test_a_call_is_below_the_span_that_its_annotation_names(sent: InMemorySpanExporter) -> None:
+    session = make_session(conditions=finished_conditions(), status_phase=Phase.ENDED, status_ended_at=NOW)
+    annotations = {TRACEPARENT_ANNOTATION: f"00-{0xABC:032x}-{0xDEF:016x}-01"}
+    joined = session.model_copy(update={"metadata": session.metadata.model_copy(update={"annotations": annotations})})
+
+    call_traces.tell_finished(joined, joined.status)
+
+    call = sent.get_finished_spans()[-1]
+    assert call.parent is not None
+    assert (call.name, call.context.trace_id, call.parent.span_id) == ("call", 0xABC, 0xDEF)
+    assert call.context.span_id == CallTrace(UID).root
+    assert call_traces.trace_of(joined).traceparent(1).split("-")[1] == f"{0xABC:032x}"
+
+
+@pytest.mark.parametrize("caller", ["", "swordfish", f"00-{0xABC:032x}-{0xDEF:016x}-00"])
+def test_a_span_that_is_none_or_not_sampled_has_nothing_below_it(caller: str) -> None:
+    assert CallTrace("a", caller).trace_id == CallTrace("a").trace_id
+    assert CallTrace("a", caller).above == 0
+
+
+@pytest.mark.usefixtures("sent")
+def test_an_exemplar_leads_to_the_calls_trace() -> None:
+    assert traces.build_exemplar(CALL) == {"trace_id": f"{CALL.trace_id:032x}"}
+    assert traces.build_exemplar(None) is None
+
+
+def test_where_nobody_collects_there_is_no_exemplar_and_no_callers_trace() -> None:
+    assert traces.build_exemplar(CALL) is None
+    assert traces.accept_traceparent(f"00-{0xABC:032x}-{0xDEF:016x}-01") is None

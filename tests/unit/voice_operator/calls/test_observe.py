@@ -26,6 +26,7 @@ from voice_operator.pods.link_view import LinkState, LinkView
 from voice_operator.pools.ready_pods import ReadyPods
 from voice_operator.pools.waiting_line import BEFORE_ALL, Waiter
 from voice_operator.seen_rooms import SeenRooms
+from voice_telemetry.traces import CallTrace
 from voicesession.admission import AdmissionLimits, RoomStart
 from voicesession.assignment import CallEnded, Joined
 from voicesession.conditions import ConditionType, Reason, with_condition
@@ -94,7 +95,15 @@ def test_a_call_that_is_seen_for_the_first_time_has_only_what_its_voicesession_s
     view = Here(make_session(profile="default", roomSid="RM_asked")).look()
     hour = timedelta(hours=1)
     assert view.memory == CallMemory(
-        UID, 0, NOW, name="call", profile="default", room="room", room_sid="RM_asked", longest=hour
+        UID,
+        0,
+        NOW,
+        name="call",
+        profile="default",
+        trace=CallTrace(UID),
+        room="room",
+        room_sid="RM_asked",
+        longest=hour,
     )
     assert isinstance(view.serving, Serving)
     assert (view.pods, view.link, view.rival, view.limit, view.line) == ([], None, None, None, None)
