@@ -22,7 +22,6 @@ from voice_agent.early_chat import EarlyChat
 from voice_agent.process.tcp_nodelay import send_at_once
 from voice_agent.server_api import ServerApi
 from voice_agent.text_budget import TextRefusal
-from voice_agent.traces import traced
 from voice_agent.typed_text import TypedText
 from voicesession.models import TextInput
 from voicesession.names import AGENT_IDENTITY
@@ -90,8 +89,7 @@ class CallRoom(rtc.Room):
         began = time.monotonic()
         bound = rtc.DataStreamOptions(max_payload_byte_length=MOST_STREAM_BYTES)
         self._url, self._options = url, replace(options or self._options, data_stream=bound)
-        with traced("connect"):
-            await super().connect(url, token, self._options)
+        await super().connect(url, token, self._options)
         self.connect_millis = round(1000 * (time.monotonic() - began))
         send_at_once()
         self._on_connected()

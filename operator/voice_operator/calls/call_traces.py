@@ -1,6 +1,6 @@
 """What the operator tells of a call as spans: the whole of it, its waits, each agent's part."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from voice_operator.pods.agent_pod import AgentPod
 from voice_telemetry.traces import Attributes, CallTrace, tell_span
@@ -23,17 +23,18 @@ def tell_claimed(session: VoiceSession, pod: AgentPod, attempt: int, began: date
 def tell_assigned(session: VoiceSession, pod: AgentPod, began: datetime) -> None:
     """Tells that a pod has taken the call: one request to it."""
     attributes: Attributes = {"k8s.pod.name": pod.name, "voice.attempt": pod.attempt}
-    tell_span(trace_of(session), "assignment", began, clock.now(), attributes=attributes)
+    trace = trace_of(session)
+    tell_span(trace, "assignment", began, clock.now(), parent=trace.attempt(pod.attempt), attributes=attributes)
 
 
 def tell_joined(session: VoiceSession, status: VoiceSessionStatus) -> None:
     """Tells how the first agent came into the room: the wait for its pod, then its joining."""
-    created, bound, joined = session.metadata.creation_timestamp, status.bound_at, status.agent_joined_at
-    if created is None or bound is None or joined is None:
+    began, bound, joined = _find_beginning(session, status), status.bound_at, status.agent_joined_at
+    if began is None or bound is None or joined is None:
         return
     trace = trace_of(session)
     start = status.start_type.value.lower() if status.start_type else "unknown"
-    tell_span(trace, "wait for a pod", created, bound, attributes={"voice.start": start})
+    tell_span(trace, "wait for a pod", began, bound, attributes={"voice.start": start})
     tell_span(trace, "join", bound, joined, attributes=_pod(status))
 
 
@@ -67,8 +68,8 @@ def tell_moved(
 
 def tell_finished(session: VoiceSession, status: VoiceSessionStatus) -> None:
     """Tells the whole call, and the part of its last agent."""
-    created, ended = session.metadata.creation_timestamp, status.ended_at
-    if created is None or ended is None:
+    began, ended = _find_beginning(session, status), status.ended_at
+    if began is None or ended is None:
         return
     trace, failed = trace_of(session), status.phase is Phase.FAILED
     reason = status.reason or ""
@@ -77,7 +78,7 @@ def tell_finished(session: VoiceSession, status: VoiceSessionStatus) -> None:
     tell_span(
         trace,
         "call",
-        created,
+        began,
         ended,
         span_id=trace.root,
         parent=trace.above,
@@ -108,6 +109,14 @@ def _tell_attempt(
         attributes=_pod(status),
         failed=failed,
     )
+
+
+def _find_beginning(session: VoiceSession, status: VoiceSessionStatus) -> datetime | None:
+    """Returns when the call began: its creation is known in whole seconds, and better from its agent's joining."""
+    created, joined, millis = session.metadata.creation_timestamp, status.agent_joined_at, status.connect_millis
+    if created is None or joined is None or millis is None:
+        return created
+    return max(created, joined - timedelta(milliseconds=millis))
 
 
 def _pod(status: VoiceSessionStatus) -> dict[str, str]:

@@ -73,8 +73,8 @@ async def test_a_recovered_call_is_one_trace_without_a_word_of_it(
     assert made is not None
     trace = trace_of(made)
     ours = {"call", "wait for a pod", "claim", "assignment", "join", "agent 1", "agent 2", "recovery"}
-    agents = {"connect", "read rows", "write rows", "write the end"}
-    theirs = {"agent_session", "llm_node", "tts_node"}
+    agents = {"read rows", "write rows", "write the end"}
+    theirs = {"room_connect", "agent_session", "llm_node", "tts_node"}
 
     def told() -> list[SentSpan]:
         spans = collector.of(trace)

@@ -124,3 +124,20 @@ def test_an_exemplar_leads_to_the_calls_trace() -> None:
 def test_where_nobody_collects_there_is_no_exemplar_and_no_callers_trace() -> None:
     assert traces.build_exemplar(CALL) is None
     assert traces.accept_traceparent(f"00-{0xABC:032x}-{0xDEF:016x}-01") is None
+
+
+def test_a_call_begins_as_it_was_seen_since_its_creation_is_told_in_whole_seconds(sent: InMemorySpanExporter) -> None:
+    status = make_session(
+        status_bound_at=NOW - timedelta(milliseconds=180),
+        status_agent_joined_at=NOW,
+        status_connect_millis=230,
+    ).status
+    session = make_session()
+    created = session.model_copy(
+        update={"metadata": session.metadata.model_copy(update={"creation_timestamp": NOW - timedelta(seconds=1)})}
+    )
+    call_traces.tell_joined(created, status)
+    wait, join = sent.get_finished_spans()
+    assert (wait.name, join.name) == ("wait for a pod", "join")
+    millis = [round(((span.end_time or 0) - (span.start_time or 0)) / 1e6) for span in (wait, join)]
+    assert millis == [50, 180]
