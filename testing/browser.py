@@ -175,7 +175,7 @@ class TalkPage:
             await self.tab.set_viewport_size(PHONE if width == "phone" else DESKTOP)
             await self.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             await self.tab.wait_for_timeout(300)
-            _write_small(await self.tab.screenshot(), Path(folder) / f"page-{name}-{width}-{scheme}.png")
+            write_small(await self.tab.screenshot(), Path(folder) / f"page-{name}-{width}-{scheme}.png")
         await self.tab.set_viewport_size(DESKTOP)
 
 
@@ -206,7 +206,8 @@ async def open_tab(browser: Browser, *scripts: str) -> AsyncIterator[Page]:
     assert not errors, f"the page threw: {errors}"
 
 
-def _write_small(png: bytes, path: Path) -> None:
+def write_small(png: bytes, path: Path) -> None:
+    """Writes a picture with few colours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     picture.save(path, optimize=True)

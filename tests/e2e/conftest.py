@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from local_cluster.layout import HOST_ADDRESS
+from testing.collector import Collector, collector_beside
 from testing.company import DATABASE, NAMESPACE, Company
 from testing.forwarding import start_forwarding
 from testing.log_keeper import LogKeeper
@@ -17,6 +19,7 @@ from testing.release import Release
 from testing.speech import synthesize
 
 E2E_PORT = 3010
+COLLECTOR_PORT = 4318
 # The rest stands between them, in the order of their names.
 FIRST = ["test_upgrade.py"]  # on a cluster that has no CRDs yet
 LAST = ["test_whole_session.py"]
@@ -36,12 +39,31 @@ def kept_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LogKeeper]:
 
 
 @pytest.fixture(scope="session")
-def release() -> Iterator[Release]:
+def collector() -> Iterator[Collector]:
+    """What the release's spans go to: on this machine, where pods of its own cluster find it."""
+    if os.environ.get("CLUSTER") in {"current", "kind"}:
+        yield Collector()
+        return
+    with collector_beside(HOST_ADDRESS, COLLECTOR_PORT) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def release(collector: Collector) -> Iterator[Release]:
     """The chart, installed into a namespace of its own; removed at the end unless KEEP_RELEASE is set."""
     installed = Release("e2e", "e2e")
     # Ports of its own: a demo may run beside it.
     ports = {"http": 7890, "tcp": 7891, "udp": 7892}
-    installed.install({"livekit": {"ports": ports}, "defaultPool": {"warm": {"min": 2, "max": 12}}})
+    spans = [{"port": COLLECTOR_PORT, "protocol": "TCP"}]
+    to_collector = [{"to": [{"ipBlock": {"cidr": f"{HOST_ADDRESS}/32"}}], "ports": spans}]
+    installed.install(
+        {
+            "livekit": {"ports": ports},
+            "defaultPool": {"warm": {"min": 2, "max": 12}},
+            "tracing": {"endpoint": collector.url},
+            "networkPolicies": {"partsEgress": to_collector, "agentEgress": to_collector},
+        }
+    )
     installed.wait_until_ready(Step("e2e release"), timeout=420)
     yield installed
     if not os.environ.get("KEEP_RELEASE"):

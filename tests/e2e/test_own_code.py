@@ -1,54 +1,17 @@
 """A team's own livekit-agents code, unedited: one file as an entrypoint (rung 2) and as an Agent class (rung 1)."""
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from local_cluster.handout import IMAGES_JSON
-from testing.customer import Customer, joined_room
+from testing.customer import joined_room
 from testing.front_door import ask_for_connection
 from testing.progress import Step
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
+from testing.release_code import order_a_pizza, pool_with_code
 from testing.transcripts import words
-from voicesession.names import API_VERSION
-
-SENTENCES = ("What is on the menu?", "Please add the pizza called salami.", "Please finish the order.")
-
-
-@contextmanager
-def pool_with_code(release: Release, name: str, code: str, **fields: Any) -> Iterator[None]:
-    """Gives the release a pool and a profile of this name, whose pods run `code` of the example image.
-
-    `fields`: further ones of the pool's spec, or in place of ours.
-    """
-    references = json.loads(IMAGES_JSON.read_text())
-    default = release.get("agentpool", "default")["spec"]
-    spec: dict[str, Any] = {
-        "image": references["example-agents"],
-        "code": code,
-        "providers": default["providers"],
-        "warm": {"min": 1, "max": 3},
-        **fields,
-    }
-    release.apply(
-        {"apiVersion": API_VERSION, "kind": "AgentPool", "metadata": {"name": name}, "spec": spec},
-        {"apiVersion": API_VERSION, "kind": "AgentProfile", "metadata": {"name": name}, "spec": {"pool": name}},
-    )
-    try:
-        yield
-    finally:
-        release.kubectl("delete", f"agentprofile/{name}", f"agentpool/{name}", "--wait=false")
-
-
-async def order_a_pizza(customer: Customer, speak: Callable[[str], bytes]) -> None:
-    """Asks for the menu, a pizza and the bill."""
-    await customer.answer(customer.connect_began_at)
-    for sentence in SENTENCES:
-        await customer.ask(speak(sentence), timeout=45)
 
 
 @pytest.mark.parametrize("code", ["pizza:entrypoint", "pizza:OrderTaker"])

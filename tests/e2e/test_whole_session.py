@@ -1,6 +1,5 @@
 """What all e2e tests together show: every right is used and none is missing, and no secret was told anywhere."""
 
-import base64
 import json
 import re
 from collections.abc import Iterator
@@ -8,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from testing.audit import FORBIDDEN, Right, is_audited, read_requests, read_rights
+from testing.collector import Collector
 from testing.company import PRIVATE, Company
 from testing.log_keeper import LogKeeper
 from testing.release import Release
+from testing.release_secrets import TELLING_LENGTH, planted
 from testing.waiting import eventually_sync
 from voicesession.names import GROUP, VOICE_SESSIONS
 
@@ -22,8 +23,6 @@ RARE = {
     Right("operator", "get", f"{GROUP}/{VOICE_SESSIONS}"),  # tests/unit/voice_operator/test_write_through.py
     Right("operator", "delete", f"{GROUP}/{VOICE_SESSIONS}"),  # tests/unit/voice_operator/calls/test_decide.py
 }
-# What cannot be a part of something else by chance.
-TELLING_LENGTH = 12
 TOKEN = re.compile(r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")
 METRICS_PORTS = {"operator": 8080, "token-service": 3001, "local-models": 8000}
 
@@ -42,9 +41,12 @@ def test_every_right_is_used_and_none_is_missing(release: Release, company: Comp
     assert [right for each in releases for right, status in read_requests(each) if status == FORBIDDEN] == []
 
 
-def test_no_secret_and_no_word_was_told(release: Release, company: Company, kept_logs: LogKeeper) -> None:
+def test_no_secret_and_no_word_was_told(
+    release: Release, company: Company, kept_logs: LogKeeper, collector: Collector
+) -> None:
     logs = kept_logs.texts()
-    told = {**logs, **dict(shown(release)), **dict(shown(company.release))}
+    spans = {"spans": collector.data.decode(errors="replace")}
+    told = {**logs, **dict(shown(release)), **dict(shown(company.release)), **spans}
     assert len(logs) > 10
     assert any("voice_operator_" in text for where, text in told.items() if "metrics of" in where)
     secrets = {company.api_key: "the tenant's key", PRIVATE: "a private variable"}
@@ -59,17 +61,6 @@ def test_no_secret_and_no_word_was_told(release: Release, company: Company, kept
     spoken = {row["content"] for row in rows if len(row["content"]) >= TELLING_LENGTH}
     assert spoken
     assert [(words, where) for where, text in told.items() for words in spoken if words in text] == []
-
-
-def planted(release: Release) -> Iterator[tuple[str, str]]:
-    """Yields every secret of a release's namespace, line by line, and its name."""
-    for secret in release.get("secrets")["items"]:
-        if secret["type"].startswith("helm.sh/"):
-            continue
-        for key, value in secret.get("data", {}).items():
-            for line in base64.b64decode(value).decode().splitlines():
-                if len(line) >= TELLING_LENGTH and not line.startswith("-----") and key != "ca.crt":
-                    yield line, f"{secret['metadata']['name']}/{key}"
 
 
 def shown(release: Release) -> Iterator[tuple[str, str]]:
