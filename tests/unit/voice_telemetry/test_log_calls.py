@@ -20,7 +20,9 @@ def find_calls(file: Path) -> Iterator[ast.Call]:
 
 
 def is_constant(call: ast.Call) -> bool:
-    match call.args:
+    # `log.log` has its level before it.
+    arguments = call.args[1:] if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else call.args
+    match arguments:
         case [ast.Constant(value=str(message))]:
             return "%" not in message
     return False
