@@ -1,13 +1,14 @@
 /** The page's elements: puts values into them and says what the customer did. Knows nothing of LiveKit. */
 
 import type { Levels } from "./call";
+import { clockReading, duration } from "./durations";
 import type { Line } from "./lines";
 import { Orb } from "./orb";
 import type { Problem } from "./problems";
 import type { Choices, Profile, TranscriptItem } from "./service";
 import type { Look } from "./state";
 import { median, type Milestone, type Timings } from "./timings";
-import { announcementOf, clockReading, duration, type Words } from "./words";
+import { announcementOf, type Words } from "./words";
 
 const METER_BARS = 12;
 const MILESTONES: readonly [Milestone, string][] = [

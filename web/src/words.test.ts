@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import { CONNECTION_LOST } from "./problems";
 import { type CallEvent, next, START } from "./state";
-import { announcementOf, clockReading, duration, wordsOf, wordsOfEnd } from "./words";
+import { announcementOf, wordsOf, wordsOfEnd } from "./words";
 
 describe("words", () => {
   it("name who is called", () => {
@@ -63,11 +63,5 @@ describe("words", () => {
     expect(announcementOf("listening", "thinking")).toBeUndefined();
     expect(announcementOf("lost", "lost")).toBeUndefined();
     expect(announcementOf("lost", "listening")).toBe("The agent is back.");
-  });
-
-  it("tell times", () => {
-    expect(duration(340)).toBe("340 ms");
-    expect(duration(1250)).toBe("1.3 s");
-    expect(clockReading(67_500)).toBe("1:07");
   });
 });
