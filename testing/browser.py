@@ -12,9 +12,11 @@ from typing import Literal
 from PIL import Image
 from playwright.async_api import Browser, Locator, Page, ViewportSize, async_playwright, expect
 
+from local_cluster.layout import REPOSITORY
 from testing.sound import SAMPLE_RATE
 
 CHROMIUM = "/usr/bin/chromium"
+AXE = REPOSITORY / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # Looks of a call (`data-look`); `docs/page.md` tells what each means.
 Look = Literal[
     "start", "connecting", "listening", "hearing", "thinking", "speaking", "lost", "reconnecting", "leaving", "ended"
@@ -157,26 +159,33 @@ class TalkPage:
         return [str(look) for look in await self.tab.evaluate("window.looks")]
 
     async def picture(self, name: str, *, all_looks: bool = False) -> None:
-        """Takes pictures for the docs where PAGE_IMAGES names a folder.
+        """Takes pictures for the docs; see `take_pictures`."""
+        await take_pictures(self.tab, f"page-{name}", all_looks=all_looks)
 
-        Desktop in light and phone in dark; with `all_looks` the other two as well.
-        """
-        folder = os.environ.get(IMAGES_VARIABLE)
-        if folder is None:
-            return
-        for width, scheme, wanted in (
-            ("desktop", "light", True),
-            ("desktop", "dark", all_looks),
-            ("phone", "light", all_looks),
-            ("phone", "dark", True),
-        ):
-            if not wanted:
-                continue
-            await self.tab.set_viewport_size(PHONE if width == "phone" else DESKTOP)
-            await self.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            await self.tab.wait_for_timeout(300)
-            write_small(await self.tab.screenshot(), Path(folder) / f"page-{name}-{width}-{scheme}.png")
-        await self.tab.set_viewport_size(DESKTOP)
+
+async def take_pictures(tab: Page, name: str, *, all_looks: bool = False, whole: bool = False) -> None:
+    """Takes pictures for the docs where PAGE_IMAGES names a folder.
+
+    Desktop in light and phone in dark; with `all_looks` the other two as well.
+
+    whole: also what one has to scroll to.
+    """
+    folder = os.environ.get(IMAGES_VARIABLE)
+    if folder is None:
+        return
+    for width, scheme, wanted in (
+        ("desktop", "light", True),
+        ("desktop", "dark", all_looks),
+        ("phone", "light", all_looks),
+        ("phone", "dark", True),
+    ):
+        if not wanted:
+            continue
+        await tab.set_viewport_size(PHONE if width == "phone" else DESKTOP)
+        await tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        await tab.wait_for_timeout(300)
+        write_small(await tab.screenshot(full_page=whole), Path(folder) / f"{name}-{width}-{scheme}.png")
+    await tab.set_viewport_size(DESKTOP)
 
 
 @contextlib.asynccontextmanager
@@ -204,6 +213,25 @@ async def open_tab(browser: Browser, *scripts: str) -> AsyncIterator[Page]:
     finally:
         await context.close()
     assert not errors, f"the page threw: {errors}"
+
+
+async def check_accessibility(tab: Page) -> None:
+    """Fails where axe finds a violation, in light and dark, or where a small phone would have to scroll sideways."""
+    # The page's own rules keep foreign scripts out; evaluating one goes past them.
+    await tab.evaluate(AXE.read_text())
+    for scheme in ("light", "dark"):
+        await tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+        await tab.wait_for_timeout(700)
+        found = await tab.evaluate(
+            "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map("
+            "v => `${v.id}: ${v.nodes.map(n => n.target + ' ' + n.failureSummary).join('; ')}`))"
+        )
+        assert found == [], f"{scheme}: {found}"
+    size = tab.viewport_size
+    await tab.set_viewport_size({"width": 320, "height": PHONE["height"]})
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= 320
+    assert size is not None
+    await tab.set_viewport_size(size)
 
 
 def write_small(png: bytes, path: Path) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from playwright.async_api import Browser, expect
 
-from local_cluster.layout import REPOSITORY
-from testing.browser import PHONE, TalkPage, open_page
+from testing.browser import TalkPage, check_accessibility, open_page
 from testing.page_stage import Refusal, Stage
 from testing.waiting import eventually, stays
 
@@ -71,7 +70,6 @@ PHONE_CALLS = """
         }
     };
 """
-AXE = REPOSITORY / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 async def prepare(page: TalkPage, *scripts: str) -> None:
@@ -356,34 +354,15 @@ async def test_another_microphone_in_the_middle_of_a_call(stage: Stage, page: Ta
 
 async def test_nothing_is_wrong_by_the_rules_of_accessibility(stage: Stage, page: TalkPage) -> None:
     stage.transcript = [{"role": "assistant", "content": "Hello.", "interrupted": True, "kind": "message"}]
-    await check_rules(page)
+    await check_accessibility(page.tab)
     stage.refusal = Refusal(429, {"retryAfterSeconds": 30})
     await page.start()
     await page.until_problem("full")
-    await check_rules(page)
+    await check_accessibility(page.tab)
     stage.refusal = None
     await page.start()
     await stage.until_talking(page)
-    await check_rules(page)
+    await check_accessibility(page.tab)
     await page.button("Hang up").click()
     await expect(page.tab.locator("#words-note")).to_have_text("As it was written down")
-    await check_rules(page)
-
-
-async def check_rules(page: TalkPage) -> None:
-    """Fails where axe finds a violation, in light and dark, or where a small phone would have to scroll sideways."""
-    # The page's own rules keep foreign scripts out; evaluating one goes past them.
-    await page.tab.evaluate(AXE.read_text())
-    for scheme in ("light", "dark"):
-        await page.tab.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
-        await page.tab.wait_for_timeout(700)
-        found = await page.tab.evaluate(
-            "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map("
-            "v => `${v.id}: ${v.nodes.map(n => n.target + ' ' + n.failureSummary).join('; ')}`))"
-        )
-        assert found == [], f"{scheme}: {found}"
-    size = page.tab.viewport_size
-    await page.tab.set_viewport_size({"width": 320, "height": PHONE["height"]})
-    assert await page.tab.evaluate("document.documentElement.scrollWidth") <= 320
-    assert size is not None
-    await page.tab.set_viewport_size(size)
+    await check_accessibility(page.tab)
