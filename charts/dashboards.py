@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 FOLDER = Path(__file__).parent / "voice-agent" / "dashboards"
 _WIDTH, _HEIGHT = 12, 8
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# Grafana's: lines over time; a bar for each sum of the time that is looked at; how a state of 0 or 1 has changed.
+Kind = Literal["timeseries", "bargauge", "state-timeline"]
 # In each query in place of the labels by which an installation is chosen.
 _SCOPE = 'namespace="$namespace"'
 
@@ -20,7 +22,9 @@ class Panel:
     title: str
     unit: str  # Grafana's name of it
     queries: tuple[tuple[str, str], ...]
-    kind: str = "timeseries"
+    kind: Kind = "timeseries"
+    floor: int | None = 0  # where its scale begins; None: wherever the values do
+    decimals: int | None = None  # None: as many as Grafana finds good
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,15 @@ def rate(metric: str, by: str, legend: str, labels: str = "") -> tuple[tuple[str
 
 def total(metric: str, by: str, legend: str, labels: str = "") -> tuple[tuple[str, str], ...]:
     """Returns the query of how much was counted in the time that is looked at."""
-    return ((f"sum by ({by}) (increase({metric}{{%{labels}}}[$__range]))", legend),)
+    return ((f"sum by ({by}) ({_grown(f'{metric}{{%{labels}}}')})", legend),)
+
+
+def _grown(series: str) -> str:
+    """Returns by how much each counter has grown in the time that is looked at.
+
+    Prometheus's own `increase` sees none where a counter came with its first count: one failure would be no failure.
+    """
+    return f"last_over_time({series}[$__range]) unless {series} offset $__range or increase({series}[$__range])"
 
 
 def level(metric: str, by: str, legend: str, how: str = "sum") -> tuple[tuple[str, str], ...]:
@@ -55,7 +67,7 @@ def level(metric: str, by: str, legend: str, how: str = "sum") -> tuple[tuple[st
 
 def cost(metric: str, price: str, labels: str, what: str) -> tuple[tuple[str, str], ...]:
     """Returns the query of what was paid in the time that is looked at, by the prices of the chart's values."""
-    paid = f"increase({metric}{{%}}[$__range]) * on (namespace, {labels}) group_left () {price}{{%}}"
+    paid = f"({_grown(f'{metric}{{%}}')}) * on (namespace, {labels}) group_left () {price}{{%}}"
     return ((f"sum by (provider, model) ({paid})", f"{{{{provider}}}} {{{{model}}}} {what}"),)
 
 
@@ -82,8 +94,16 @@ DASHBOARDS = (
                 "Calls that ended, by reason",
                 "short",
                 total("voice_operator_sessions_finished_total", "phase, reason", "{{phase}}: {{reason}}"),
+                "bargauge",
+                decimals=0,
             ),
-            Panel("Calls by door", "short", total("voice_operator_sessions_finished_total", "door", "{{door}}")),
+            Panel(
+                "Calls that ended, by door",
+                "short",
+                total("voice_operator_sessions_finished_total", "door", "{{door}}"),
+                "bargauge",
+                decimals=0,
+            ),
             Panel("Starts at the door", "ops", rate("voice_token_service_admissions_total", "outcome", "{{outcome}}")),
             Panel(
                 "Answers of the token service",
@@ -120,7 +140,13 @@ DASHBOARDS = (
                     ),
                 ),
             ),
-            Panel("Agents lost", "short", total("voice_operator_agents_lost_total", "reason", "{{reason}}")),
+            Panel(
+                "Agents lost",
+                "short",
+                total("voice_operator_agents_lost_total", "reason", "{{reason}}"),
+                "bargauge",
+                decimals=0,
+            ),
             Panel(
                 "Without an agent, after a loss or in a move",
                 "s",
@@ -146,12 +172,14 @@ DASHBOARDS = (
                         "{{pool}}",
                     ),
                 ),
+                floor=None,
             ),
             Panel("Calls that wait for a pod", "short", level("voice_operator_pool_waiting", "pool", "{{pool}}")),
             Panel(
                 "Whether a pool has its pods, and why not",
                 "short",
                 level("voice_operator_pool_ready", "pool, reason", "{{pool}}: {{reason}}", "max"),
+                "state-timeline",
             ),
             Panel(
                 "Pods made and failed",
@@ -160,6 +188,8 @@ DASHBOARDS = (
                     *total("voice_operator_pool_pods_created_total", "pool", "{{pool}} made"),
                     *total("voice_operator_pool_pods_failed_total", "pool", "{{pool}} failed"),
                 ),
+                "bargauge",
+                decimals=0,
             ),
             Panel(
                 "Memory of agents in calls",
@@ -189,6 +219,7 @@ DASHBOARDS = (
                         "voice_agent_characters_total", "voice_agent_character_price", "provider, model", "characters"
                     ),
                 ),
+                "bargauge",
             ),
             Panel(
                 "Failures",
@@ -196,21 +227,28 @@ DASHBOARDS = (
                 total(
                     "voice_agent_model_failures_total", "provider, part, outcome", "{{provider}} {{part}}: {{outcome}}"
                 ),
+                "bargauge",
+                decimals=0,
             ),
             Panel(
                 "Tokens",
                 "short",
                 total("voice_agent_tokens_total", "provider, model, kind", "{{provider}} {{model}} {{kind}}"),
+                "bargauge",
+                decimals=0,
             ),
             Panel(
                 "Speech",
                 "s",
                 total("voice_agent_speech_seconds_total", "provider, model, part", "{{provider}} {{model}} {{part}}"),
+                "bargauge",
             ),
             Panel(
                 "Characters spoken",
                 "short",
                 total("voice_agent_characters_total", "provider, model", "{{provider}} {{model}}"),
+                "bargauge",
+                decimals=0,
             ),
         ),
     ),
@@ -309,12 +347,49 @@ def _build_panel(number: int, panel: Panel) -> dict[str, Any]:
         "type": panel.kind,
         "datasource": _SOURCE,
         "gridPos": {"h": _HEIGHT, "w": _WIDTH, "x": column * _WIDTH, "y": row * _HEIGHT},
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": _build_scale(panel), "overrides": []},
+        **_OPTIONS[panel.kind],
         "targets": [
-            {"refId": chr(ord("A") + place), "expr": query.replace("%", _SCOPE), "legendFormat": legend}
+            {
+                "refId": chr(ord("A") + place),
+                "datasource": _SOURCE,
+                "expr": query.replace("%", _SCOPE),
+                "legendFormat": legend,
+                **_once(panel.kind == "bargauge"),
+            }
             for place, (query, legend) in enumerate(panel.queries)
         ],
     }
+
+
+# Beside what all kinds have; lines are drawn as Grafana does by itself.
+_OPTIONS: dict[Kind, dict[str, Any]] = {
+    "timeseries": {},
+    "bargauge": {
+        "options": {
+            "orientation": "horizontal",
+            "displayMode": "basic",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        }
+    },
+    "state-timeline": {"options": {"mergeValues": True, "showValue": "auto", "legend": {"showLegend": False}}},
+}
+_STATES = {
+    "0": {"text": "short", "color": "red", "index": 0},
+    "1": {"text": "has its pods", "color": "green", "index": 1},
+}
+
+
+def _build_scale(panel: Panel) -> dict[str, Any]:
+    if panel.kind == "state-timeline":
+        return {"mappings": [{"type": "value", "options": _STATES}]}
+    bounds = {"min": panel.floor, "decimals": panel.decimals}
+    return {"unit": panel.unit, **{name: value for name, value in bounds.items() if value is not None}}
+
+
+def _once(is_sum: bool) -> dict[str, bool]:
+    """Returns whether Prometheus is asked for the values of now, or of all the time that is looked at."""
+    return {"instant": is_sum, "range": not is_sum}
 
 
 def main() -> None:
