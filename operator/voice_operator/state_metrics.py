@@ -9,14 +9,18 @@ from voice_operator.cache import Cache
 from voice_operator.keys import Kind
 from voice_operator.label_names import POOLS, PROFILES
 from voice_operator.metrics import (
+    AGENTS_LOST,
     LEADING,
     LIVEKIT,
     LONGEST_WAIT_SECONDS,
+    POOL_FAILED,
     POOL_MINIMUM,
     POOL_PODS,
     POOL_READY,
     POOL_WAITING,
     QUEUE_DEPTH,
+    RECONCILE_ERRORS,
+    ROOMS_POLLED,
     SESSIONS,
     UNDELIVERED_ROWS,
     UNREADABLE,
@@ -39,6 +43,15 @@ _LEADERS = (
     MEMORY_BYTES,
     MEMORY_MAX_BYTES,
 )
+# What an agent is lost by; see `deaths`.
+_LOSSES = (
+    Reason.AGENT_CRASHED,
+    Reason.AGENT_HUNG,
+    Reason.EVICTED,
+    Reason.NODE_LOST,
+    Reason.OUT_OF_MEMORY,
+    Reason.POD_DELETED,
+)
 _UNDER_WAY = {Phase.PENDING, Phase.STARTING, Phase.RECOVERING}
 
 
@@ -47,6 +60,7 @@ def show_state(
 ) -> None:
     """Brings the gauges up to date. `heartbeats`: the last of each agent in a call, with its pool."""
     LEADING.set(leading)
+    _show_zeros()
     for plural, store in cache.stores.items():
         UNREADABLE.labels(plural).set(len(store.unreadable))
     for kind, depth in depths.items():
@@ -63,6 +77,15 @@ def show_state(
         LIVEKIT.clear()
         UNDELIVERED_ROWS.set(0)
         UNWRITTEN_ROWS.set(0)
+
+
+def _show_zeros() -> None:
+    """Shows what was not counted yet: Prometheus sees no increase where a counter comes with its first count."""
+    for kind in Kind:
+        RECONCILE_ERRORS.labels(kind.value)
+    for reason in _LOSSES:
+        AGENTS_LOST.labels(reason.value)
+    ROOMS_POLLED.labels("lost-webhook")
 
 
 def _show_phases(sessions: Iterable[VoiceSession], profiles: Iterable[str]) -> None:
@@ -92,6 +115,7 @@ def _show_pools(pools: Iterable[AgentPool]) -> None:
             POOL_PODS.labels(*name, state).inc(count)
         POOL_WAITING.labels(*name).inc(status.waiting)
         POOL_MINIMUM.labels(*name).inc(pool.spec.warm.min)
+        POOL_FAILED.labels(pool.metadata.name)
         if ready := find_condition(status.conditions, ConditionType.READY):
             POOL_READY.labels(*name, ready.reason).set(ready.status == "True")
 

@@ -106,3 +106,15 @@ def test_who_leads_no_more_tells_nothing_of_the_installation(cache: Cache) -> No
     assert read("voice_operator_pool_pods", pool="desk", state="ready") is None
     assert read("voice_agent_memory_bytes", pool="desk") is None
     assert (read("voice_agent_unwritten_rows"), read("voice_operator_queue_depth", kind="call")) == (0, 3)
+
+
+def test_what_was_not_counted_yet_is_there_as_0(cache: Cache) -> None:
+    """Else Prometheus sees no increase in the first one."""
+    show_state(cache, [], DEPTHS, leading=True)
+    for name, labels in (
+        ("voice_operator_agents_lost_total", {"reason": "Evicted"}),
+        ("voice_operator_reconcile_errors_total", {"kind": "preparation"}),
+        ("voice_operator_rooms_polled_total", {"outcome": "lost-webhook"}),
+        ("voice_operator_pool_pods_failed_total", {"pool": "desk"}),
+    ):
+        assert read(name, **labels) is not None, name
