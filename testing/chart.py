@@ -43,13 +43,15 @@ def run_helm(*arguments: str, values: Mapping[str, Any] | None = None, kubeconfi
     return done.stdout
 
 
-def render(values: Mapping[str, Any] | None = None, release: str = RELEASE, chart: Path = CHART) -> list[Raw]:
+def render(
+    values: Mapping[str, Any] | None = None, release: str = RELEASE, chart: Path = CHART, namespace: str = NAMESPACE
+) -> list[Raw]:
     """Returns every object that the chart makes with these values, hooks too.
 
     Raises:
         HelmError: the values are refused.
     """
-    arguments = ("template", release, str(chart), "--namespace", NAMESPACE, "--kube-version", KUBERNETES_VERSION)
+    arguments = ("template", release, str(chart), "--namespace", namespace, "--kube-version", KUBERNETES_VERSION)
     return [found for found in yaml.safe_load_all(run_helm(*arguments, values=values or {})) if found]
 
 

@@ -1,4 +1,7 @@
-"""Each alert fires at its fault, and is quiet before and after: promtool runs the rules over series with that fault."""
+"""Each alert fires at its fault, and is quiet before and after: promtool runs the rules over series with that fault.
+
+With real faults most of them are set off by the e2e tests; tests/e2e/test_metrics.py says which are not.
+"""
 
 from pathlib import Path
 from typing import Any
