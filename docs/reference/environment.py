@@ -73,6 +73,7 @@ BESIDE_SETTINGS = {
         "UPDATE_GOLDEN": "Anything: the tests write their golden files anew (`make golden`).",
         "CI": "Anything: nobody is there, so golden files are never written.",
         "PAGE_IMAGES": "Folder in which the page's tests leave their pictures.",
+        "DASHBOARD_IMAGES": "Folder in which an e2e test leaves pictures of the dashboards.",
     },
 }
 
