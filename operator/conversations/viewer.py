@@ -1,11 +1,17 @@
 """Finds conversations and reads them, as the role voice_viewer: a tenant's, or everybody's, for the call's page."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from conversations.pool import connection_of
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+
+from conversations.pool import ConversationsUnavailableError, connection_of
 from conversations.reader import TranscriptReader
 from voicesession.models import Model
 
@@ -55,7 +61,7 @@ class Search:
 class ConversationViewer(TranscriptReader):
     """Finds conversations over a pool of connections; `async with`, or `open` and `close`.
 
-    Every method raises ConversationsUnavailableError where the database cannot be reached.
+    Every method raises ConversationsUnavailableError where the database cannot be reached, or lets nobody find any yet.
     """
 
     async def list_conversations(self, search: Search, at_most: int) -> list[FoundConversation]:
@@ -64,7 +70,7 @@ class ConversationViewer(TranscriptReader):
             return []
         before_at, before_id = search.before or (None, None)
         values = (search.tenant, search.since, search.until, search.profile, search.reason, search.room)
-        async with connection_of(self._pool) as connection:
+        async with self._connection() as connection:
             rows = await connection.execute(
                 "SELECT * FROM voice.list_conversations(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (*values, before_at, before_id, at_most),
@@ -75,6 +81,15 @@ class ConversationViewer(TranscriptReader):
         """Returns the conversations of a room, the newest first; before them the one that is named. At most 50."""
         if _NUL in room:
             return []
-        async with connection_of(self._pool) as connection:
+        async with self._connection() as connection:
             rows = await connection.execute("SELECT * FROM voice.find_conversation(%s, %s, %s)", (tenant, room, named))
             return [Conversation.model_validate(row) for row in await rows.fetchall()]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        try:
+            async with connection_of(self._pool) as connection:
+                yield connection
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction) as error:
+            # Until the migrations of the upgrade that switches the page on have run.
+            raise ConversationsUnavailableError("no migration has let voice_viewer find conversations") from error

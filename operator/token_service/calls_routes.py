@@ -70,7 +70,7 @@ def build_calls_router(service: Service, visitors: Visitors, conversations: Conv
             sees_all=visitor.sees_all,
             tenant=visitor.tenant,
             profiles=_list_profiles(service, visitor),
-            reasons=[reason.value for reason in EndReason],
+            reasons=[each.value for each in EndReason],
         )
 
     @router.get("/{room}", responses=refusals(401, 404, 422, 429, 503), summary="One call")

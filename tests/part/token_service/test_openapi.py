@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import threading
 import traceback
@@ -24,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from testing.conversations import ConversationsDatabase
 from testing.fake_cluster import FakeCluster
 from testing.livekit import SECRET, LiveKitServer
 from testing.token_service_app import room_event, running_front_door, sign_webhook
@@ -46,7 +48,7 @@ class Seen:
 
 
 @contextlib.contextmanager
-def serving(cluster: FakeCluster, livekit: LiveKitServer) -> Iterator[str]:
+def serving(cluster: FakeCluster, livekit: LiveKitServer, **settings: Any) -> Iterator[str]:
     """Serves the application from another thread, since schemathesis is synchronous; yields its base URL."""
     address: Future[str] = Future()
     loop = asyncio.new_event_loop()
@@ -54,7 +56,7 @@ def serving(cluster: FakeCluster, livekit: LiveKitServer) -> Iterator[str]:
 
     async def serve() -> None:
         async with running_front_door(
-            cluster, livekit_url=livekit.url, allow_caller_rooms=True, rate_limit_per_address=0
+            cluster, livekit_url=livekit.url, allow_caller_rooms=True, rate_limit_per_address=0, **settings
         ) as door:
             address.set_result(door.url)
             await ending.wait()
@@ -105,6 +107,21 @@ def test_a_thousand_generated_requests(livekit: LiveKitServer) -> None:
     assert len(seen.operations) == 7
     # A VoiceSession for each call that was opened, and for nothing else.
     assert len(cluster.sessions) == seen.opened
+
+
+def test_generated_searches_for_calls(livekit: LiveKitServer, conversations: ConversationsDatabase) -> None:
+    keys, seen = conversations.folder / "keys", Seen()
+    keys.write_text(f"acme:{hashlib.sha256(b'key').hexdigest()}\n")
+    conversations.new_conversation().start()
+    calls = {"calls_page": True, "calls_database_url": conversations.url("voice_viewer")}
+    with serving(FakeCluster(), livekit, auth_mode="api-key", api_keys_file=keys, **calls) as url:
+        schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path_regex="^/api/calls")
+        for result in schema.get_all_operations():
+            for mode in GenerationMode:
+                run(result.ok(), mode, seen, "key")  # type: ignore[union-attr]
+    assert len(seen.operations) == 2
+    assert {200, 404, 422} <= seen.statuses.keys()
+    assert seen.statuses[503] == 0
 
 
 def run(operation: Any, mode: GenerationMode, seen: Seen, bearer: str) -> None:
