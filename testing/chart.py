@@ -15,6 +15,13 @@ from local_cluster.layout import REPOSITORY
 CHART = REPOSITORY / "charts" / "voice-agent"
 RELEASE = "r"
 NAMESPACE = "voice"
+# Values with the page of calls.
+WITH_CALLS: Mapping[str, Any] = {
+    "tokenService": {
+        "auth": {"mode": "api-key", "apiKeysSecret": "keys"},
+        "callsPage": {"enabled": True, "allTenants": ["sre", "ops"]},
+    }
+}
 
 Raw = dict[str, Any]
 

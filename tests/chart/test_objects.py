@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from testing.chart import CHART, Raw, environment_of, find, pod_templates, render, run_helm, secret_keys
+from testing.chart import CHART, WITH_CALLS, Raw, environment_of, find, pod_templates, render, run_helm, secret_keys
 from voice_operator.ending import END_SECONDS
 from voice_telemetry.start import EXIT_CODE
 
@@ -27,6 +27,7 @@ VARIANTS: dict[str, Raw] = {
     "external": EXTERNAL,
     "openai": {"openai": {"apiKeySecret": "openai"}, "imagePullSecrets": [{"name": "registry"}]},
     "api-keys": {"tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "keys"}}},
+    "calls": dict(WITH_CALLS),
     "storage": {
         "postgres": {"storage": {"size": "10Gi", "className": "fast"}},
         "pgbouncer": {"metrics": {"enabled": True}},
@@ -207,11 +208,25 @@ def test_only_token_service_and_operator_have_the_installation_s_key(defaults: l
         assert str(Path(environment["INSTALLATION_KEY_FILE"]).parent) in mounts
 
 
+def test_the_page_of_calls_is_wired_where_it_is_on_and_nowhere_else() -> None:
+    on, off = render(WITH_CALLS), render({"tokenService": {"auth": WITH_CALLS["tokenService"]["auth"]}})
+    service = environment_of(on, "Deployment", "token-service")
+    assert (service["CALLS_PAGE"], service["CALLS_PAGE_ALL_TENANTS"]) == ("true", "sre,ops")
+    assert service["CALLS_DATABASE_URL"]["secretKeyRef"]["key"] == "viewer-url"
+    migrations = environment_of(on, "Job", "migrations")
+    assert migrations["VIEWER_DATABASE_PASSWORD"]["secretKeyRef"]["key"] == "viewer-password"
+    assert "voice_reader,voice_closer,voice_viewer " in find(on, "ConfigMap", "pgbouncer")["data"]["services.hba"]
+    assert "viewer" not in json.dumps(off)
+    assert not any("CALLS" in name for name in environment_of(off, "Deployment", "token-service"))
+    assert "viewer" not in json.dumps(find(on, "Deployment", "operator"))
+
+
+@pytest.mark.parametrize("values", [{}, WITH_CALLS], ids=["", "calls"])
 @pytest.mark.parametrize("replicas", [0, 1, 2, 7])
-@pytest.mark.parametrize(("least", "most"), [(5, 30), (0, 21), (2, 25), (41, 41), (100, 1000)])
-def test_pgbouncer_keeps_the_connection_limits(least: int, most: int, replicas: int) -> None:
+@pytest.mark.parametrize(("least", "most"), [(5, 30), (0, 28), (2, 28), (41, 41), (100, 1000)])
+def test_pgbouncer_keeps_the_connection_limits(least: int, most: int, replicas: int, values: Raw) -> None:
     database = {"minConnections": least, "maxConnections": most, "maxClients": 900}
-    objects = render({"database": database, "pgbouncer": {"replicas": replicas}})
+    objects = render({"database": database, "pgbouncer": {"replicas": replicas}, **values})
     texts = find(objects, "ConfigMap", "pgbouncer")["data"]
     agents, services = (read_ini(texts[name]) for name in ("pgbouncer.ini", "services.ini"))
     for settings in (agents["pgbouncer"], services["pgbouncer"]):
@@ -219,17 +234,16 @@ def test_pgbouncer_keeps_the_connection_limits(least: int, most: int, replicas: 
         assert int(settings["query_wait_timeout"]) < int(settings["query_timeout"]), "whoever waits is told so"
     assert agents["pgbouncer"]["max_client_conn"] == "900"
     assert agents["pgbouncer"]["default_pool_size"] == agents["pgbouncer"]["max_db_connections"]
-    reader, closer = (
-        int(services["users"][f"voice_{role}"].removeprefix("max_user_connections=")) for role in ("reader", "closer")
-    )
-    both = int(services["pgbouncer"]["max_db_connections"])
-    assert reader >= 1
-    assert closer >= 1
-    assert reader + closer == both == int(services["pgbouncer"]["default_pool_size"])
+    roles = ["voice_reader", "voice_closer", *(["voice_viewer"] if values else [])]
+    assert list(services["users"]) == roles
+    granted = [int(services["users"][role].removeprefix("max_user_connections=")) for role in roles]
+    together = int(services["pgbouncer"]["max_db_connections"])
+    assert min(granted) >= 1
+    assert sum(granted) == together == int(services["pgbouncer"]["default_pool_size"])
     agent = int(agents["pgbouncer"]["max_db_connections"])
-    assert agent >= both / 3
-    assert most - max(1, replicas) < (agent + both) * max(1, replicas) <= most
-    kept = int(agents["pgbouncer"]["min_pool_size"]) + 2 * int(services["pgbouncer"]["min_pool_size"])
+    assert agent >= together / 3
+    assert most - max(1, replicas) < (agent + together) * max(1, replicas) <= most
+    kept = int(agents["pgbouncer"]["min_pool_size"]) + len(roles) * int(services["pgbouncer"]["min_pool_size"])
     assert kept * max(1, replicas) <= least
     assert kept == least // max(1, replicas) or int(agents["pgbouncer"]["min_pool_size"]) == agent
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from testing.chart import CHART, HelmError, environment_of, render, run_helm
+from testing.chart import CHART, WITH_CALLS, HelmError, environment_of, render, run_helm
 
 Values = dict[str, Any]
 
@@ -92,6 +92,7 @@ BY_SCHEMA: list[tuple[Values, str, str]] = [
     ({"metrics": {"alerts": {"runbooks": "docs"}}}, "/metrics/alerts/runbooks", "does not match pattern"),
     ({"livekit": {"logLevel": "WARNING"}}, "/livekit/logLevel", "value must be one of 'debug', 'info', 'warn'"),
     ({"logLevel": "loud"}, "/logLevel", "value must be one of 'DEBUG'"),
+    ({"tokenService": {"callsPage": {"allTenants": ["a,b"]}}}, "/tokenService/callsPage/allTenants/0", "'a,b'"),
     ({"tokenService": {"auth": {"mode": "password"}}}, "/tokenService/auth/mode", "'open', 'api-key', 'oidc'"),
     (postgres(sslmode="on"), "/postgres/external/sslmode", "value must be one of 'disable'"),
     ({"defaultPool": {"vad": "webrtc"}}, "/defaultPool/vad", "value must be one of 'native', 'silero'"),
@@ -168,6 +169,16 @@ CONTRADICTIONS: list[tuple[Values, str]] = [
     ),
     ({"tokenService": {"service": {"type": "NodePort"}}}, "tokenService.service.type=NodePort: tokenService.auth"),
     ({"tokenService": {"corsAllowedOrigins": ["*"]}}, "tokenService.corsAllowedOrigins has `*`"),
+    ({"tokenService": {"callsPage": {"enabled": True}}}, "tokenService.auth.mode=none anybody would read every call"),
+    (
+        {"tokenService": {"callsPage": {"enabled": True}, "auth": {"mode": "open"}}},
+        "tokenService.callsPage.enabled=true: with tokenService.auth.mode=open anybody would read every call",
+    ),
+    ({"tokenService": {"callsPage": {"allTenants": ["sre"]}}}, "tokenService.callsPage.allTenants: tokenService.calls"),
+    (
+        {**WITH_CALLS, "database": {"minConnections": 0, "maxConnections": 3}},
+        "database.maxConnections (3) is shared by pgbouncer.replicas (1), of which each needs 4 at least",
+    ),
     ({"tokenService": {"tokenLifetimeSeconds": 300}}, "tokenService.tokenLifetimeSeconds (300) must not be above"),
     ({"tokenService": {"service": {"nodePort": 30300}}}, "tokenService.service.nodePort: a Service of type ClusterIP"),
     ({"localModels": {"service": {"nodePort": 30300}}}, "localModels.service.nodePort: a Service of type ClusterIP"),

@@ -244,11 +244,15 @@ do not compete: what agents do takes none from the services, nor reading from cl
 {{- $least := div (int .Values.database.minConnections) $replicas | int -}}
 {{- $closer := ge $most 6 | ternary 2 1 -}}
 {{- $reader := max 1 (div $most 5) -}}
-{{- $agent := sub (sub $most $closer) $reader -}}
+{{- $viewer := .Values.tokenService.callsPage.enabled | ternary (max 1 (div $most 10)) 0 -}}
+{{- $agent := sub $most (add $closer $reader $viewer) -}}
 {{- $kept := ge $least 3 | ternary 1 0 -}}
-agent: {most: {{ $agent }}, least: {{ min $agent (sub $least (mul 2 $kept)) }}}
+agent: {most: {{ $agent }}, least: {{ min $agent (sub $least (mul (ternary 3 2 (gt $viewer 0)) $kept)) }}}
 reader: {most: {{ $reader }}, least: {{ $kept }}}
 closer: {most: {{ $closer }}, least: {{ $kept }}}
+{{- if $viewer }}
+viewer: {most: {{ $viewer }}, least: {{ $kept }}}
+{{- end }}
 {{- end -}}
 
 {{/* What both of PgBouncer's processes are told: (list $ PORT). */}}
@@ -301,8 +305,9 @@ max_client_conn = {{ .Values.database.maxClients }}
 
 {{/* PgBouncer for operator and token service: a process of its own, which an agent cannot keep busy. */}}
 {{- define "voice-agent.pgbouncerServicesIni" -}}
-{{- $connections := include "voice-agent.connections" . | fromYaml -}}
-{{- $all := add $connections.reader.most $connections.closer.most -}}
+{{- $connections := omit (include "voice-agent.connections" . | fromYaml) "agent" -}}
+{{- $all := 0 -}}
+{{- range $connections }}{{ $all = add $all .most }}{{ end -}}
 {{ include "voice-agent.pgbouncerCommon" (list . 6433) }}
 ; So that voice_agent is refused.
 auth_type = hba
@@ -313,13 +318,16 @@ max_db_connections = {{ $all }}
 max_client_conn = 5000
 
 [users]
-voice_reader = max_user_connections={{ $connections.reader.most }}
-voice_closer = max_user_connections={{ $connections.closer.most }}
+{{- range without (include "voice-agent.databaseRoles" . | fromYamlArray) "agent" }}
+voice_{{ . }} = max_user_connections={{ (get $connections .).most }}
+{{- end }}
 {{- end -}}
 
 {{- define "voice-agent.pgbouncerServicesHba" -}}
-host all voice_reader,voice_closer 0.0.0.0/0 scram-sha-256
-host all voice_reader,voice_closer ::/0 scram-sha-256
+{{- $services := list }}
+{{- range without (include "voice-agent.databaseRoles" . | fromYamlArray) "agent" }}{{ $services = printf "voice_%s" . | append $services }}{{ end -}}
+host all {{ join "," $services }} 0.0.0.0/0 scram-sha-256
+host all {{ join "," $services }} ::/0 scram-sha-256
 {{- if .Values.pgbouncer.metrics.enabled }}
 host pgbouncer voice_stats 127.0.0.1/32 scram-sha-256
 {{- end }}

@@ -20,6 +20,11 @@
 {{- if and $values.secrets.create (not $named) (not (get $unused (index . 1))) }}yes{{ end -}}
 {{- end -}}
 
+{{/* The roles in the database that services and agents have, as a list in YAML: the last part of their names. */}}
+{{- define "voice-agent.databaseRoles" -}}
+[agent, reader, closer{{ if .Values.tokenService.callsPage.enabled }}, viewer{{ end }}]
+{{- end -}}
+
 {{/* Whether (by any text) helm can ask a cluster; `helm template` and Argo CD cannot. A list has a kind, even an empty one. */}}
 {{- define "voice-agent.asksCluster" -}}
 {{- if lookup "apps/v1" "Deployment" .Release.Namespace "" }}yes{{ end -}}
@@ -34,9 +39,12 @@ rendering would make others. Kept in the values, because all templates of a rend
 {{- if not (hasKey .Values.secrets "made") -}}
 {{- $made := dict -}}
 {{- if include "voice-agent.asksCluster" . -}}
+  {{- $passwords := dict -}}
+  {{- $services := include "voice-agent.databaseRoles" . | fromYamlArray -}}
+  {{- range $services }}{{ $_ := set $passwords (printf "%s-password" .) (randAlphaNum 32) }}{{ end -}}
   {{- $new := dict
     "keys" (dict "signing-key" (genPrivateKey "ed25519") "conversation-key" (randAlphaNum 64) "installation-key" (randAlphaNum 64))
-    "database-roles" (dict "agent-password" (randAlphaNum 32) "reader-password" (randAlphaNum 32) "closer-password" (randAlphaNum 32) "stats-password" (randAlphaNum 32))
+    "database-roles" (merge (dict "stats-password" (randAlphaNum 32)) $passwords)
     "database-owner" (dict "password" (randAlphaNum 32))
     "livekit" (dict "api-key" (printf "API%s" (randAlphaNum 13)) "api-secret" (randAlphaNum 48))
   -}}
@@ -52,16 +60,15 @@ rendering would make others. Kept in the values, because all templates of a rend
     {{- $roles := . -}}
     {{- $pgbouncer := include "voice-agent.name" (list $ "pgbouncer") -}}
     {{- $users := "" -}}
-    {{- $urls := dict -}}
-    {{- range $role := list "agent" "reader" "closer" -}}
+    {{- range $role := $services -}}
       {{- $password := get $roles (printf "%s-password" $role) | b64dec -}}
       {{- $users = printf "%s\"voice_%s\" \"%s\"\n" $users $role $password -}}
       {{- $port := eq $role "agent" | ternary 6432 6433 -}}
-      {{- $_ := set $urls $role (printf "postgresql://voice_%s:%s@%s:%d/%s" $role $password $pgbouncer $port $.Values.database.name | b64enc) -}}
+      {{- $url := printf "postgresql://voice_%s:%s@%s:%d/%s" $role $password $pgbouncer $port $.Values.database.name | b64enc -}}
+      {{- if eq $role "agent" }}{{ $_ := set $made "agent-database" (dict "url" $url) }}{{ else }}{{ $_ := set $roles (printf "%s-url" $role) $url }}{{ end -}}
     {{- end -}}
     {{- $users = printf "%s\"voice_stats\" \"%s\"\n" $users (get $roles "stats-password" | b64dec) -}}
-    {{- $_ := mergeOverwrite $roles (dict "reader-url" $urls.reader "closer-url" $urls.closer "userlist.txt" (b64enc $users)) -}}
-    {{- $_ := set $made "agent-database" (dict "url" $urls.agent) -}}
+    {{- $_ := set $roles "userlist.txt" (b64enc $users) -}}
   {{- end -}}
   {{- with get $made "livekit" -}}
     {{- $_ := set . "keys" (printf "%s: %s" (get . "api-key" | b64dec) (get . "api-secret" | b64dec) | b64enc) -}}

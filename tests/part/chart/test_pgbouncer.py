@@ -1,10 +1,11 @@
 """What the chart makes of PgBouncer, before a real Postgres: one agent that was taken over stops nobody else."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from conversations.closer import ConversationCloser
 from conversations.pgbouncer.metrics import PgBouncerCollector, ask_pgbouncer
-from testing.chart import Raw, find, render
+from testing.chart import WITH_CALLS, Raw, find, render
 from testing.conversations import AgentsConversation, ConversationsDatabase, connect_as, message
 from testing.postgres import OWNER, PgBouncerProcess, paused
 from testing.rendered_pgbouncer import STATS_PASSWORD, rendered_pgbouncer
@@ -43,18 +44,17 @@ class Site:
             return len(superuser.execute(query).fetchall())
 
 
-@pytest.fixture
-def site(conversations: ConversationsDatabase) -> Iterator[Site]:
+def render_for(conversations: ConversationsDatabase, values: Mapping[str, Any]) -> list[Raw]:
+    """Returns the objects of a release that has this database."""
     external = {"host": "127.0.0.1", "port": conversations.server.port, "user": OWNER, "passwordSecret": "db"}
     database = {"name": conversations.name, "minConnections": 0, "maxConnections": 6, "maxClients": MOST_CLIENTS}
-    objects = render(
-        {
-            "database": database,
-            "postgres": {"enabled": False, "external": {**external, "sslmode": "disable"}},
-            "pgbouncer": {"metrics": {"enabled": True}},
-        }
-    )
-    server = conversations.server
+    postgres = {"enabled": False, "external": {**external, "sslmode": "disable"}}
+    return render({"database": database, "postgres": postgres, **values})
+
+
+@pytest.fixture
+def site(conversations: ConversationsDatabase) -> Iterator[Site]:
+    objects, server = render_for(conversations, {"pgbouncer": {"metrics": {"enabled": True}}}), conversations.server
     with (
         rendered_pgbouncer(server, objects, query_wait_timeout=2, query_timeout=3) as agents,
         rendered_pgbouncer(server, objects, "services") as services,
@@ -62,6 +62,18 @@ def site(conversations: ConversationsDatabase) -> Iterator[Site]:
         yield Site(conversations, objects, agents, services)
     with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
         superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'voice_agent'")
+
+
+def test_the_role_of_the_page_of_calls_is_let_in_where_the_page_is_on(conversations: ConversationsDatabase) -> None:
+    query = b"SELECT * FROM voice.find_conversation('acme', 'room', NULL)"
+    with (
+        rendered_pgbouncer(conversations.server, render_for(conversations, WITH_CALLS), "services") as on,
+        rendered_pgbouncer(conversations.server, render_for(conversations, {}), "services") as off,
+    ):
+        with connect_as(conversations, "voice_viewer", on.port) as connection:
+            assert connection.execute(query).fetchall() == []
+        with pytest.raises(psycopg.OperationalError):
+            connect_as(conversations, "voice_viewer", off.port)
 
 
 def serve(site: Site, conversation: AgentsConversation) -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from testing.chart import NAMESPACE, RELEASE, pod_templates, secret_keys
+from testing.chart import NAMESPACE, RELEASE, WITH_CALLS, pod_templates, secret_keys
 from testing.installation import Installation
 from voicesession.pod_tokens import load_private_key
 
@@ -52,6 +52,18 @@ def test_secrets_stand_nowhere_else_and_whatever_is_read_is_there(installation: 
     for name, template in pod_templates(objects):
         for secret, key in secret_keys(template["spec"]):
             assert key in made[secret], (name, secret)
+
+
+def test_the_page_of_calls_has_a_role_of_its_own_as_long_as_it_is_on(installation: Installation) -> None:
+    installation.upgrade(**WITH_CALLS)
+    name = f"{RELEASE}-voice-agent-database-roles"
+    roles = installation.secrets()[name]
+    viewer = roles["viewer-password"]
+    assert roles["viewer-url"] == f"postgresql://voice_viewer:{viewer}@r-voice-agent-pgbouncer:6433/voice"
+    assert f'"voice_viewer" "{viewer}"' in roles["userlist.txt"].splitlines()
+    installation.upgrade()
+    assert viewer not in str(installation.secrets())
+    assert "viewer" not in str(installation.secrets()[name])
 
 
 def test_they_stay_over_upgrades(installation: Installation) -> None:
