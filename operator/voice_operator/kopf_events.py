@@ -58,6 +58,8 @@ def take_events() -> None:
         yield [], str(await listening.get().list(resource.plural))
 
     fetching.fetch_objs = fetch_objs
+    # Of each try of each watch while the API server is away; its listener tells what matters of it.
+    watching.logger.setLevel(logging.CRITICAL)
     watching.watch_objs = _watching(watching.watch_objs)
     api.request = _noted(api.request)
 

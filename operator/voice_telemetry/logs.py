@@ -31,17 +31,22 @@ _LIBRARIES = frozenset(
         "httpx",
         "httpx2",
         "kopf",
+        "kubernetes",
         "livekit",
         "mcp",
         "openai",
+        "opentelemetry",
         "psycopg",
         "psycopg_pool",
+        "urllib3",
         "uvicorn",
     }
 )
 _WHERE_THEY_QUOTE = re.compile(r": |\n|[(\[{<]")
 _LIBRARY_PATH = re.compile(r"/(?:site|dist)-packages/(\w+)")
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+# So often a library may warn of the same, as a busy node's speech detection does ten times a second.
+_SAME_WARNING_SECONDS = 60.0
 _LONGEST_TEXT = 2000
 _MOST_FRAMES = 12
 # What is shorter stands in other words too, and is no secret.
@@ -96,6 +101,25 @@ class JsonFormatter(logging.Formatter):
         return _tell_whole_error(error) if self._is_ours(type(error).__module__) else type(error).__name__
 
 
+class SeldomWarnings(logging.Filter):
+    """Lets a library's warning pass once a minute from each place of its code; errors always, and all of ours."""
+
+    def __init__(self) -> None:
+        """Nothing has passed yet."""
+        super().__init__()
+        self._passed_at: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tells whether the record is to be written."""
+        if record.levelno != logging.WARNING or not _is_library(record):
+            return True
+        place = (record.pathname, record.lineno)
+        if record.created < self._passed_at.get(place, float("-inf")) + _SAME_WARNING_SECONDS:
+            return False
+        self._passed_at[place] = record.created
+        return True
+
+
 def configure_logs(level: str, packages: Iterable[str]) -> None:
     """Sends every line to standard error as JSON from now on, uncaught errors and Python's warnings too.
 
@@ -103,6 +127,7 @@ def configure_logs(level: str, packages: Iterable[str]) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(packages))
+    handler.addFilter(SeldomWarnings())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -58,11 +58,12 @@ class Incidents:
 
     def tell_not_accepted(self, memory: CallMemory, pod: AgentPod, detail: str) -> None:
         """Tells that a pod was claimed and has not taken the call; one that stood by is missed by nobody yet."""
+        why = f" {detail}" if detail else ""
         if pod.stands_by_for:
-            message = f"Pod {pod.name}, which stood by, is let go. {detail} The call goes on where it is."
+            message = f"Pod {pod.name}, which stood by, is let go.{why} The call goes on where it is."
             self._tell(memory.uid, EventReason.MOVE_DELAYED, message, f"{pod.stands_by_for}")
         else:
-            message = f"Pod {pod.name} was claimed and has not taken the call. {detail} Another one is tried."
+            message = f"Pod {pod.name} was claimed and has not taken the call.{why} Another one is tried."
             self._tell(memory.uid, EventReason.POD_LOST, message, pod.name)
 
     def tell_claim_refused(self, memory: CallMemory, why: str) -> None:

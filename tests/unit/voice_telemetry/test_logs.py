@@ -14,6 +14,7 @@ from testing.waiting import let_others_run
 from voice_telemetry import logs
 from voice_telemetry.logs import (
     JsonFormatter,
+    SeldomWarnings,
     add_to_log_context,
     hide,
     hide_secrets,
@@ -227,3 +228,17 @@ def test_nobody_takes_our_lines_away(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_logs()
     logging.basicConfig(force=True, level=logging.DEBUG)
     assert logging.root.handlers == [ours]
+
+
+def test_a_librarys_warning_is_told_once_a_minute_from_each_place() -> None:
+    seldom = SeldomWarnings()
+
+    def passes(second: float, name: str = "livekit.agents", level: int = logging.WARNING, line: int = 7) -> bool:
+        record = logging.LogRecord(name, level, "/vad.py", line, "slower than realtime", None, None)
+        record.created = second
+        return seldom.filter(record)
+
+    assert [passes(second) for second in (0, 1, 59, 60, 61)] == [True, False, False, True, False]
+    assert passes(61, line=8)
+    assert all(passes(second, level=logging.ERROR) for second in (0, 1))
+    assert all(passes(second, name="voice_agent.call") for second in (0, 1))
