@@ -1,4 +1,4 @@
-"""Counts and times what a call's agent sessions do; the operator is told at each answer, and at the end."""
+"""Counts and times what a call's agent sessions do; the operator is told at each answer or failure, and at the end."""
 
 import time
 from collections import Counter
@@ -121,6 +121,8 @@ class Measures:
         whose = self._name(getattr(event.source, "provider", ""), getattr(event.source, "model", ""))
         is_retried = getattr(event.error, "recoverable", False)
         self._failures[part, whose.provider, "retried" if is_retried else "failed"] += 1
+        if not is_retried:
+            self._tell(Measured(at=clock.now()))  # there may be no answer for a long time
 
     def _used_since(self) -> list[ModelUse]:
         """Returns what models were used for since this was last asked."""
