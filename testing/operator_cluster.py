@@ -77,9 +77,11 @@ class OperatorNamespace:
         self.start_operator(make)
         return made
 
-    def start_operator_process(self, kubeconfig: Path | None = None, **settings: Any) -> subprocess.Popen[bytes]:
+    def start_operator_process(
+        self, kubeconfig: Path | None = None, log: Path | None = None, **settings: Any
+    ) -> subprocess.Popen[bytes]:
         """Starts an operator as a process of its own, which may be killed. `settings`: what differs from the others."""
-        return start_operator_process(self.settings.model_copy(update=settings), kubeconfig or self.kubeconfig)
+        return start_operator_process(self.settings.model_copy(update=settings), kubeconfig or self.kubeconfig, log)
 
     async def stop_operators(self) -> None:
         """Stops all operators in threads."""

@@ -65,12 +65,16 @@ def _raise(why: str) -> NoReturn:
     raise OperatorEndedError(why)
 
 
-def start_operator_process(settings: OperatorSettings, kubeconfig: Path) -> subprocess.Popen[bytes]:
-    """Starts an operator as a process of its own, which may be killed."""
-    environment = build_operator_environment(settings, kubeconfig)
-    return subprocess.Popen(
-        [sys.executable, "-m", "voice_operator"], env={**os.environ, **environment, "LOG_LEVEL": "DEBUG"}
-    )
+def start_operator_process(
+    settings: OperatorSettings, kubeconfig: Path, log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts an operator as a process of its own, which may be killed. `log`: where it writes, if not to ours."""
+    environment = {**os.environ, **build_operator_environment(settings, kubeconfig), "LOG_LEVEL": "DEBUG"}
+    command = [sys.executable, "-m", "voice_operator"]
+    if log is None:
+        return subprocess.Popen(command, env=environment)
+    with log.open("ab") as file:
+        return subprocess.Popen(command, env=environment, stderr=file)
 
 
 def build_operator_environment(settings: OperatorSettings, kubeconfig: Path) -> dict[str, str]:
