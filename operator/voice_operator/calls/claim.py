@@ -101,9 +101,8 @@ class Claims:
 
 
 def _note_refusal(memory: CallMemory, error: KubernetesError) -> CallMemory:
-    # It is tried each second: the first refusal says it all.
-    level = logging.DEBUG if memory.claim_refusal else logging.ERROR
-    log.log(level, "the claim was refused", extra={"error": error})
+    if memory.claim_refusal is None:  # it is tried each second
+        log.error("the claim was refused", extra={"error": error})
     return replace(memory, claim_refusal=ClaimRefusal(error.words, clock.steady()))
 
 

@@ -211,12 +211,10 @@ class PoolReconciler:
         reason = Reason.QUOTA_EXCEEDED if is_quota(error) else Reason.POD_CREATION_FAILED
         trouble = Trouble(reason, error.words)
         told = held.memory.creation_error
-        level = (
-            logging.DEBUG if told and told.reason is trouble.reason else logging.WARNING
-        )  # it is tried again and again
+        if told is None or told.reason is not trouble.reason:  # it is tried again and again
+            log.warning("a pod could not be created", extra={"error": error})
         now = clock.steady()
         held.memory = replace(held.memory, creation_error=trouble, refusals=held.memory.refusals + 1, refused_at=now)
-        log.log(level, "a pod could not be created", extra={"error": error})
         retry_at = next_creation_at(held.memory)
         if retry_at:
             self._queue.add_after(Key(Kind.POOL, pool.metadata.name), (retry_at - now).total_seconds() + 0.01)
