@@ -91,7 +91,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(
+async def watched(
     api_server: Path, livekit: LiveKitServer, conversations: ConversationsDatabase, tmp_path: Path
 ) -> AsyncIterator[Stage]:
     """Two nodes with a pod each, and an operator in a process; both say all they can."""
@@ -110,8 +110,8 @@ async def stage(
                 operator.wait()
 
 
-async def test_no_word_and_no_secret_is_told_of_a_bad_call(stage: Stage) -> None:
-    agents = stage.agents
+async def test_no_word_and_no_secret_is_told_of_a_bad_call(watched: Stage) -> None:
+    stage, agents = watched, watched.agents
     profile = {"instructions": f"Never mention the {WORDS['instructions']}.", "greeting": GREETING}
     await agents.patch(AGENT_PROFILES, "default", {"spec": profile})
     variables = {"account": WORDS["variable"]}
