@@ -145,6 +145,11 @@ class ControlPlane:
             return None
         return str(lease["spec"].get("holderIdentity") or "")
 
+    async def set_answers(self, count: int) -> None:
+        """Has each call that begins from now on measure so many answers, and with none nothing at all."""
+        async with self.http.put(f"{self._stub_url}/answers/{count}") as answer:
+            answer.raise_for_status()
+
     async def read_results(self) -> dict[str, Any]:
         """Returns what the pods tell: see stub_pods.py."""
         async with self.http.get(f"{self._stub_url}/results") as answer:

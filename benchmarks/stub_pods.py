@@ -1,7 +1,7 @@
 """Answers for all simulated agent pods: one server behind every address of theirs, a process of its own.
 
-A call is accepted and joined as in a pod, tells heartbeats as in a pod, and ends by itself or on request. Who accepted
-which call, and when, is asked for at a port of its own:
+A call is accepted and joined as in a pod, tells heartbeats and what it measures as in a pod, and ends by itself or on
+request. Who accepted which call, and when, is asked for at a port of its own, and how much is measured told there:
 `python -m benchmarks.stub_pods KEY-FILE PORT CALL-SECONDS NETWORK...`.
 """
 
@@ -25,6 +25,7 @@ from local_cluster.ports import LOOPBACK
 from voice_agent.event_stream import EventStream
 from voicesession import clock
 from voicesession.assignment import Accepted, Assignment, CallEnded, EndRequest, Heartbeat, Joined
+from voicesession.measures import FirstWord, Measured, ModelName, ModelUse, Turn
 from voicesession.models import EndReason
 from voicesession.names import AGENT_PORT
 from voicesession.pod_seal import SEALED, PodSealError, unseal
@@ -32,6 +33,8 @@ from voicesession.pod_tokens import PodTokenError, Purpose, verify_pod_request
 
 # About what a pod needs to join its room.
 JOIN_SECONDS = 0.15
+# In a call's life, unless told otherwise; its first word and its end are measured besides.
+ANSWERS = 3
 
 
 @dataclass
@@ -55,6 +58,7 @@ class StubPods:
         self._followed: dict[str, float] = {}  # by VoiceSession: when its stream was opened last, by the same clock
         self._accepted: dict[str, float] = {}  # by VoiceSession: when its first pod had it, by the monotonic clock
         self._pods: Counter[str] = Counter()  # by room: how many pods accepted a call for it
+        self._answers = ANSWERS
         self._second_calls = 0  # given to a pod that had another one
         self._refused_tokens = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,8 +80,18 @@ class StubPods:
     def build_results_app(self) -> web.Application:
         """Returns what the benchmark asks."""
         app = web.Application()
-        app.add_routes([web.get("/readyz", _ok), web.get("/results", self._results)])
+        app.add_routes(
+            [
+                web.get("/readyz", _ok),
+                web.get("/results", self._results),
+                web.put("/answers/{count}", self._set_answers),
+            ]
+        )
         return app
+
+    async def _set_answers(self, request: web.Request) -> web.Response:
+        self._answers = int(request.match_info["count"])
+        return web.Response()
 
     async def _results(self, _request: web.Request) -> web.Response:
         second_pods = sum(count - 1 for count in self._pods.values())
@@ -150,9 +164,20 @@ class StubPods:
         millis = round(JOIN_SECONDS * 1000)
         sid = call.assignment.room_sid
         call.stream.emit(Joined(at=clock.now(), connect_millis=millis, joined_millis=millis, room_sid=sid))
+        measuring = asyncio.create_task(self._measure(call))
         written = await self._talk(call)
+        measuring.cancel()
         call.stream.emit(CallEnded(at=clock.now(), reason=call.reason, end_written=written))
         call.stream.close()
+
+    async def _measure(self, call: Call) -> None:
+        """Tells what an agent measures; nothing where there are to be no answers."""
+        if not self._answers:
+            return
+        call.stream.emit(Measured(at=clock.now(), first_word=FirstWord(), connect_millis=90))
+        for _ in range(self._answers):
+            await asyncio.sleep(self._call_seconds / (self._answers + 1))
+            call.stream.emit(build_answer())
 
     async def _talk(self, call: Call) -> bool:
         """Returns when the call is over: whether its conversation is written, of which there is none here."""
@@ -169,6 +194,29 @@ class StubPods:
             async for line in call.stream.read():
                 await response.write(line)
         return response
+
+
+def build_answer() -> Measured:
+    """Returns what an agent tells at each of its answers."""
+    ear, chat, voice = (ModelName(provider="acme", model=model) for model in ("ear", "mind", "voice"))
+    return Measured(
+        at=clock.now(),
+        turn=Turn(
+            transcription_millis=150,
+            end_of_turn_millis=450,
+            llm_first_token_millis=300,
+            tts_first_byte_millis=180,
+            answer_millis=900,
+            llm=chat,
+            tts=voice,
+        ),
+        replies=1,
+        used=[
+            ModelUse(part="stt", **ear.model_dump(), speech_seconds=2.5),
+            ModelUse(part="llm", **chat.model_dump(), input_tokens=900, cached_tokens=500, output_tokens=60),
+            ModelUse(part="tts", **voice.model_dump(), characters=120, speech_seconds=6.0),
+        ],
+    )
 
 
 async def _ok(_request: web.Request) -> web.Response:
