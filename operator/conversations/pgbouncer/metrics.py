@@ -107,7 +107,7 @@ class PgBouncerCollector(Collector):
 
 
 def ask_pgbouncer(port: int, password: str) -> Told:
-    """Returns what the process at this port of the pod tells.
+    """Returns what the process at this port of the pod tells. One that hangs is soon ended by its liveness probe.
 
     Raises:
         psycopg.Error: it does not answer, or refuses.
