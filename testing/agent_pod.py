@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from local_cluster.ports import LOOPBACK, at, free_port
-from testing.code_path import PYTHONPATH
+from testing.agent_forkserver import ForkedProcess, fork_agent
 from testing.livekit import LiveKitServer
 from testing.tasks import Tasks
 from testing.waiting import eventually
@@ -50,8 +49,6 @@ from voicesession.pod_tokens import Purpose, public_key_pem, sign_pod_request
 from voicesession.spool import Spool
 
 READY_SECONDS = 60.0
-# Compiled once for all test processes, as in the image; the environment may forbid it beside the sources.
-_BYTECODE = Path(tempfile.gettempdir()) / "vac-test-bytecode"
 
 _Event = TypeVar("_Event", bound=PodEvent)
 
@@ -77,11 +74,11 @@ class Follower:
 
 
 class AgentPod:
-    """A running `python -m voice_agent`."""
+    """A running agent process."""
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: ForkedProcess,
         folder: Path,
         host: str,
         uid: str,
@@ -217,27 +214,6 @@ class AgentPod:
                 follower.events.append(parse_pod_event(line))
 
 
-async def start_agent_process(
-    variables: Mapping[str, str], folder: Path, working_folder: Path | str
-) -> asyncio.subprocess.Process:
-    """Starts `python -m voice_agent`, which ends with us, with these variables; `folder` gets its `log`."""
-    environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-        "PYTHONPATH": PYTHONPATH,
-        "PYTHONPYCACHEPREFIX": str(_BYTECODE),
-        "PYTHONUNBUFFERED": "1",
-        **variables,
-    }
-    with (folder / "log").open("wb") as log:
-        return await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "voice_agent"),
-            env=environment,
-            cwd=working_folder,
-            stdout=log,
-            stderr=log,
-        )
-
-
 @asynccontextmanager
 async def running_pod(
     providers: Sequence[Provider] = (),
@@ -270,7 +246,7 @@ async def running_pod(
             "TERMINATION_LOG": str(folder / "termination"),
             **environment,
         }
-        process = await start_agent_process(variables, folder, environment.get("WORKING_FOLDER", name))
+        process = await fork_agent(variables, folder / "log", environment.get("WORKING_FOLDER", name))
         pod = AgentPod(process, folder, at(address, port), uid, key, seal_key)
         try:
             if wait:

@@ -14,7 +14,8 @@ from pathlib import Path
 import aiohttp
 
 from kube.client import KubernetesApi, Raw
-from testing.agent_pod import READY_SECONDS, start_agent_process
+from testing.agent_forkserver import ForkedProcess, fork_agent
+from testing.agent_pod import READY_SECONDS
 from testing.kubelet import AnyKubelet
 from testing.stub_pod import Exit
 from testing.tasks import Tasks
@@ -41,7 +42,7 @@ class ProcessPod:
     folder: Path
     on_exit: Callable[[Exit], Awaitable[None]] | None = None
     exit_reason: str = "Error"  # what the kubelet says of one that was killed
-    process: asyncio.subprocess.Process | None = None
+    process: ForkedProcess | None = None
     _tasks: Tasks = field(default_factory=Tasks)
 
     @property
@@ -61,7 +62,7 @@ class ProcessPod:
             "PROVIDER_KEYS_FOLDER": str(self.folder / "keys"),
             "TERMINATION_LOG": str(self._termination_log),
         }
-        self.process = await start_agent_process({**self.environment, **own}, self.folder, self.folder)
+        self.process = await fork_agent({**self.environment, **own}, self.folder / "log", self.folder)
         self._tasks.start(self._watch(self.process))
 
     async def until_ready(self) -> None:
@@ -105,7 +106,7 @@ class ProcessPod:
     def _termination_log(self) -> Path:
         return self.folder / "termination"
 
-    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+    async def _watch(self, process: ForkedProcess) -> None:
         code = await process.wait()
         await asyncio.sleep(TOLD_AFTER_SECONDS)  # noqa: TID251 - as late as a kubelet
         message = self._termination_log.read_text() if self._termination_log.exists() else ""
