@@ -29,9 +29,10 @@ async def eventually(condition: Callable[[], Any], seconds: float = WAIT_SECONDS
     Raises:
         TimeoutError: none came within `seconds`; tells `why`.
     """
-    deadline = time.monotonic() + seconds
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
     while not (answer := await _ask(condition)):
-        if time.monotonic() > deadline:
+        if clock() > deadline:
             raise TimeoutError(_tell(seconds, why))
         await asyncio.sleep(PACE_SECONDS)
     return answer
@@ -55,10 +56,11 @@ async def stays(condition: Callable[[], Any], seconds: float, why: Why) -> None:
     Raises:
         AssertionError: it does not hold, or not any more.
     """
-    deadline = time.monotonic() + seconds
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
     while True:
         assert await _ask(condition), why() if callable(why) else why
-        left = deadline - time.monotonic()
+        left = deadline - clock()
         if left <= 0:
             return
         await asyncio.sleep(min(left, SLOW_PACE_SECONDS))

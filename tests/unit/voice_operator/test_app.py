@@ -18,7 +18,7 @@ from testing.answering_api_server import answering_api_server, say_not_found
 from testing.operator_objects import make_pod
 from testing.running_operator import write_signing_key
 from testing.tickets import write_installation_key
-from testing.waiting import eventually, stays
+from testing.waiting import eventually, let_others_run, stays
 from voice_operator import lease
 from voice_operator.app import Operator
 from voice_operator.keys import Key, Kind
@@ -178,6 +178,9 @@ async def test_while_it_cannot_renew_its_lease_it_neither_decides_nor_looks_arou
         assert going_round()
         server.keeps_leases = False
         await eventually(lambda: not going_round() and not operator.lease.leading)
+        # What was asked for before arrives.
+        await eventually(lambda: not operator._queue._running)
+        await let_others_run()
         before = len(server.queries)
         operator._queue.add(Key(Kind.CALL, "uid-call"))
         await stays(lambda: operator._queue._queued, 0.2, "it was decided about")
