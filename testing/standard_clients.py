@@ -4,6 +4,7 @@ All of them are given the address of a token endpoint.
 """
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,11 +18,13 @@ from playwright.async_api import Browser, Page
 from local_cluster.layout import REPOSITORY
 from testing.browser import TalkPage, open_page, open_tab
 from testing.customer import Customer, joined_room
-from testing.waiting import WAIT_SECONDS, eventually
+from testing.waiting import WAIT_SECONDS, eventually, stays
 from testing.web_server import serving
 from voicesession.names import AGENT_IDENTITY
 
 HOOKS_PAGE = REPOSITORY / "web" / "hooks" / "dist"
+# When the hooks look whether their agent is at work, and hang up on one that just then is not; they look once.
+HOOKS_LOOK_SECONDS = 20.0
 # How loud silence may be: Chromium's `totalAudioEnergy`, or seconds of sound.
 SILENCE = 1e-4
 
@@ -105,6 +108,7 @@ class HooksClient:
     tab: Page
     room: str
     identity: str
+    started_at: float  # monotonic
     name: str = "hooks"
 
     async def agent_state(self) -> str:
@@ -123,6 +127,11 @@ class HooksClient:
 
     async def is_in_call(self) -> bool:
         return await _attribute(self.tab, "connection") == "connected"
+
+    async def until_looked(self) -> None:
+        """Waits until they have looked at their agent: a call that is between two agents just then is over."""
+        left = self.started_at + HOOKS_LOOK_SECONDS + 1 - time.monotonic()
+        await stays(self.is_in_call, left, "the hooks have given their agent up")
 
     async def states_since_it_listened(self) -> set[str]:
         """Returns every state that the page has told since its agent listened first."""
@@ -212,13 +221,14 @@ async def _start_page(page: TalkPage) -> PageClient:
 
 
 async def _start_hooks(tab: Page) -> HooksClient:
+    started_at = time.monotonic()
     await tab.get_by_role("button", name="Start").click()
 
     async def is_connected() -> bool:
         return await _attribute(tab, "connection") == "connected"
 
     await eventually(is_connected, why="the hooks connect")
-    return HooksClient(tab, await _attribute(tab, "room"), await _attribute(tab, "identity"))
+    return HooksClient(tab, await _attribute(tab, "room"), await _attribute(tab, "identity"), started_at)
 
 
 @contextlib.asynccontextmanager

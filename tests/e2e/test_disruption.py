@@ -14,7 +14,7 @@ from benchmarks.release_stage import ReleaseStage, drain_agents
 from testing.browser import chromium, write_wav
 from testing.release import Release
 from testing.release_calls import voice_session_of, wait_for_end
-from testing.standard_clients import StandardClient, standard_clients, until_answered
+from testing.standard_clients import HooksClient, StandardClient, standard_clients, until_answered
 
 CLIENTS = 3
 DRAIN_SECONDS = 60
@@ -48,6 +48,9 @@ async def test_every_standard_client_goes_on_when_its_node_is_drained(
         await asyncio.gather(*told)
         assert {status_of(release, client)["nodeName"] for client in clients} == {node}
         await asyncio.to_thread(make_room, release, node, CLIENTS)
+        for client in clients:
+            if isinstance(client, HooksClient):
+                await client.until_looked()
         await asyncio.to_thread(drain_agents, release, node, DRAIN_SECONDS)
         asked = (
             until_answered(client, "What is my name?", "Your name is Robert.", ANSWER_SECONDS) for client in clients

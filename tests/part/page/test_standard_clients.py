@@ -1,12 +1,10 @@
 """Standard clients go on with the next agent: the page, a page of LiveKit's hooks alone, and the Python SDK."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kube.client import NotFoundError
 from testing.agent_cluster import NODES, AgentCluster
 from testing.browser import chromium, write_wav
 from testing.page_stage import Stage
@@ -18,7 +16,7 @@ from voicesession.names import VOICE_SESSIONS
 CLIENTS = 3
 FIRST_NODE, SECOND_NODE = NODES
 # One after the other, and which node takes no new pods meanwhile: all calls are on one node, what waits on the other.
-FAULTS = {"kill": SECOND_NODE, "drain": SECOND_NODE, "move": FIRST_NODE, "node": FIRST_NODE}
+FAULTS = {"kill": SECOND_NODE, "move": FIRST_NODE, "node": FIRST_NODE}
 # Of these no agent hears in time. They come in the middle of a sentence, which is some five seconds long.
 SUDDEN = {"kill", "node"}
 SENTENCE = "one two three four five six seven eight nine ten " * 5
@@ -71,6 +69,8 @@ async def test_every_standard_client_goes_on_with_the_next_agent(
     microphone = write_wav(tmp_path / "microphone.wav", [5.0])
     async with chromium(microphone) as browser, standard_clients(browser, stage.base_url) as clients:
         calls = await asyncio.gather(*(begin_call(agents, client) for client in clients))
+        hooks = next(client for client in clients if isinstance(client, HooksClient))
+        await hooks.until_looked()
         problems = {}
         for fault, cordoned in FAULTS.items():
             await agents.wait_for_warm(CLIENTS, WARM_SECONDS)
@@ -82,8 +82,6 @@ async def test_every_standard_client_goes_on_with_the_next_agent(
             going_on = (call.goes_on(agents, session) for call, session in zip(calls, before, strict=True))
             for client, problem in zip(clients, await asyncio.gather(*going_on), strict=True):
                 problems[client.name, fault] = problem
-        hooks = next(client for client in clients if isinstance(client, HooksClient))
-        # They look once, 20 s after the start, and an agent that just then is not at work is one that failed.
         assert await hooks.states_since_it_listened() == {"listening", "thinking", "speaking"}
     assert problems == {(client.name, fault): "" for client in clients for fault in FAULTS}
 
@@ -107,10 +105,6 @@ async def suffer(agents: AgentCluster, fault: str, sessions: Sequence[VoiceSessi
     if fault == "kill":
         for pod in pods:
             pod.kill()
-    elif fault == "drain":
-        for pod in agents.kubelet.pods_on(node):
-            with contextlib.suppress(NotFoundError):  # gone long ago
-                await agents.evict(pod.name)
     elif fault == "move":
         for session in sessions:
             await agents.patch(VOICE_SESSIONS, session.metadata.name, {"spec": {"move": "now"}})

@@ -134,13 +134,16 @@ async def test_a_sentence_that_was_cut_off_is_taken_up_again(
     assert instruction == {"role": "system", "content": GO_ON}
 
 
+COUNTING = " ".join(["one two three four five six seven eight nine ten eleven twelve"] * 3)
+
+
 async def test_a_stopped_pod_leaves_its_sentence_as_far_as_it_was_heard(
     livekit: LiveKitServer, fake: FakeOpenAI, conversations: ConversationsDatabase
 ) -> None:
     async with stage(livekit, fake, conversations) as play:
         follower = await play.next_agent()
         await play.customer.until_said("Hello there.")
-        await play.customer.type("one two three four five six seven eight nine ten eleven twelve " * 3)
+        await play.customer.type(COUNTING)
         seen = len(follower.all_of(Heartbeat))
         await follower.until(
             lambda: any(beat.agent_state == "speaking" for beat in follower.all_of(Heartbeat)[seen:]), 10, "an answer"
@@ -149,7 +152,9 @@ async def test_a_stopped_pod_leaves_its_sentence_as_far_as_it_was_heard(
         assert await play.pods[0].exit_code() == 0
     (*_, cut) = play.rows()
     assert cut["provisional"]
-    assert cut["content"].startswith("You said: one")
+    # As far as it was heard: on a busy machine a word or two.
+    assert cut["content"]
+    assert f"You said: {COUNTING}.".startswith(cut["content"])
 
 
 LOST = Recovery(reason="AgentCrashed", gap_seconds=5)
