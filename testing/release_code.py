@@ -1,7 +1,7 @@
 """Has a release run the code of a team: a pool and a profile whose pods have the example image, and its customer."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,8 +38,8 @@ def pool_with_code(release: Release, name: str, code: str, **fields: Any) -> Ite
         release.kubectl("delete", f"agentprofile/{name}", f"agentpool/{name}", "--wait=false")
 
 
-async def order_a_pizza(customer: Customer, speak: Callable[[str], bytes]) -> None:
-    """Asks for the menu, a pizza and the bill."""
+async def order_a_pizza(customer: Customer, speech: Sequence[bytes]) -> None:
+    """Asks for the menu, a pizza and the bill. `speech`: SENTENCES, spoken."""
     await customer.answer(customer.connect_began_at)
-    for sentence in SENTENCES:
-        await customer.ask(speak(sentence), timeout=45)
+    for samples in speech:
+        await customer.ask(samples, timeout=60)

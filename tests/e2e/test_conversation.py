@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
-import pytest
-
 from demo.conversation import Conversation, converse
 from demo.script import SENTENCES
 from testing.front_door import Connection, ask_for_connection, call_service
@@ -74,19 +72,18 @@ async def test_a_spoken_conversation_leaves_complete_books(release: Release, fro
     assert connection.room not in await open_rooms(release)
 
 
-@pytest.mark.parametrize("count", [2, 5])
-async def test_customers_at_once_never_cross(release: Release, front_door: str, speak: Speak, count: int) -> None:
-    customers = CUSTOMERS[:count]
+async def test_customers_at_once_never_cross(release: Release, front_door: str, speak: Speak) -> None:
+    count = len(CUSTOMERS)
     scripts = [
         {sentence: speak(sentence) for sentence in (f"Hello, my name is {name}.", topic)}
-        for name, topic, _ in customers
+        for name, topic, _ in CUSTOMERS
     ]
     # As many wait as will come: how a shortage is handled is another test's business.
     release.kubectl("scale", "agentpool/default", f"--replicas={count}")
     release.wait_until_ready(Step("warm pods"), timeout=120)
     # They stay for the scale-down delay; what starts in their place would take the cores from those who talk.
     release.kubectl("scale", "agentpool/default", "--replicas=1")
-    connections = [ask_for_connection(front_door) for _ in customers]
+    connections = [ask_for_connection(front_door) for _ in CUSTOMERS]
     logs = [asyncio.create_task(follow_log(release, connection.room)) for connection in connections]
     conversations = await asyncio.gather(*(hold(c, s) for c, s in zip(connections, scripts, strict=True)))
 
@@ -98,15 +95,15 @@ async def test_customers_at_once_never_cross(release: Release, front_door: str, 
     for log in told:
         # Whole words: a room's random name may have "anna" in it.
         text = f" {' '.join(words(log))} "
-        assert not [word for name, _, key in customers for word in (name.lower(), key) if f" {word} " in text]
+        assert not [word for name, _, key in CUSTOMERS for word in (name.lower(), key) if f" {word} " in text]
     for mine, (connection, conversation) in enumerate(zip(connections, conversations, strict=True)):
         assert conversation.others_in_the_room == {AGENT_IDENTITY}
         stored = " ".join(row["content"] or "" for row in rows_of(release, connection.room)).lower()
         heard = " ".join([*conversation.agent_words, *conversation.customer_words]).lower()
         # A word or two may have been misheard, "it alone" for "a loan"; most are one topic's.
-        in_common = [len({*words(topic)} & {*words(stored)}) for _, topic, _ in customers]
+        in_common = [len({*words(topic)} & {*words(stored)}) for _, topic, _ in CUSTOMERS]
         assert in_common.index(max(in_common)) == mine
-        for other, (name, _, key) in enumerate(customers):
+        for other, (name, _, key) in enumerate(CUSTOMERS):
             if other != mine:
                 assert name.lower() not in words(stored), f"{name} is in another's rows"
                 assert key not in stored

@@ -1,32 +1,43 @@
 """A team's own livekit-agents code, unedited: one file as an entrypoint (rung 2) and as an Agent class (rung 1)."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import pytest
 
 from testing.customer import joined_room
 from testing.front_door import ask_for_connection
 from testing.progress import Step
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
-from testing.release_code import order_a_pizza, pool_with_code
+from testing.release_code import SENTENCES, order_a_pizza, pool_with_code
 from testing.transcripts import words
 
 
-@pytest.mark.parametrize("code", ["pizza:entrypoint", "pizza:OrderTaker"])
-async def test_the_example_takes_an_order(
-    release: Release, front_door: str, speak: Callable[[str], bytes], code: str
-) -> None:
-    name = "pizza-" + code.partition(":")[2].lower()
-    with pool_with_code(release, name, code):
-        release.wait_until_ready(Step(name), timeout=120)
-        connection = ask_for_connection(front_door, profile=name)
-        async with joined_room(connection.server_url, connection.token) as customer:
-            await order_a_pizza(customer, speak)
-        ended = wait_for_end(release, connection.room)
+async def order(front_door: str, profile: str, speech: Sequence[bytes]) -> str:
+    """Orders a pizza in a call of its own; returns the call's room."""
+    connection = ask_for_connection(front_door, profile=profile)
+    async with joined_room(connection.server_url, connection.token) as customer:
+        await order_a_pizza(customer, speech)
+    return connection.room
+
+
+async def test_the_example_takes_an_order(release: Release, front_door: str, speak: Callable[[str], bytes]) -> None:
+    speech = [speak(sentence) for sentence in SENTENCES]
+    names = ("entrypoint", "OrderTaker")
+    with contextlib.ExitStack() as pools:
+        for name in names:
+            pools.enter_context(pool_with_code(release, f"pizza-{name.lower()}", f"pizza:{name}"))
+        release.wait_until_ready(Step("pools with code"), timeout=120)
+        calls = (order(front_door, f"pizza-{name.lower()}", speech) for name in names)
+        for room in await asyncio.gather(*calls):
+            check_order(release, room)
+
+
+def check_order(release: Release, room: str) -> None:
+    ended = wait_for_end(release, room)
     assert ended["status"]["phase"] == "Ended", ended["status"]
-    rows = rows_of(release, connection.room)
+    rows = rows_of(release, room)
     calls = [row["tool"]["name"] for row in rows if row["kind"] == "tool_call"]
     results = [row for row in rows if row["kind"] == "tool_result"]
     assert {"read_menu", "add_pizza", "finish_order"} <= set(calls), calls
@@ -95,25 +106,23 @@ def wait_for_reason(release: Release, pool: str, reason: str) -> str:
     return str(next(one["message"] for one in conditions if one["type"] == "Ready"))
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vendros", "key": "x"}}}]},
-        {"envFrom": [{"configMapRef": {"name": "vendros"}}]},
-        {
-            "volumes": [{"name": "v", "secret": {"secretName": "vendros"}}],
-            "volumeMounts": [{"name": "v", "mountPath": "/etc/vendors"}],  # else the kubelet passes it over
-        },
-    ],
-    ids=["key", "variables", "volume"],
-)
-def test_a_misspelt_secret_is_named_by_the_pool(
-    release: Release, request: pytest.FixtureRequest, given: dict[str, Any]
-) -> None:
-    name = f"misspelt-{request.node.callspec.id}"
-    with pool_with_code(release, name, "pizza", **given):
-        # Its volume's message is at first only that the Secret did not come in time.
-        assert "vendros" in wait_for_reason(release, name, "PodConfigInvalid")
+MISSPELT: Mapping[str, dict[str, Any]] = {
+    "key": {"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "vendros", "key": "x"}}}]},
+    "variables": {"envFrom": [{"configMapRef": {"name": "vendros"}}]},
+    "volume": {
+        "volumes": [{"name": "v", "secret": {"secretName": "vendros"}}],
+        "volumeMounts": [{"name": "v", "mountPath": "/etc/vendors"}],  # else the kubelet passes it over
+    },
+}
+
+
+def test_a_misspelt_secret_is_named_by_the_pool(release: Release) -> None:
+    with contextlib.ExitStack() as pools:
+        for name, given in MISSPELT.items():
+            pools.enter_context(pool_with_code(release, f"misspelt-{name}", "pizza", **given))
+        # A volume's message is at first only that the Secret did not come in time.
+        told = {name: wait_for_reason(release, f"misspelt-{name}", "PodConfigInvalid") for name in MISSPELT}
+    assert [name for name, message in told.items() if "vendros" not in message] == []
 
 
 def test_code_that_does_not_import_is_told_by_the_pool(release: Release) -> None:

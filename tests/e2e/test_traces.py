@@ -17,7 +17,7 @@ from testing.front_door import ask_for_connection
 from testing.progress import Step
 from testing.release import Release
 from testing.release_calls import rows_of, wait_for_end
-from testing.release_code import order_a_pizza, pool_with_code
+from testing.release_code import SENTENCES, order_a_pizza, pool_with_code
 from testing.release_secrets import TELLING_LENGTH, planted
 from testing.waiting import eventually
 from testing.waterfall import draw_waterfall
@@ -46,7 +46,7 @@ async def test_a_call_is_one_trace_with_all_its_parts(
         release.wait_until_ready(Step("traced"), timeout=120)
         connection = ask_for_connection(front_door, profile="traced")
         async with joined_room(connection.server_url, connection.token) as customer:
-            await order_a_pizza(customer, speak)
+            await order_a_pizza(customer, [speak(sentence) for sentence in SENTENCES])
         ended = await asyncio.to_thread(wait_for_end, release, connection.room)
     spans = await find_trace(collector, ended, DOOR | OPERATOR | AGENT | FRAMEWORK | TALK, is_whole=True)
 
