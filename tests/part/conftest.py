@@ -12,6 +12,22 @@ from testing.crds import apply_crds
 from testing.fake_openai import running_fake_openai
 from testing.livekit import LiveKitServer, running_livekit
 from testing.postgres import PostgresServer, running_postgres
+from testing.shares import deal
+
+# Tests that take half a minute and more, the longest first. Benchmarks need not be here: they are first by name, one
+# after the other in the first worker's share.
+LONG = (
+    "test_every_standard_client_goes_on_with_the_next_agent",
+    "test_code_that_takes_too_long_to_join",
+    "test_hundreds_of_generated_requests",
+    "test_in_every_order_all_that_is_deleted_is_soon_gone",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begins the workers' shares with tests that take long."""
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]  # by xdist, in each of its workers
+    items[:] = deal(items, lambda item: item.name.partition("[")[0] in LONG, workers)
 
 
 @pytest.fixture(scope="session")
