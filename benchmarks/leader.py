@@ -92,11 +92,11 @@ async def count_deposed_writes(plane: ControlPlane, load: Load, log: Path, secon
 
 
 async def run_rounds(
-    plane: ControlPlane, log: Path, kills: int, stops: int, frozen_seconds: float
+    plane: ControlPlane, log: Path, kills: int, stops: int, frozen_seconds: float, rate: float = RATE
 ) -> tuple[Takeovers, Load]:
     """Runs all rounds under load."""
     found = Takeovers()
-    load = Load(RATE)
+    load = Load(rate)
     async with creating(plane, load):
         await asyncio.sleep(CALM_SECONDS)
         for number in range(kills):

@@ -214,9 +214,9 @@ def read_pgbouncer_settings() -> dict[str, str]:
     return {name: value for name, value in ini["pgbouncer"].items() if not name.startswith(own)}
 
 
-async def run_outages(site: Site, outages: Sequence[Outage], calm_seconds: float) -> Findings:
+async def run_outages(site: Site, outages: Sequence[Outage], calm_seconds: float, rate: float = RATE) -> Findings:
     """Runs one outage after the other under load, and looks at what is left of it."""
-    load = Load(RATE, patience=PATIENCE_SECONDS)
+    load = Load(rate, patience=PATIENCE_SECONDS)
     found = Findings([], load, [])
     async with creating(site.plane, load):
         await asyncio.sleep(calm_seconds)

@@ -95,7 +95,10 @@ async def _begin_calls(plane: ControlPlane, names: list[str], count: int) -> Non
 
 async def _until_it_leads(plane: ControlPlane, before: str | None) -> float:
     """Returns when another process than `before` holds the Lease."""
-    while await plane.read_holder() in {before, None, ""}:  # noqa: ASYNC110 - the API server has no event for it
+    deadline = time.monotonic() + FOLLOW_SECONDS
+    while await plane.read_holder() in {before, None, ""}:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nobody leads {FOLLOW_SECONDS:.0f} s after the kill")
         await asyncio.sleep(0.02)
     return time.monotonic()
 

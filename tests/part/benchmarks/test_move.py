@@ -6,7 +6,7 @@ from testing.agent_cluster import AgentCluster
 from testing.transcripts import words
 
 WARM = 2
-MOVES = 3
+MOVES = 2
 
 
 async def test_no_call_and_no_word_is_lost(agents: AgentCluster) -> None:

@@ -1,4 +1,4 @@
-"""A thousand generated requests on the OpenAPI description: no 500, no leak, nothing made for a refused one."""
+"""Hundreds of generated requests on the OpenAPI description: no 500, no leak, nothing made for a refused one."""
 
 import asyncio
 import contextlib
@@ -31,9 +31,9 @@ from testing.livekit import SECRET, LiveKitServer
 from testing.token_service_app import room_event, running_front_door, sign_webhook
 
 # As many well-formed as malformed ones; most for the two operations that take a body.
-EXAMPLES_WITH_BODY = 210
-EXAMPLES_WITHOUT = 60
-FEWEST_REQUESTS = 1000
+EXAMPLES_WITH_BODY = 80
+EXAMPLES_WITHOUT = 25
+FEWEST_REQUESTS = 350
 # With what each line of a traceback has and no token can by chance: `.py`, for one, was in a signature.
 LEAKS = (SECRET, "Traceback", '", line ', "site-packages", "KubernetesError", "postgres")
 
@@ -89,7 +89,7 @@ def test_each_line_of_a_traceback_is_a_leak() -> None:
         assert any(leak in json.dumps(line) for leak in LEAKS), line
 
 
-def test_a_thousand_generated_requests(livekit: LiveKitServer) -> None:
+def test_hundreds_of_generated_requests(livekit: LiveKitServer) -> None:
     cluster, seen = FakeCluster(), Seen()
     with serving(cluster, livekit) as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
@@ -102,8 +102,8 @@ def test_a_thousand_generated_requests(livekit: LiveKitServer) -> None:
                 with contextlib.suppress(Unsatisfiable):
                     run(operation, mode, seen, bearer)
     assert sum(seen.statuses.values()) >= FEWEST_REQUESTS
-    assert seen.statuses[201] > 50
-    assert seen.statuses[422] > 50
+    assert seen.statuses[201] > 20
+    assert seen.statuses[422] > 20
     assert len(seen.operations) == 7
     # A VoiceSession for each call that was opened, and for nothing else.
     assert len(cluster.sessions) == seen.opened
