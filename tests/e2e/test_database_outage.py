@@ -1,4 +1,4 @@
-"""Postgres stops answering for a minute in the middle of conversations: nobody hears it, and no row is missing."""
+"""Postgres stops answering in the middle of conversations: nobody hears it, and no row is missing."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -16,7 +16,8 @@ from testing.release_calls import rows_of, wait_for_end
 from testing.transcripts import words
 from testing.waiting import eventually, stays
 
-OUTAGE_SECONDS = 60
+# Longer than anybody waits for an answer of its.
+OUTAGE_SECONDS = 40
 SENTENCES = (
     "Hello, my name is Robert.",
     "I would like to order three green apples.",
@@ -36,7 +37,7 @@ def frozen_postgres(release: Release) -> Iterator[None]:
         yield
 
 
-async def test_a_minute_without_postgres_is_not_heard_and_loses_nothing(
+async def test_a_frozen_postgres_is_not_heard_and_loses_nothing(
     release: Release, front_door: str, speak: Callable[[str], bytes]
 ) -> None:
     speech = [speak(sentence) for sentence in SENTENCES]

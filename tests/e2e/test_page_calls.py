@@ -133,7 +133,7 @@ async def test_two_browsers_at_once(release: Release, localhost_front_door: str,
 async def test_opening_the_page_takes_no_agent(release: Release, localhost_front_door: str, tmp_path: Path) -> None:
     before = voice_sessions(release)
     async with browsing(record(tmp_path, []), localhost_front_door) as page:
-        for _ in range(100):
+        for _ in range(30):
             await page.tab.reload()
         await expect(page.button("Start talking")).to_be_visible()
         await stays(lambda: voice_sessions(release) <= before, 2, "a look at the page made a VoiceSession")
