@@ -1,9 +1,10 @@
-"""Watches that end, fail or fall silent are begun anew, in this process."""
+"""Watches that end, fail or fall silent are begun anew, in this process; by a clock that nobody waits for."""
 
 import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,13 @@ from voice_operator import watches as module
 from voice_operator.watches import Watches, WatchesStuckError
 
 Run = Callable[[], Awaitable[None]]
+pytestmark = pytest.mark.virtual_time
+
+
+@pytest.fixture(autouse=True)
+def clock_of_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time())
+    monkeypatch.setattr(module, "time", clock)
 
 
 @pytest.fixture(autouse=True)
