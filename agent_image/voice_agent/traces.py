@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
 
-from voice_telemetry.traces import build_provider
+from voice_telemetry.traces import build_provider, runs_in_time
 
 log = logging.getLogger(__name__)
 
 # Of whoever gives tracers by then; where nobody does its spans are nothing.
 _tracer = trace.get_tracer("voice-agent")
-
-_FLUSH_SECONDS = 2.0
 
 
 @dataclass
@@ -49,7 +47,7 @@ class Traces:
 
     async def flush(self) -> None:
         """Sends what waits, within two seconds."""
-        if self.endpoint and not await asyncio.to_thread(self._provider.force_flush, round(1000 * _FLUSH_SECONDS)):
+        if self.endpoint and not await asyncio.to_thread(runs_in_time, self._provider.force_flush):
             log.warning("spans could not be sent in time")
 
 

@@ -1,11 +1,13 @@
 """A call's trace follows from its name alone, and nothing happens where nobody collects spans."""
 
 import sys
+import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -141,3 +143,27 @@ def test_a_call_begins_as_it_was_seen_since_its_creation_is_told_in_whole_second
     assert (wait.name, join.name) == ("wait for a pod", "join")
     millis = [round(((span.end_time or 0) - (span.start_time or 0)) / 1e6) for span in (wait, join)]
     assert millis == [50, 180]
+
+
+class _Stuck(SpanExporter):
+    """As one whose collector takes a request and never answers."""
+
+    def __init__(self) -> None:
+        self.asked, self.let_go = threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Sends nothing."""
+        self.asked.set()
+        self.let_go.wait()
+        return SpanExportResult.FAILURE
+
+
+def test_a_collector_that_does_not_answer_holds_nobody_who_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = _Stuck()
+    monkeypatch.setattr(traces, "_SEND_SECONDS", 0.1)
+    monkeypatch.setattr(traces._sender, "processor", BatchSpanProcessor(exporter))
+    tell_span(CALL, "join", ago(1), NOW)
+    traces.end_traces()
+    assert exporter.asked.wait(10)
+    assert not traces.are_on()
+    exporter.let_go.set()
