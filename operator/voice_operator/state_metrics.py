@@ -115,7 +115,7 @@ def _show_pools(pools: Iterable[AgentPool]) -> None:
             POOL_PODS.labels(*name, state).inc(count)
         POOL_WAITING.labels(*name).inc(status.waiting)
         POOL_MINIMUM.labels(*name).inc(pool.spec.warm.min)
-        POOL_FAILED.labels(pool.metadata.name)
+        POOL_FAILED.labels(*name)
         if ready := find_condition(status.conditions, ConditionType.READY):
             POOL_READY.labels(*name, ready.reason).set(ready.status == "True")
 

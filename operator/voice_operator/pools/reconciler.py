@@ -1,7 +1,6 @@
 """Keeps each AgentPool at its number of waiting pods, and its status true."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from kube.client import ConflictError, KubernetesError, ServerError
 from kube.refusals import is_quota
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
+from voice_operator.label_names import POOLS
 from voice_operator.metrics import POOL_CREATED, POOL_FAILED
 from voice_operator.pods.agent_pod import AgentPod, Trouble
 from voice_operator.pools.decide import (
@@ -156,9 +156,6 @@ class PoolReconciler:
         self._statuses.forget(name)
         self._stuck.forget(name)
         self._ready.forget(name)
-        for metric in (POOL_CREATED, POOL_FAILED):
-            with contextlib.suppress(KeyError):
-                metric.remove(name)
 
     def _count_failures(self, pool: AgentPool, held: _Pool) -> None:
         template = self._templates.hash_of(pool)
@@ -172,7 +169,7 @@ class PoolReconciler:
         held.counted &= {pod.uid for pod in view.pods}
 
     def _count_failure(self, pool: AgentPool, held: _Pool, detail: str) -> None:
-        POOL_FAILED.labels(pool.metadata.name).inc()
+        POOL_FAILED.labels(*POOLS.bound(pool.metadata.name)).inc()
         held.memory = replace(held.memory, failures=held.memory.failures + 1, last_failure_at=clock.steady())
         log.warning("a pod failed before it had a call", extra={"detail": detail})
 
@@ -197,7 +194,7 @@ class PoolReconciler:
             *(self._kubernetes.create_pod(body) for _ in range(count)), return_exceptions=True
         )
         errors = [result for result in results if result is not None]
-        POOL_CREATED.labels(pool.metadata.name).inc(count - len(errors))
+        POOL_CREATED.labels(*POOLS.bound(pool.metadata.name)).inc(count - len(errors))
         self._take_errors(pool, held, errors)
 
     def _take_errors(self, pool: AgentPool, held: _Pool, errors: list[BaseException]) -> None:
