@@ -54,8 +54,12 @@ class OperatorProgram:
         """Asks it to end, as an upgrade does; it ends soon."""
         self.process.terminate()
 
-    def begin_anew(self, pod: str | None = None) -> None:
-        """Begins it when it has ended: as another container of its pod, or in another pod."""
+    def begin_anew(self, pod: str | None = None, environment: Mapping[str, str] | None = None) -> None:
+        """Begins it when it has ended: as another container of its pod, or in another pod.
+
+        `environment`: what is another one from now on.
+        """
+        self._environment = {**self._environment, **(environment or {})}
         self.process.wait(END_SECONDS)
         self._stack.close()
         self.pod = pod or self.pod
