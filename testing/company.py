@@ -84,7 +84,10 @@ def _values(host: Release) -> dict[str, Any]:
             "tts": {"model": "hibari", "voice": "alloy"},
         },
         "operator": {"replicas": 1},
-        "tokenService": {"auth": {"mode": "api-key", "apiKeysSecret": "api-keys"}},
+        "tokenService": {
+            "auth": {"mode": "api-key", "apiKeysSecret": "api-keys"},
+            "callsPage": {"enabled": True},
+        },
         "defaultPool": {"warm": {"min": 1, "max": 3}},
         "networkPolicies": {"agentEgress": [{"to": [near], "ports": [{"port": 8000, "protocol": "TCP"}]}]},
         "test": {"apiKeySecret": "caller"},

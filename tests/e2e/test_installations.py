@@ -11,7 +11,7 @@ from demo.conversation import converse
 from local_cluster.errors import ClusterError
 from testing.cluster import apply, build_python_pod
 from testing.company import DATABASE, NAMESPACE, PRIVATE, TENANT, Company
-from testing.front_door import Connection, ask_for_connection, call_service
+from testing.front_door import Connection, FrontDoorError, ask_for_connection, call_service
 from testing.outside_postgres import OutsidePostgres
 from testing.progress import Step
 from testing.release import Release
@@ -65,6 +65,14 @@ async def test_two_namespaces_share_a_livekit_and_nothing_else(
     assert [item["content"] for item in shown["items"]] == [
         row["content"] for row in company.rows_of(postgres, theirs.room)
     ]
+    told = call_service("GET", f"/api/calls/{theirs.room}", None, company.api_key, base)
+    spoken = [item["content"] for item in told["items"] if item.get("role") not in {"system", "developer"}]
+    assert spoken == [item["content"] for item in shown["items"]]
+    found = call_service("GET", "/api/calls", None, company.api_key, base)["items"]
+    assert {each["tenant"] for each in found} == {TENANT}
+    assert theirs.room in {each["room"] for each in found}
+    with pytest.raises(FrontDoorError, match="401"):
+        call_service("GET", f"/calls/{theirs.room}", base=base)
 
 
 async def test_helm_test_holds_a_call_in_each(release: Release, company: Company) -> None:
