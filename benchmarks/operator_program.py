@@ -96,4 +96,5 @@ def build_operator_environment(
         "CONVERSATION_KEY_FILE": str(folder / "conversation.key"),
         "INSTALLATION_KEY_FILE": str(folder / "installation.key"),
         "HTTP_PORT": str(free_port()),
+        "CALLS_PORT": "0",
     }

@@ -36,10 +36,8 @@ def kubectl(cluster: OperatorCluster, *arguments: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Returns a text without what is another in each call: times, and pods' names, which are numbered instead."""
-    for number, pod in enumerate(dict.fromkeys(_POD.findall(text)), 1):
-        text = text.replace(pod, f"POD-{number}")
-    return _MILLIS.sub("N ms", _STAMP.sub("TIME", text))
+    """Returns a text without what is another in each call: times, and pods' names."""
+    return _MILLIS.sub("N ms", _STAMP.sub("TIME", _POD.sub("POD", text)))
 
 
 def read_conditions(described: str) -> list[str]:
