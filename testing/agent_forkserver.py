@@ -76,7 +76,10 @@ async def fork_agent(variables: Mapping[str, str], log: Path, folder: Path | str
     It ends, too, when its start is cancelled. Call it from the main thread: all agents end with the thread that
     started the first one.
     """
-    reader, writer = await asyncio.open_unix_connection(_start_server())
+    # uvloop takes no address that has no file, but a socket that has it.
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(_start_server())
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
     writer.write(_write_order(variables, log, folder))
     try:
         return ForkedProcess(int(await reader.readline()), reader, writer)

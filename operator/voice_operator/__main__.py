@@ -80,9 +80,9 @@ def main() -> None:
     """Reads the environment and runs."""
     settings = start("voice_operator", OperatorSettings, packages=("conversations", "kube", "rooms"))
     keys = read_keys(settings)
+    block_signals()  # first: whatever sends spans has a thread
     start_traces("voice-operator", settings.otel_exporter_otlp_endpoint)
     collect_garbage_less_often()
-    block_signals()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_open_and_run(settings, keys))
     end_traces()
