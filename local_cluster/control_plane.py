@@ -23,6 +23,7 @@ from local_cluster.processes import ProgramSpec, SupervisorSpec
 NAME = "control-plane"
 FOLDER = STATE / NAME
 AUDIT_LOG = FOLDER / "audit.log"
+AUDIT_LOG_MEBIBYTES = 2000
 # A node that says nothing for so long is NotReady; its pods are evicted so much later: together well within 30 s.
 NODE_GRACE_SECONDS = 12
 EVICTION_DELAY_SECONDS = 5
@@ -92,6 +93,7 @@ def _build_apiserver(authority: Authority, server: Identity, admin: Identity, *,
         policy = FOLDER / "audit-policy.yaml"
         policy.write_text(yaml.safe_dump(_AUDIT_POLICY))
         command += [f"--audit-policy-file={policy}", f"--audit-log-path={AUDIT_LOG}", "--audit-log-mode=batch"]
+        command += [f"--audit-log-maxsize={AUDIT_LOG_MEBIBYTES}"]  # whoever reads it wants all of it
     return command
 
 
