@@ -249,6 +249,16 @@ def planted_faults(release: Release, operator: str, service: str) -> Iterator[No
         release.kubectl("delete", *kinds, "--ignore-not-found")
         for name in (operator, service):
             release.kubectl("rollout", "undo", f"deployment/{name}")
+        for name in (operator, service):
+            release.kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=200)
+        # One that is not gone yet may lead, and sends agents to the wrong LiveKit.
+        eventually_sync(lambda: not _leaving(release), 60, lambda: str(_leaving(release)), pace=1)
+
+
+def _leaving(release: Release) -> list[str]:
+    """Returns the operators that are to go."""
+    pods = release.get("pods", "-l", "app.kubernetes.io/component=operator")["items"]
+    return [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" in pod["metadata"]]
 
 
 @contextmanager
