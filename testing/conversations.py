@@ -3,6 +3,7 @@
 import json
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ PASSWORDS = {
     "voice_closer": "closer-password",
     "voice_viewer": "viewer-password",
 }
+# When stored conversations begin.
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = b"a key for tests with more than 32 bytes in it"
 
 Row = dict[str, Any]
@@ -116,6 +119,22 @@ def connect_as(database: ConversationsDatabase, role: str, port: int | None = No
     return psycopg.connect(
         database.url(role, port), autocommit=True, prepare_threshold=None, row_factory=dict_row, connect_timeout=10
     )
+
+
+def put_conversation(database: ConversationsDatabase, minutes: float = 0, **fields: Any) -> str:
+    """Stores a conversation that began so many minutes after noon; returns its id."""
+    row = {
+        "session_id": uuid.uuid4(),
+        "room_id": "room",
+        "is_local_mode": False,
+        "profile": "default",
+        "tenant": "acme",
+        "attempts": 1,
+        "created_at": NOON + timedelta(minutes=minutes),
+        **fields,
+    }
+    statement = f"INSERT INTO voice.conversation_sessions ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})"
+    return str(database.query(f"{statement} RETURNING session_id", *row.values())[0]["session_id"])
 
 
 def message(position: int, content: str, role: str = "user", **fields: Any) -> Row:

@@ -4,15 +4,12 @@ import json
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
 from conversations.viewer import ConversationViewer, Search
-from testing.conversations import AgentsConversation, ConversationsDatabase, message
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+from testing.conversations import NOON, AgentsConversation, ConversationsDatabase, message, put_conversation
 
 
 @pytest.fixture
@@ -22,22 +19,6 @@ async def viewer(conversations: ConversationsDatabase) -> AsyncIterator[Conversa
         yield made
 
 
-def put(database: ConversationsDatabase, minutes: float = 0, **fields: Any) -> str:
-    """Stores a conversation that began so many minutes after noon; returns its id."""
-    row = {
-        "session_id": uuid.uuid4(),
-        "room_id": "room",
-        "is_local_mode": False,
-        "profile": "default",
-        "tenant": "acme",
-        "attempts": 1,
-        "created_at": NOON + timedelta(minutes=minutes),
-        **fields,
-    }
-    statement = f"INSERT INTO voice.conversation_sessions ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})"
-    return str(database.query(f"{statement} RETURNING session_id", *row.values())[0]["session_id"])
-
-
 async def list_ids(viewer: ConversationViewer, search: Search, at_most: int = 50) -> list[str]:
     return [str(each.session_id) for each in await viewer.list_conversations(search, at_most)]
 
@@ -45,7 +26,9 @@ async def list_ids(viewer: ConversationViewer, search: Search, at_most: int = 50
 async def test_a_tenant_finds_its_own_and_who_sees_all_everybody_s(
     conversations: ConversationsDatabase, viewer: ConversationViewer
 ) -> None:
-    mine, other, nobodys = (put(conversations, n, tenant=tenant) for n, tenant in enumerate(("acme", "beta", None)))
+    mine, other, nobodys = (
+        put_conversation(conversations, n, tenant=tenant) for n, tenant in enumerate(("acme", "beta", None))
+    )
     assert await list_ids(viewer, Search(tenant="acme")) == [mine]
     assert await list_ids(viewer, Search()) == [nobodys, other, mine]
     assert await list_ids(viewer, Search(tenant="gamma")) == []
@@ -58,9 +41,9 @@ async def test_a_tenant_finds_its_own_and_who_sees_all_everybody_s(
 
 async def test_it_is_found_by_each_condition(conversations: ConversationsDatabase, viewer: ConversationViewer) -> None:
     ended = {"ended_at": NOON + timedelta(hours=9), "end_reason": "idle"}
-    wanted = put(conversations, 10, profile="shop", room_id="this", **ended)
-    put(conversations, 20)
-    put(conversations, 5, profile="bank", room_id="that", **{**ended, "end_reason": "error"})
+    wanted = put_conversation(conversations, 10, profile="shop", room_id="this", **ended)
+    put_conversation(conversations, 20)
+    put_conversation(conversations, 5, profile="bank", room_id="that", **{**ended, "end_reason": "error"})
     at = NOON + timedelta(minutes=10)
     for search in (
         Search(profile="shop"),
@@ -80,12 +63,12 @@ async def test_pages_are_stable_while_calls_come(
 ) -> None:
     # Of some the time is the same.
     for number in range(11):
-        put(conversations, number // 3)
+        put_conversation(conversations, number // 3)
     whole = await list_ids(viewer, Search())
     search, read = Search(), []
     while page := await viewer.list_conversations(search, 4):
         read += [str(each.session_id) for each in page]
-        put(conversations, 60)
+        put_conversation(conversations, 60)
         search = replace(search, before=(page[-1].created_at, page[-1].session_id))
     assert read == whole
 
@@ -93,7 +76,7 @@ async def test_pages_are_stable_while_calls_come(
 async def test_answers_are_counted_whatever_an_agent_has_written(
     conversations: ConversationsDatabase, viewer: ConversationViewer
 ) -> None:
-    session_id = put(conversations, attempts=1)
+    session_id = put_conversation(conversations, attempts=1)
     agent = AgentsConversation(conversations, session_id)
     sound = [message(n, "yes", "assistant", latencies={"answerMillis": n * 100}) for n in range(1, 4)]
     odd = [{"answerMillis": "soon"}, {"answerMillis": None}, {"answerMillis": -5}, [1], "x", 7, None]
@@ -114,7 +97,7 @@ async def test_answers_are_counted_whatever_an_agent_has_written(
 async def test_a_room_s_conversations_come_newest_first_and_before_them_the_one_that_is_named(
     conversations: ConversationsDatabase, viewer: ConversationViewer
 ) -> None:
-    ids = [put(conversations, number, tenant=None if number == 1 else "acme") for number in range(3)]
+    ids = [put_conversation(conversations, number, tenant=None if number == 1 else "acme") for number in range(3)]
     found = await viewer.find_conversations(None, "room")
     assert [str(each.session_id) for each in found] == ids[::-1]
     found = await viewer.find_conversations(None, "room", uuid.UUID(ids[0]))

@@ -8,11 +8,11 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from testing.browser import PHONE, open_tab
-from testing.conversations import AgentsConversation, ConversationsDatabase, message
+from testing.conversations import NOON, AgentsConversation, ConversationsDatabase, message, put_conversation
 from testing.fake_cluster import FakeCluster
 from testing.page_stage import BUILT_PAGE
 from testing.token_service_app import FrontDoor
-from tests.part.token_service.test_calls_page import NOON, put, serving_calls
+from tests.part.token_service.test_calls_page import serving_calls
 from voicesession.names import VOICE_SESSIONS
 
 ENDED: dict[str, Any] = {"ended_at": NOON + timedelta(minutes=1), "end_reason": "participant_left"}
@@ -24,9 +24,9 @@ async def door(conversations: ConversationsDatabase) -> AsyncIterator[FrontDoor]
     """A service with calls of two tenants, one that two agents had in turn, and one that waits for its first."""
     cluster = FakeCluster()
     cluster.put(VOICE_SESSIONS, "vs-1", {"room": "waiting", "tenant": "acme"}, {"phase": "Pending"})
-    put(conversations, -60, room_id="older", profile="shop", **{**ENDED, "end_reason": "error"})
-    put(conversations, tenant="beta", room_id="theirs", **ENDED)
-    session_id = put(conversations, room_id="ours")
+    put_conversation(conversations, -60, room_id="older", profile="shop", **{**ENDED, "end_reason": "error"})
+    put_conversation(conversations, tenant="beta", room_id="theirs", **ENDED)
+    session_id = put_conversation(conversations, room_id="ours")
     heard = {"transcriptionMillis": 200, "endOfTurnMillis": 500}
     spoken = {"answerMillis": 1600, "llmFirstTokenMillis": 800, "ttsFirstByteMillis": 200}
     AgentsConversation(conversations, session_id).append(

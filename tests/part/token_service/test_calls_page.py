@@ -6,14 +6,14 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 
-from testing.conversations import AgentsConversation, ConversationsDatabase, message
+from testing.conversations import NOON, AgentsConversation, ConversationsDatabase, message, put_conversation
 from testing.fake_cluster import FakeCluster
 from testing.oidc_issuer import AUDIENCE, running_issuer
 from testing.tickets import TICKETS
@@ -23,7 +23,6 @@ from token_service.sign_in import COOKIE, SignIns
 from voicesession import clock
 from voicesession.names import AGENT_PROFILES, CALL_LABEL, VOICE_SESSIONS
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEYS = {"acme-key": "acme", "acme-second": "acme", "beta-key": "beta", "sre-key": "sre"}
 PATHS = (
     "/calls",
@@ -79,22 +78,6 @@ async def calls_door(
         yield running
 
 
-def put(database: ConversationsDatabase, minutes: float = 0, **fields: Any) -> str:
-    """Stores a conversation that began so many minutes after noon; returns its id."""
-    row = {
-        "session_id": uuid.uuid4(),
-        "room_id": "room",
-        "is_local_mode": False,
-        "profile": "default",
-        "tenant": "acme",
-        "attempts": 1,
-        "created_at": NOON + timedelta(minutes=minutes),
-        **fields,
-    }
-    statement = f"INSERT INTO voice.conversation_sessions ({', '.join(row)}) VALUES ({', '.join(['%s'] * len(row))})"
-    return str(database.query(f"{statement} RETURNING session_id", *row.values())[0]["session_id"])
-
-
 async def show(door: FrontDoor, path: str, cookie: str | None = None, **more: Any) -> Answer:
     """Asks as a browser does, which follows nowhere."""
     headers = {"Cookie": f"{COOKIE}={cookie}"} if cookie else {}
@@ -134,7 +117,7 @@ async def test_where_the_page_is_off_there_is_nothing(
 async def test_a_stranger_gets_the_form_and_nothing_else(
     conversations: ConversationsDatabase, calls_door: FrontDoor
 ) -> None:
-    put(conversations)
+    put_conversation(conversations)
     ours = SignIns(TICKETS.key)
     hour = timedelta(hours=1)
     acme = hashlib.sha256(b"acme-key").hexdigest()
@@ -180,7 +163,7 @@ async def test_a_customer_s_own_token_opens_nothing(calls_door: FrontDoor) -> No
 async def test_somebody_signs_in_looks_around_and_signs_out(
     conversations: ConversationsDatabase, calls_door: FrontDoor
 ) -> None:
-    session_id = put(conversations)
+    session_id = put_conversation(conversations)
     answer = await sign_in(calls_door, " acme-second ")
     assert answer.headers["location"] == "/calls"
     attributes = {part.strip() for part in answer.headers["set-cookie"].split(";")[1:]}
@@ -273,7 +256,7 @@ async def test_a_key_that_is_taken_back_ends_its_sign_ins_and_no_other_of_its_te
 async def test_an_issuer_s_token_is_a_key_and_its_cookie_lives_no_longer(
     cluster: FakeCluster, conversations: ConversationsDatabase, web_root: Path
 ) -> None:
-    session_id = put(conversations)
+    session_id = put_conversation(conversations)
     async with running_issuer() as issuer:
         oidc = {"auth_mode": "oidc", "oidc_issuer": issuer.url, "oidc_audience": AUDIENCE}
         async with serving_calls(cluster, conversations, web_root, **oidc) as door:
@@ -296,8 +279,8 @@ async def test_an_issuer_s_token_is_a_key_and_its_cookie_lives_no_longer(
 async def test_another_tenant_s_call_does_not_exist(
     conversations: ConversationsDatabase, cluster: FakeCluster, calls_door: FrontDoor
 ) -> None:
-    theirs = put(conversations, tenant="beta", room_id="theirs")
-    nobodys = put(conversations, tenant=None, room_id="nobodys", minutes=1)
+    theirs = put_conversation(conversations, tenant="beta", room_id="theirs")
+    nobodys = put_conversation(conversations, tenant=None, room_id="nobodys", minutes=1)
     cluster.put(VOICE_SESSIONS, "vs-1", {"room": "waiting", "tenant": "beta"}, {"phase": "Pending"})
     await cluster.until_seen()
     waiting = cluster.sessions["vs-1"]["metadata"]["uid"]
@@ -337,9 +320,9 @@ async def test_calls_are_found_by_time_profile_reason_and_room(
     conversations: ConversationsDatabase, calls_door: FrontDoor
 ) -> None:
     ended = {"ended_at": NOON + timedelta(minutes=12), "end_reason": "idle"}
-    wanted = put(conversations, 10, profile="shop", room_id="this", **ended)
-    put(conversations, 20)
-    put(conversations, 5, **{**ended, "end_reason": "error"})
+    wanted = put_conversation(conversations, 10, profile="shop", room_id="this", **ended)
+    put_conversation(conversations, 20)
+    put_conversation(conversations, 5, **{**ended, "end_reason": "error"})
     for query in (
         "?from=2026-01-01T12:08:00Z&to=2026-01-01T14:15:00%2B02:00",
         "?profile=shop",
@@ -373,7 +356,7 @@ async def test_pages_go_on_while_calls_come_also_those_to_which_no_agent_has_com
     conversations: ConversationsDatabase, cluster: FakeCluster, calls_door: FrontDoor
 ) -> None:
     for number in range(7):
-        put(conversations, number // 2)
+        put_conversation(conversations, number // 2)
         at = NOON + timedelta(minutes=number)
         spec = {"room": f"w{number}", "tenant": "acme"}
         cluster.put(VOICE_SESSIONS, f"vs-{number}", spec, {"phase": "Failed", "reason": "NoCapacity"}, created_at=at)
@@ -384,7 +367,7 @@ async def test_pages_go_on_while_calls_come_also_those_to_which_no_agent_has_com
     while True:
         answer = await calls_door.call("GET", f"/api/calls{query}", bearer="acme-key")
         read += [each["sessionId"] for each in answer.body["items"]]
-        put(conversations, 60)
+        put_conversation(conversations, 60)
         if answer.body["next"] is None:
             break
         query = f"?limit=3&cursor={answer.body['next']}"
@@ -417,8 +400,8 @@ async def test_a_call_is_told_whole_by_its_row_and_its_voicesession(
     labels = {CALL_LABEL: "call-1"}
     raw = cluster.put(VOICE_SESSIONS, "vs-1", spec, status, labels, created_at=NOON)
     await cluster.until_seen()
-    older = put(conversations, -60, ended_at=NOON, end_reason="idle")
-    session_id = put(conversations, 1, session_id=raw["metadata"]["uid"], attempts=2, llm_provider="local")
+    older = put_conversation(conversations, -60, ended_at=NOON, end_reason="idle")
+    session_id = put_conversation(conversations, 1, session_id=raw["metadata"]["uid"], attempts=2, llm_provider="local")
     odd = {"answerMillis": 900, "note": "x", "far": 1.5}
     tool = {"name": "book", "callId": "1", "arguments": {"people": 2}}
     first, second = (AgentsConversation(conversations, session_id, attempt) for attempt in (1, 2))
@@ -474,7 +457,7 @@ async def test_a_call_is_told_whole_by_its_row_and_its_voicesession(
 async def test_what_an_agent_has_written_breaks_no_page(
     conversations: ConversationsDatabase, calls_door: FrontDoor
 ) -> None:
-    session_id = put(conversations)
+    session_id = put_conversation(conversations)
     agent = AgentsConversation(conversations, session_id)
     agent.append(
         *(message(n, "x", latencies=odd) for n, odd in enumerate([[1], "x", {"answerMillis": True}])),
