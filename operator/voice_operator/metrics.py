@@ -134,6 +134,8 @@ ROOMS_POLLED = Counter(
     "not-ours, or foreign (another installation's ticket).",
     ("outcome",),
 )
+# Of these: a room whose webhook never came.
+LOST_WEBHOOK = "lost-webhook"
 LIVEKIT = Gauge(
     "voice_operator_livekit",
     "1 for how LiveKit answered the leader's last look at its rooms, 0 for the others: reached, unresolved (nobody "

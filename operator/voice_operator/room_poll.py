@@ -13,7 +13,7 @@ from kube.refusals import is_about_the_object
 from rooms.client import LiveKitUnavailableError, RoomClient
 from voice_operator.cache import Cache
 from voice_operator.keys import Key, Kind
-from voice_operator.metrics import CALL_ROOMS, ROOMS_POLLED, show_livekit
+from voice_operator.metrics import CALL_ROOMS, LOST_WEBHOOK, ROOMS_POLLED, show_livekit
 from voice_operator.seen_rooms import SeenRooms
 from voice_operator.settings import OperatorSettings
 from voice_operator.work_queue import WorkQueue
@@ -187,7 +187,7 @@ def _room_there_was(session: VoiceSession) -> str | None:
 def _outcome(admission: Admission) -> str:
     match admission:
         case Admit():
-            return "lost-webhook"
+            return LOST_WEBHOOK
         case Refuse():
             return "refused"
         case NotOurs(foreign):

@@ -13,6 +13,7 @@ from voice_operator.metrics import (
     LEADING,
     LIVEKIT,
     LONGEST_WAIT_SECONDS,
+    LOST_WEBHOOK,
     POOL_FAILED,
     POOL_MINIMUM,
     POOL_PODS,
@@ -85,7 +86,7 @@ def _show_zeros() -> None:
         RECONCILE_ERRORS.labels(kind.value)
     for reason in _LOSSES:
         AGENTS_LOST.labels(reason.value)
-    ROOMS_POLLED.labels("lost-webhook")
+    ROOMS_POLLED.labels(LOST_WEBHOOK)
 
 
 def _show_phases(sessions: Iterable[VoiceSession], profiles: Iterable[str]) -> None:
